@@ -1,0 +1,1 @@
+"""Sealwax: sealed, never-lost, never-blocked Celery tasks on Amazon SQS."""

@@ -1,0 +1,215 @@
+"""Configuration: one model, read once at start from the environment and one TOML file.
+
+Precedence: environment variables (``SEALWAX_…``, nested with ``__``), then the
+file named by ``SEALWAX_CONFIG`` (default ``sealwax.toml`` in the current
+folder, if it exists), then the defaults here. AWS's own variables
+(``AWS_REGION``, ``AWS_ENDPOINT_URL``, credentials) are boto3's to read.
+Secrets never stand here: they come from a `sealwax.secrets.SecretSource`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from sealwax.errors import ConfigurationError
+
+__all__ = ["Lane", "Limits", "Settings", "load_settings"]
+
+Section = TypeVar("Section", bound=BaseModel)
+
+#: SQS keeps a message at most this long, in seconds.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+SQS_RETENTION_MAX = 14 * 24 * 3600
+
+
+class Lane(BaseModel):
+    """A queue with its dead-letter queue, its worker service and its limits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    queue: str | None = Field(
+        None, description="SQS queue name; default `<prefix>-<lane>`. FIFO queues end in `.fifo`."
+    )
+    pool: Literal["prefork", "threads", "solo"] = Field(
+        "prefork", description="Only prefork has time limits and survives a crash of a task."
+    )
+    concurrency: int = Field(2, ge=1, le=256, description="Tasks run at once by one worker.")
+    lease: int = Field(
+        30, ge=2, le=43_200, description="Seconds a held message stays invisible, renewed."
+    )
+
+
+class Limits(BaseModel):
+    """Every size, time and count that bounds one request or one job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request_bytes: int = Field(
+        200_000, ge=1_024, description="Largest accepted request body, in bytes."
+    )
+    message_bytes: int = Field(
+        262_144, ge=1_024, le=1_048_576, description="Largest SQS message sent, in bytes."
+    )
+    result_bytes: int = Field(
+        65_536, ge=0, description="Largest result kept in the ledger, in bytes before sealing."
+    )
+    task_seconds: int = Field(
+        900, ge=1, le=41_400, description="Hard time limit of a task without its own."
+    )
+    max_age_seconds: int = Field(
+        4 * 86_400, ge=60, le=10 * 86_400, description="A job older than this is not tried again."
+    )
+    retention_seconds: int = Field(
+        14 * 86_400, ge=60, description="How long a finished job stays in the ledger after max age."
+    )
+    attempts: int = Field(8, ge=1, le=100, description="Attempts of a task without its own policy.")
+    crashes: int = Field(3, ge=1, le=20, description="Deaths of the child before a job is dead.")
+    requests_per_second: float = Field(
+        200, ge=0, description="Requests a second and tenant, for each API process; 0: no limit."
+    )
+    request_burst: int = Field(400, ge=1, description="Requests a tenant may make at once.")
+    token_cache_seconds: float = Field(
+        30, ge=0, le=300, description="How long a token's look-up is believed; bounds revocation."
+    )
+    unknown_key_seconds: float = Field(
+        60, ge=0, description="How long an envelope with an unknown key id waits for a refresh."
+    )
+    unknown_task_seconds: float = Field(
+        300, ge=0, description="How long an unknown task waits for a worker that knows it."
+    )
+
+
+class AwsTimeouts(BaseModel):
+    """Time-outs of one AWS call, in seconds, and how often it is tried."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    connect: float = Field(2, gt=0, le=60)
+    read: float = Field(5, gt=0, le=60, description="Long polls add their waiting time.")
+    attempts: int = Field(3, ge=1, le=10)
+
+
+class Settings(BaseSettings):
+    """All settings of all roles."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SEALWAX_", env_nested_delimiter="__", extra="forbid"
+    )
+
+    environment: str = Field(
+        "local", pattern=r"^[a-z][a-z0-9-]{0,30}$", description="Names all resources; bound to keys."
+    )
+    prefix: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_-]{1,60}$", description="Default `sealwax-<environment>`."
+    )
+    lanes: dict[str, Lane] = Field(default_factory=lambda: {"default": Lane.model_validate({})})
+    task_modules: list[str] = Field(
+        default_factory=lambda: ["tasks"], description="Packages whose tasks are served."
+    )
+    limits: Limits = Field(default_factory=lambda: Limits.model_validate({}))
+    aws: AwsTimeouts = Field(default_factory=lambda: AwsTimeouts.model_validate({}))
+    suite: Literal["x-wing", "x25519"] = Field("x-wing", description="KEM of new keys.")
+    secrets_file: Path | None = Field(
+        None, description="Read secrets from this JSON file instead of CredStash (tests only)."
+    )
+    secrets_refresh_seconds: float = Field(
+        300, ge=5, description="How often secrets are read again; also on SIGHUP."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    public_url: str | None = Field(None, description="How callers reach the API.")
+    tasks: dict[str, Any] = Field(
+        default_factory=dict, description="A section for each task module, read by it."
+    )
+
+    @property
+    def name_prefix(self) -> str:
+        """What all names of AWS resources begin with."""
+        return self.prefix or f"sealwax-{self.environment}"
+
+    def queue_name(self, lane: str) -> str:
+        """Return the SQS queue name of a lane."""
+        if lane not in self.lanes:
+            raise ConfigurationError(
+                f"Lane {lane!r} is not configured; add [lanes.{lane}] or use one of "
+                f"{', '.join(sorted(self.lanes))}."
+            )
+        return self.lanes[lane].queue or f"{self.name_prefix}-{lane}"
+
+    def dead_letter_queue_name(self, lane: str) -> str:
+        """Return the name of a lane's dead-letter queue: FIFO queues need a FIFO one."""
+        name = self.queue_name(lane)
+        if name.endswith(".fifo"):
+            return f"{name.removesuffix('.fifo')}-dlq.fifo"
+        return f"{name}-dlq"
+
+    def table_name(self, table: Literal["jobs", "tokens", "secrets", "outbox"]) -> str:
+        """Return the name of a DynamoDB table."""
+        return f"{self.name_prefix}-{table}"
+
+    def kms_alias(self, role: Literal["api", "worker", "steward", "shared"]) -> str:
+        """Return the alias of a role's KMS key."""
+        return f"alias/{self.name_prefix}-{role}"
+
+    def section(self, name: str, model: type[Section]) -> Section:
+        """Return the settings of one task module (`[tasks.<name>]`), validated.
+
+        Raises
+        ------
+        ConfigurationError
+            Where the section does not fit `model`; names the field.
+        """
+        try:
+            return model.model_validate(self.tasks.get(name, {}))
+        except ValidationError as error:
+            raise ConfigurationError(_explain(error, f"tasks.{name}.")) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before file before defaults; no .env files, no secret files."""
+        path = Path(os.environ.get("SEALWAX_CONFIG") or "sealwax.toml")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+
+
+def _explain(error: ValidationError, prefix: str = "") -> str:
+    lines = [
+        f"{prefix}{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+        for item in error.errors(include_input=False, include_url=False)
+    ]
+    return "The configuration does not fit: " + "; ".join(lines)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings, with `overrides` before the environment.
+
+    Raises
+    ------
+    ConfigurationError
+        Names each field that does not fit; values are not echoed. Also where
+        SEALWAX_CONFIG names a file that is not there.
+    """
+    named = os.environ.get("SEALWAX_CONFIG")
+    if named and not Path(named).is_file():
+        raise ConfigurationError(f"SEALWAX_CONFIG names {named}, which is not a file.")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error)) from None
+    except ValueError as error:  # a TOML syntax error, or JSON in a variable
+        raise ConfigurationError(f"The configuration cannot be read: {error}") from None
