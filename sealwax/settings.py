@@ -107,7 +107,9 @@ class Settings(BaseSettings):
     )
 
     environment: str = Field(
-        "local", pattern=r"^[a-z][a-z0-9-]{0,30}$", description="Names all resources; bound to keys."
+        "local",
+        pattern=r"^[a-z][a-z0-9-]{0,30}$",
+        description="Names all resources; bound to keys.",
     )
     prefix: str | None = Field(
         None, pattern=r"^[A-Za-z0-9_-]{1,60}$", description="Default `sealwax-<environment>`."

@@ -1,0 +1,93 @@
+"""What a running task knows of its job.
+
+Handed to every task function as its second argument. It holds no AWS
+credentials of the engine and no keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from sealwax.errors import SealwaxError
+from sealwax.settings import Settings
+
+__all__ = ["Job", "LeaseLost", "SecretNotDeclared"]
+
+
+class LeaseLost(SealwaxError):
+    """Another worker may have this job now; stop before the next effect."""
+
+
+class SecretNotDeclared(SealwaxError):
+    """The task did not declare this secret; name it in `@task(secrets=…)`."""
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One attempt of one job.
+
+    Parameters
+    ----------
+    id
+        32 hex digits; the same in every attempt and replay. Send it downstream
+        as the idempotency key.
+    task
+        The task's name.
+    tenant
+        HMAC of the tenant, hex; names never leave the API.
+    attempt
+        Number of this attempt, from 1.
+    accepted_at
+        Epoch seconds when the caller got 202.
+    settings
+        The worker's settings.
+    """
+
+    id: str
+    task: str
+    tenant: str
+    attempt: int
+    accepted_at: float
+    settings: Settings
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    checker: Callable[[], None] = field(default=_nothing, repr=False)
+    reporter: Callable[[int, int | None, str | None], None] | None = field(default=None, repr=False)
+
+    @property
+    def log(self) -> Any:
+        """A logger bound to the job; never log payloads with it."""
+        return structlog.get_logger("sealwax.task").bind(
+            job=self.id, task=self.task, tenant=self.tenant, attempt=self.attempt
+        )
+
+    def secret(self, name: str) -> str:
+        """Return a secret that the task declared; read once at start, no I/O here.
+
+        Raises
+        ------
+        SecretNotDeclared
+            Where the task's `secrets` did not name it.
+        """
+        try:
+            return self.secrets[name]
+        except KeyError:
+            raise SecretNotDeclared(
+                f"Secret {name} is not declared; name it in @task(secrets=…)."
+            ) from None
+
+    def check(self) -> None:
+        """Raise `LeaseLost` if this attempt must not go on; call it before each effect."""
+        self.checker()
+
+    def progress(self, done: int, total: int | None = None, phase: str | None = None) -> None:
+        """Show callers how far the job is: numbers and a phase of a fixed set, never free text."""
+        if self.reporter is not None:
+            self.reporter(done, total, phase)

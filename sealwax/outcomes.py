@@ -1,0 +1,180 @@
+"""How an attempt ends: one value for each outcome, one pure function that decides.
+
+Tasks raise `Rejected` (can never succeed) or `Transient` (try again later);
+any other exception counts as transient, because a bug that is mended tomorrow
+must not cost the job. The worker turns what was raised into a `Failure` and
+asks `decide` what follows. Nothing here does I/O, and nothing here keeps an
+exception's text: it may hold the payload.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from sealwax.errors import SealwaxError
+from sealwax.retry import RetryPolicy
+
+__all__ = [
+    "DEAD_REASONS",
+    "Dead",
+    "Failure",
+    "Rejected",
+    "RetryLater",
+    "Transient",
+    "classify",
+    "decide",
+]
+
+DeadReason = Literal[
+    "rejected", "exhausted", "crashed", "unopenable", "unknown-job", "malformed", "unknown-task"
+]
+
+#: Why a message is in a dead-letter queue.
+DEAD_REASONS: tuple[DeadReason, ...] = (
+    "rejected",
+    "exhausted",
+    "crashed",
+    "unopenable",
+    "unknown-job",
+    "malformed",
+    "unknown-task",
+)
+
+_CAUSE = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+
+
+def _cause(text: str, default: str) -> str:
+    """Return `text` if it is a machine-readable cause, else `default`.
+
+    A cause goes to ledgers, logs and dead letters; free text could hold the
+    payload and is not let through.
+    """
+    return text if _CAUSE.fullmatch(text) else default
+
+
+class TaskFailure(SealwaxError):
+    """Common root of what a task raises on purpose."""
+
+    default: ClassVar[str] = "failed"
+
+    def __init__(self, cause: str = "", *, detail: str | None = None) -> None:
+        self.cause = _cause(cause, self.default)
+        #: Free text for the sealed record only; never logged.
+        self.detail = detail
+        super().__init__(self.cause)
+
+
+class Rejected(TaskFailure):
+    """This job can never succeed: dead-letter it at once.
+
+    Parameters
+    ----------
+    cause
+        Short kebab-case code such as `downstream-400`; anything else becomes
+        `rejected`, so that no payload travels in it.
+    """
+
+    default = "rejected"
+
+
+class Transient(TaskFailure):
+    """This attempt failed, a later one may succeed.
+
+    Parameters
+    ----------
+    cause
+        Short kebab-case code such as `downstream-503`.
+    retry_after
+        Seconds that the downstream asked to wait; the next attempt is not earlier.
+    """
+
+    default = "transient"
+
+    def __init__(
+        self, cause: str = "", *, retry_after: float | None = None, detail: str | None = None
+    ) -> None:
+        super().__init__(cause, detail=detail)
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A failed attempt, stripped of everything that could hold a payload."""
+
+    kind: Literal["transient", "permanent", "unopenable", "crashed"]
+    cause: str
+    error: str
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryLater:
+    """Try the same message again after `delay` seconds."""
+
+    delay: float
+    cause: str
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dead:
+    """Dead-letter the message."""
+
+    reason: DeadReason
+    cause: str
+    error: str
+
+
+def classify(error: BaseException, policy: RetryPolicy) -> Failure:
+    """Return what a task's exception means under `policy`.
+
+    The exception's class name is kept (it is code, not data), its text is not.
+    """
+    name = type(error).__name__
+    if isinstance(error, Rejected):
+        return Failure(kind="permanent", cause=error.cause, error=name)
+    if isinstance(error, Transient):
+        return Failure(
+            kind="transient", cause=error.cause, error=name, retry_after=error.retry_after
+        )
+    if policy.permanent and isinstance(error, policy.permanent):
+        return Failure(kind="permanent", cause="permanent-error", error=name)
+    if isinstance(error, MemoryError):
+        return Failure(kind="transient", cause="out-of-memory", error=name)
+    return Failure(kind="transient", cause="unexpected-error", error=name)
+
+
+def decide(
+    failure: Failure,
+    *,
+    attempt: int,
+    age: float,
+    policy: RetryPolicy,
+    max_age: float,
+    chance: float,
+) -> RetryLater | Dead:
+    """Decide what follows a failed attempt.
+
+    Parameters
+    ----------
+    attempt
+        Number of the attempt that failed, from 1.
+    age
+        Seconds since the job was accepted.
+    max_age
+        Seconds after which a job without an own limit is not tried again.
+    chance
+        A random number in [0, 1) for the jitter.
+    """
+    if failure.kind == "permanent":
+        return Dead(reason="rejected", cause=failure.cause, error=failure.error)
+    if failure.kind == "unopenable":
+        return Dead(reason="unopenable", cause=failure.cause, error=failure.error)
+    limit = min(max_age, policy.max_age) if policy.max_age is not None else max_age
+    delay = max(policy.delay(attempt, chance), failure.retry_after or 0.0)
+    if attempt >= policy.attempts or age + delay > limit:
+        reason: DeadReason = "crashed" if failure.kind == "crashed" else "exhausted"
+        return Dead(reason=reason, cause=failure.cause, error=failure.error)
+    return RetryLater(delay=delay, cause=failure.cause, error=failure.error)

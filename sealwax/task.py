@@ -1,0 +1,189 @@
+"""How a team declares a task: a contract, a function, a decorator.
+
+`@task` returns a `TaskDefinition`, a value: nothing is registered at import.
+Roles call `discover` with the packages of the settings; the API uses contracts
+only, the worker also calls the function.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from sealwax.errors import ConfigurationError, SealwaxError
+from sealwax.job import Job
+from sealwax.retry import RetryPolicy
+from sealwax.settings import Settings
+
+__all__ = ["InvalidPayload", "TaskDefinition", "discover", "task"]
+
+Contract = TypeVar("Contract", bound=BaseModel)
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+
+#: Longest hard time limit in seconds: SQS keeps a message invisible for at most
+#: 12 h after its receive, half an hour is kept for the lease's renewals.
+MAX_TIME_LIMIT = 41_400
+
+
+class InvalidPayload(SealwaxError):
+    """The payload fits the contract but not the configuration.
+
+    Parameters
+    ----------
+    pointer
+        JSON pointer into the payload, such as `/route`.
+    detail
+        What would be right; must not repeat the input.
+    """
+
+    def __init__(self, pointer: str, detail: str) -> None:
+        self.pointer = pointer
+        self.detail = detail
+        super().__init__(f"{pointer}: {detail}")
+
+
+def _no_secrets(_: Settings) -> Iterable[str]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskDefinition(Generic[Contract]):
+    """A business task: what the API validates and the worker runs."""
+
+    name: str
+    contract: type[Contract]
+    function: Callable[[Contract, Job], Any]
+    version: int = 1
+    lane: str = "default"
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    time_limit: int | None = None
+    secrets: Callable[[Settings], Iterable[str]] = _no_secrets
+    validate: Callable[[Contract, Settings], None] | None = None
+    configure: Callable[[Settings], None] | None = None
+
+    def __call__(self, payload: Contract, job: Job) -> Any:
+        """Run the function itself: no queue, no envelope."""
+        return self.function(payload, job)
+
+    @property
+    def description(self) -> str:
+        """First line of the function's docstring."""
+        return (self.function.__doc__ or self.contract.__doc__ or "").strip().split("\n")[0]
+
+
+def task(
+    *,
+    name: str,
+    contract: type[Contract],
+    version: int = 1,
+    lane: str = "default",
+    retry: RetryPolicy | None = None,
+    time_limit: int | None = None,
+    secrets: Callable[[Settings], Iterable[str]] = _no_secrets,
+    validate: Callable[[Contract, Settings], None] | None = None,
+    configure: Callable[[Settings], None] | None = None,
+) -> Callable[[Callable[[Contract, Job], Any]], TaskDefinition[Contract]]:
+    """Declare a task.
+
+    Parameters
+    ----------
+    name
+        Dotted lower-case name, `domain.verb`; what callers send.
+    contract
+        pydantic model of the payload; validated by the API and again by the worker.
+    version
+        Version of the contract, from 1; bound to the envelope.
+    lane
+        Lane whose queue carries the task.
+    retry
+        Policy; default: 8 attempts, exponential with full jitter.
+    time_limit
+        Seconds after which the attempt is killed (prefork), 1 to 41,400;
+        default: `limits.task_seconds`.
+    secrets
+        Given the settings, names the secrets that the task reads with
+        `job.secret(name)`; read once when the worker starts.
+    validate
+        Run by the API after the contract, for what only configuration knows;
+        raises `InvalidPayload`.
+    configure
+        Run once when a role starts; raises `ConfigurationError` where the
+        task's section of the settings is wrong.
+
+    Example
+    -------
+    >>> class Greeting(BaseModel):
+    ...     name: str
+    >>> @task(name="demo.greet", contract=Greeting)
+    ... def greet(payload: Greeting, job: Job) -> None:
+    ...     job.log.info("greeted")
+    """
+    if not _NAME.fullmatch(name) or len(name) > 100:
+        raise ConfigurationError(
+            f"Task name {name!r} must be dotted lower-case such as `webhooks.relay`, "
+            "at most 100 characters."
+        )
+    if time_limit is not None and not 1 <= time_limit <= MAX_TIME_LIMIT:
+        raise ConfigurationError(
+            f"Task {name}: time_limit must be 1 to {MAX_TIME_LIMIT} seconds, because SQS keeps "
+            "a message invisible for at most 12 hours."
+        )
+
+    def declare(function: Callable[[Contract, Job], Any]) -> TaskDefinition[Contract]:
+        return TaskDefinition(
+            name=name,
+            contract=contract,
+            function=function,
+            version=version,
+            lane=lane,
+            retry=retry or RetryPolicy(),
+            time_limit=time_limit,
+            secrets=secrets,
+            validate=validate,
+            configure=configure,
+        )
+
+    return declare
+
+
+def _modules(names: Iterable[str]) -> Iterable[ModuleType]:
+    for name in names:
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name.split(".")[0] and error.name != name:
+                raise
+            raise ConfigurationError(
+                f"task_modules names {name}, which cannot be imported; install it or start in the "
+                "folder that holds it."
+            ) from error
+        yield module
+        for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
+            yield importlib.import_module(f"{name}.{found.name}")
+
+
+def discover(names: Iterable[str]) -> dict[str, TaskDefinition[Any]]:
+    """Import the named packages and their direct modules; return their tasks by name.
+
+    Raises
+    ------
+    ConfigurationError
+        Where a package is missing or two tasks share a name.
+    """
+    found: dict[str, TaskDefinition[Any]] = {}
+    for module in _modules(names):
+        for value in vars(module).values():
+            if not isinstance(value, TaskDefinition):
+                continue
+            other = found.setdefault(value.name, value)
+            if other is not value:
+                raise ConfigurationError(f"Two tasks are called {value.name}; rename one.")
+    return found
