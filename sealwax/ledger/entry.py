@@ -1,0 +1,119 @@
+"""One job's entry, as the ledger keeps it. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["FINAL", "Entry", "NewJob", "State"]
+
+
+class State(StrEnum):
+    """Where a job is."""
+
+    ACCEPTED = "accepted"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    #: The queue could not be reached and the caller was told so; a late message
+    #: of it is acknowledged, not run.
+    ABANDONED = "abandoned"
+
+
+#: States that no attempt leaves again.
+FINAL = frozenset(
+    {State.SUCCEEDED, State.DEAD, State.CANCELLED, State.EXPIRED, State.ABANDONED},
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """What `accept` records.
+
+    Parameters
+    ----------
+    id
+        32 hex digits.
+    tenant
+        HMAC of the tenant, hex.
+    fingerprint
+        HMAC of the request before enrichment, with its key's version; None
+        where the caller gave no idempotency key.
+    not_after
+        Epoch seconds after which no attempt starts.
+    expires
+        Epoch seconds when DynamoDB may drop the finished entry.
+    """
+
+    id: str
+    task: str
+    tenant: str
+    lane: str
+    contract: int
+    created: float
+    not_after: int
+    expires: int
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A job's entry."""
+
+    id: str
+    state: State
+    task: str
+    tenant: str
+    lane: str
+    contract: int
+    created: float
+    updated: float
+    not_after: int
+    expires: int | None = None
+    attempts: int = 0
+    fence: int = 0
+    crashes: int = 0
+    token: str | None = None
+    lease_until: float = 0.0
+    started: float | None = None
+    finished: float | None = None
+    due: float | None = None
+    fingerprint: str | None = None
+    reason: str | None = None
+    cause: str | None = None
+    error: str | None = None
+    result: str | None = None
+    result_omitted: str | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether the job has ended."""
+        return self.state in FINAL
+
+    @classmethod
+    def from_item(cls, item: dict[str, Any]) -> Entry:
+        """Read DynamoDB's typed item.
+
+        Unknown attributes are left out, so that a newer version's entries can
+        be read during a rolling deploy.
+        """
+        known = cls.__dataclass_fields__
+        values: dict[str, Any] = {}
+        for name, typed in item.items():
+            if name not in known:
+                continue
+            kind, value = next(iter(typed.items()))
+            if kind == "N":
+                number = float(value)
+                values[name] = number if known[name].type in _FLOATS else int(number)
+            elif kind == "S":
+                values[name] = value
+        values["state"] = State(values["state"])
+        return cls(**values)
+
+
+_FLOATS = {"float", "float | None"}
