@@ -1,0 +1,101 @@
+"""Emulated AWS for tests: ministack for behaviour of queues, moto for KMS and IAM."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sealwax.aws import Aws
+from sealwax.local.emulator import Emulator
+from sealwax.local.environment import default_folder
+from sealwax.settings import Settings, load_settings
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+CLIENT_VARIABLES = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_REGION": "eu-central-1",
+    "AWS_DEFAULT_REGION": "eu-central-1",
+}
+
+
+def emulator_environment() -> Path:
+    """Return the folder of the emulator's Python environment, shared by all runs."""
+    if os.environ.get("SEALWAX_EMULATOR_ENV"):
+        return default_folder()
+    return REPOSITORY / ".venv-emulator"
+
+
+@pytest.fixture(scope="session")
+def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """One emulated AWS for each test process, keeping nothing."""
+    log = tmp_path_factory.mktemp("ministack") / "ministack.log"
+    with Emulator(environment=emulator_environment(), log=log) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[str]:
+    """URL of moto in this process: right for KMS, IAM and CloudFormation."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+def _settings(monkeypatch: pytest.MonkeyPatch, folder: Path, endpoint: str) -> Settings:
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "SEALWAX_")):
+            monkeypatch.delenv(name)
+    for name, value in CLIENT_VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    # No sealwax.toml of whoever runs the tests, and no two tests with one name.
+    environment = f"t{uuid.uuid4().hex[:12]}"
+    monkeypatch.setenv("SEALWAX_ENVIRONMENT", environment)
+    config = folder / "sealwax.toml"
+    config.write_text("")
+    monkeypatch.setenv("SEALWAX_CONFIG", str(config))
+    return load_settings()
+
+
+@pytest.fixture
+def aws_env(ministack: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    """Settings of an environment of this test's own on ministack; nothing is provisioned.
+
+    The process's environment points there too, so child processes find it.
+    """
+    return _settings(monkeypatch, tmp_path, ministack.url)
+
+
+@pytest.fixture
+def moto_env(moto_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    """The same on moto."""
+    return _settings(monkeypatch, tmp_path, moto_server)
+
+
+@pytest.fixture
+def aws(request: pytest.FixtureRequest) -> Aws:
+    """Clients of the emulated AWS that the test asked for (`aws_env` or `moto_env`)."""
+    if "moto_env" in request.fixturenames:
+        request.getfixturevalue("moto_env")
+    else:
+        request.getfixturevalue("aws_env")
+    return Aws()
+
+
+@pytest.fixture
+def provisioned(aws_env: Settings, aws: Aws) -> Settings:
+    """`aws_env` with its queues, tables and keys made."""
+    from sealwax.provision import provision
+
+    provision(aws_env, aws)
+    return aws_env
