@@ -181,3 +181,19 @@ def _install(folder: Path) -> None:
     raise EnvironmentIncomplete(
         "The environment of the emulated AWS could not be made. pip said: " + " | ".join(lines)
     )
+
+
+def main() -> int:
+    """Make the environment where needed; `make emulator` calls it. Return an exit code."""
+    try:
+        if not is_complete(default_folder()):
+            print(f"making {default_folder()}", flush=True)
+        ensure_environment()
+    except SealwaxError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

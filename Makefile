@@ -1,0 +1,91 @@
+# What a machine needs: Python 3.11 or later with venv, and make. Everything
+# else is fetched into .venv and .venv-emulator, from the locks.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+PYTEST_WORKERS ?= 2
+
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.stamp-run
+DEV_STAMP := $(VENV)/.stamp-dev
+LOCKS := requirements/base.txt requirements/local.txt requirements/dev.txt sealwax/local/emulator.txt
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+
+export SEALWAX_EMULATOR_ENV ?= $(CURDIR)/.venv-emulator
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(RUN_STAMP) ## Start everything on this machine with a demo job (Ctrl-C stops it; ARGS='--port 9000')
+	@exec $(BIN)/sealwax dev $(ARGS)
+
+.PHONY: test
+test: $(DEV_STAMP) emulator ## Run unit, integration and acceptance tests (ARGS='-k name')
+	$(BIN)/pytest -n $(PYTEST_WORKERS) -m "not comparison and not containers" $(ARGS) tests
+
+.PHONY: lint
+lint: $(DEV_STAMP) ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: $(DEV_STAMP) ## Correct style and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: types
+types: $(DEV_STAMP) ## Check types, strictly
+	$(BIN)/mypy
+
+.PHONY: contracts
+contracts: $(DEV_STAMP) ## Check which package may import which
+	$(BIN)/lint-imports
+
+.PHONY: check
+check: lint types contracts lock-check ## Run all static checks
+
+.PHONY: emulator
+emulator: $(DEV_STAMP) ## Make the emulated AWS's own environment
+	@$(BIN)/python -m sealwax.local.environment
+
+.PHONY: lock
+lock: $(DEV_STAMP) ## Write the locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
+	@UV=$(BIN)/uv requirements/lock.sh $(ARGS)
+
+.PHONY: lock-check
+lock-check: $(DEV_STAMP) ## Check that the locks fit pyproject.toml and name no place
+	@UV=$(BIN)/uv requirements/lock.sh --check
+
+.PHONY: clean
+clean: ## Remove environments, caches and local state
+	rm -rf $(VENV) .venv-emulator .venv-emulator.unfinished .venv-emulator.lock .sealwax build dist
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The first target that fails says what to install.
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null 2>&1 || \
+		{ echo "$(PYTHON) is not installed: install the package python3 (3.11 or later)." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed; $$($(PYTHON) --version 2>&1) was found. Install the package python3.11 (or later) and use: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo "Python's venv module is missing: install the package python3-venv." >&2; exit 1; }
+	@echo "making $(VENV)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+
+# An interrupted installation leaves no stamp, so it is done again.
+$(RUN_STAMP): requirements/local.txt pyproject.toml | $(BIN)/python
+	@echo "installing what sealwax needs into $(VENV)"
+	@$(PIP_INSTALL) --require-hashes -r requirements/local.txt
+	@$(PIP_INSTALL) --no-deps --editable .
+	@touch $@
+
+$(DEV_STAMP): requirements/dev.txt $(RUN_STAMP) | $(BIN)/python
+	@echo "installing what the tests need into $(VENV)"
+	@$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@

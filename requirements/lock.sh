@@ -1,0 +1,53 @@
+#!/bin/sh
+# Writes the locks from pyproject.toml, or checks them; `make lock` and
+# `make lock-check` call it. A lock holds versions and hashes and no place they
+# came from, so that everybody installs from the index of their choice.
+set -eu
+cd "$(dirname "$0")/.."
+UV=${UV:-uv}
+
+compile() {
+    output=$1
+    shift
+    # Without --upgrade, uv keeps what the output file already has.
+    "$UV" --no-config pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+        --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+        --output-file "$output" "$@"
+}
+
+compile_all() {
+    folder=$1
+    emulator=$2
+    shift 2
+    compile "$folder/base.txt" "$@" pyproject.toml
+    # What runs in production is what is tested: base constrains the others.
+    compile "$folder/local.txt" "$@" --extra local --constraint "$folder/base.txt" pyproject.toml
+    compile "$folder/dev.txt" "$@" --extra local --extra dev --constraint "$folder/base.txt" \
+        pyproject.toml
+    compile "$emulator" "$@" requirements/emulator.in
+}
+
+if [ "${1:-}" != --check ]; then
+    compile_all requirements sealwax/local/emulator.txt "$@"
+    exit 0
+fi
+
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+cp requirements/base.txt requirements/local.txt requirements/dev.txt sealwax/local/emulator.txt "$copy"
+compile_all "$copy" "$copy/emulator.txt"
+status=0
+for name in base local dev emulator; do
+    lock=requirements/$name.txt
+    [ "$name" = emulator ] && lock=sealwax/local/emulator.txt
+    if ! cmp -s "$lock" "$copy/$name.txt"; then
+        echo "$lock does not fit pyproject.toml: run 'make lock' and commit it." >&2
+        status=1
+    fi
+    if grep -nE '://|^-|file:' "$lock"; then
+        echo "$lock names a place: locks hold versions and hashes only." >&2
+        status=1
+    fi
+done
+[ "$status" -eq 0 ] && echo "locks fit pyproject.toml"
+exit "$status"
