@@ -1,0 +1,274 @@
+"""`webhooks.relay`: deliver an event to another system's webhook.
+
+A route (configuration) names the URL, a JMESPath transformation and a signing
+secret. The delivery carries the job id as its idempotency key, the same in
+every attempt. The body is never logged, nor does it enter an error.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import json
+import math
+import re
+from collections.abc import Iterable
+from typing import Any, Self
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from standardwebhooks import Webhook
+
+from sealwax.http import (
+    HttpRule,
+    OutgoingClient,
+    OutgoingError,
+    outcome,
+    parse_target,
+    shared_client,
+)
+from sealwax.http.errors import OutgoingRefused
+from sealwax.job import Job
+from sealwax.outcomes import Rejected, Transient
+from sealwax.settings import Settings
+from sealwax.task import InvalidPayload, task
+
+__all__ = ["Delivered", "Route", "WebhookRelay", "WebhookSettings", "deliver", "relay", "transform"]
+
+#: Deepest nesting of a body; Python's own JSON encoder gives up near a thousand.
+MAX_DEPTH = 100
+
+_HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+
+
+class WebhookRelay(BaseModel):
+    """An event for a configured route."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    route: str = Field(min_length=1, max_length=64, description="Name of a configured route.")
+    event: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$", description="Type of the event."
+    )
+    body: JsonValue = Field(description="Any JSON value; delivered after the transformation.")
+
+    @field_validator("body")
+    @classmethod
+    def _body(cls, body: JsonValue) -> JsonValue:
+        if not _is_json(body):
+            raise ValueError(f"must nest at most {MAX_DEPTH} deep and hold finite numbers only")
+        return body
+
+
+class Delivered(BaseModel):
+    """What the downstream said."""
+
+    status: int
+    bytes: int = Field(description="Length of the delivered body.")
+
+
+class Route(BaseModel):
+    """Where and how the events of one route are delivered."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str
+    transform: str = Field("@", max_length=10_000, description="JMESPath; `@` passes through.")
+    secret: str = Field(
+        pattern=r"^app/[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$",
+        description="Name of the signing secret, whose value is `whsec_…`.",
+    )
+    event_header: str | None = Field("webhook-event", description="Header that names the event.")
+    max_bytes: int = Field(33_554_432, ge=2, description="Largest delivered body, in bytes.")
+    rule: HttpRule = Field(
+        default_factory=HttpRule, description="Without hosts and cidrs: the URL's own host."
+    )
+
+    @field_validator("transform")
+    @classmethod
+    def _transform(cls, expression: str) -> str:
+        try:
+            jmespath.compile(expression)
+        except JMESPathError as error:
+            raise ValueError(f"is not JMESPath: {str(error).splitlines()[0]}") from None
+        return expression
+
+    @field_validator("event_header")
+    @classmethod
+    def _event_header(cls, name: str | None) -> str | None:
+        if name is not None and not _HEADER_NAME.fullmatch(name):
+            raise ValueError("is not a header name")
+        return name
+
+    @model_validator(mode="after")
+    def _url(self) -> Self:
+        try:
+            target = parse_target(self.url)
+            if not self.rule.hosts and not self.rule.cidrs:
+                self.rule = self.rule.model_copy(update={"hosts": (target.host,)})
+            self.rule.check_target(target)
+        except OutgoingRefused as error:
+            raise ValueError(str(error)) from None
+        return self
+
+
+class WebhookSettings(BaseModel):
+    """`[tasks.webhooks]`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    routes: dict[str, Route] = Field(default_factory=dict)
+
+
+def _is_json(value: Any, max_nodes: int | None = None) -> bool:
+    """Say whether a value is finite JSON of bounded depth; iterative, so depth cannot hurt it."""
+    waiting: list[tuple[Any, int]] = [(value, 0)]
+    seen = 0
+    while waiting:
+        item, depth = waiting.pop()
+        seen += 1
+        if depth > MAX_DEPTH or (max_nodes is not None and seen > max_nodes):
+            return False
+        if isinstance(item, float) and not math.isfinite(item):
+            return False
+        if isinstance(item, dict):
+            if not all(isinstance(key, str) for key in item):
+                return False
+            waiting.extend((child, depth + 1) for child in item.values())
+        elif isinstance(item, list):
+            waiting.extend((child, depth + 1) for child in item)
+        elif item is not None and not isinstance(item, str | int | float):
+            # JMESPath's expression references (`&a`) end here.
+            return False
+    return True
+
+
+def transform(expression: str, body: JsonValue, *, max_bytes: int) -> bytes:
+    """Return the transformed body as JSON text.
+
+    Numbers, Unicode, nulls and the order of keys stay as they are where the
+    expression passes them through.
+
+    Raises
+    ------
+    Rejected
+        `transform-failed` where the expression does not fit this body or its
+        result is no JSON, `transform-empty` where it finds nothing,
+        `transform-too-large` above `max_bytes`.
+    """
+    failed = False
+    result: Any = body
+    if expression != "@":
+        try:
+            result = jmespath.search(expression, body)
+        except (JMESPathError, ArithmeticError, ValueError, TypeError, LookupError):
+            failed = True
+        except (AttributeError, RecursionError):
+            failed = True
+        if result is None and not failed:
+            # A missing field is null in JMESPath; delivering it would hide a mistake.
+            raise Rejected("transform-empty")
+    # Raised outside of the handler: the exception's text quotes the body.
+    # Each value takes a byte at least, and an expression can multiply values.
+    if failed or not _is_json(result, max_nodes=max_bytes):
+        raise Rejected("transform-failed")
+    text = json.dumps(result, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        # Lone surrogates have no UTF-8; escaped they are valid JSON.
+        data = json.dumps(result, allow_nan=False, separators=(",", ":")).encode()
+    if len(data) > max_bytes:
+        raise Rejected("transform-too-large")
+    return data
+
+
+def _settings(settings: Settings) -> WebhookSettings:
+    return settings.section("webhooks", WebhookSettings)
+
+
+@functools.lru_cache(maxsize=256)
+def _route(text: str) -> Route:
+    """Return a route from its JSON: compiled once in a process, not in every job."""
+    return Route.model_validate_json(text)
+
+
+def _find_route(settings: Settings, name: str) -> Route | None:
+    routes = settings.tasks.get("webhooks", {}).get("routes", {})
+    return _route(json.dumps(routes[name], default=str)) if name in routes else None
+
+
+def _secrets(settings: Settings) -> Iterable[str]:
+    return sorted({route.secret for route in _settings(settings).routes.values()})
+
+
+def _configure(settings: Settings) -> None:
+    _settings(settings)
+
+
+def _validate(payload: WebhookRelay, settings: Settings) -> None:
+    if payload.route not in settings.tasks.get("webhooks", {}).get("routes", {}):
+        raise InvalidPayload("/route", "must be the name of a configured route")
+
+
+def _sign(secret: str, job: Job, body: bytes) -> dict[str, str]:
+    """Return the headers of Standard Webhooks, signed for this attempt's time."""
+    now = dt.datetime.now(tz=dt.UTC)
+    try:
+        signature = Webhook(secret).sign(job.id, now, body.decode())
+    except (ValueError, RuntimeError):
+        signature = ""
+    if not signature:
+        # The operator can mend it, so the job waits.
+        raise Transient("secret-unusable")
+    return {
+        "webhook-id": job.id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signature,
+    }
+
+
+def deliver(payload: WebhookRelay, job: Job, client: OutgoingClient) -> Delivered:
+    """Deliver one event with the given client.
+
+    Raises
+    ------
+    Rejected
+        Unknown route, failed transformation, refused address, other 4xx.
+    Transient
+        No answer, 408, 425, 429, 5xx.
+    """
+    route = _find_route(job.settings, payload.route)
+    if route is None:
+        raise Rejected("unknown-route")
+    body = transform(route.transform, payload.body, max_bytes=route.max_bytes)
+    headers = {"Content-Type": "application/json", "Idempotency-Key": job.id}
+    if route.event_header:
+        headers[route.event_header] = payload.event
+    headers |= _sign(job.secret(route.secret), job, body)
+    try:
+        answer = client.request(
+            "POST",
+            route.url,
+            rule=route.rule,
+            headers=headers,
+            body=body,
+            job=job,
+            read_body=False,
+        )
+    except OutgoingError as error:
+        raise outcome(error) from error
+    return Delivered(status=answer.status, bytes=len(body))
+
+
+@task(
+    name="webhooks.relay",
+    contract=WebhookRelay,
+    secrets=_secrets,
+    validate=_validate,
+    configure=_configure,
+)
+def relay(payload: WebhookRelay, job: Job) -> Delivered:
+    """Deliver an event to the webhook of a configured route."""
+    return deliver(payload, job, shared_client())
