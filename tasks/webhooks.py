@@ -18,7 +18,7 @@ from typing import Any, Self
 import jmespath
 from jmespath.exceptions import JMESPathError
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
-from standardwebhooks import Webhook
+from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from sealwax.http import (
     HttpRule,
@@ -217,7 +217,7 @@ def _sign(secret: str, job: Job, body: bytes) -> dict[str, str]:
     now = dt.datetime.now(tz=dt.UTC)
     try:
         signature = Webhook(secret).sign(job.id, now, body.decode())
-    except (ValueError, RuntimeError):
+    except (ValueError, RuntimeError, EmptyWebhookSecretError):
         signature = ""
     if not signature:
         # The operator can mend it, so the job waits.

@@ -90,7 +90,7 @@ class OutgoingClient:
     -------
     >>> client = OutgoingClient()
     >>> rule = HttpRule(hosts=("hooks.example.com",))
-    >>> client.request("POST", "https://hooks.example.com/in", rule=rule, body=b"{}")  # doctest: +SKIP
+    >>> client.request("GET", "https://hooks.example.com/", rule=rule)  # doctest: +SKIP
     """
 
     def __init__(

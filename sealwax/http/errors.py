@@ -84,7 +84,7 @@ class DownstreamUnreachable(OutgoingError):
     ) -> None:
         self.cause = f"downstream-{cause}"
         super().__init__(
-            f"{host} gave no answer ({self.cause}); check the name, the network and its certificate."
+            f"{host} gave no answer ({self.cause}); check name, network and certificate."
         )
 
 

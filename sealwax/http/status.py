@@ -63,14 +63,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
 
 
 def outcome(error: OutgoingError) -> Rejected | Transient:
-    """Return what a task should raise for an outgoing error.
-
-    Example
-    -------
-    >>> from sealwax.http.errors import DownstreamTimeout
-    >>> outcome(DownstreamTimeout("hooks.example.com"))
-    Transient('downstream-timeout')
-    """
+    """Return what a task should raise for an outgoing error; raise it `from error`."""
     if not error.transient:
         return Rejected(error.cause)
     wait = error.retry_after if isinstance(error, DownstreamStatus) else None
