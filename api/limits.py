@@ -1,0 +1,50 @@
+"""How many requests a tenant may make: a token bucket for each, in each process."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+__all__ = ["RateLimiter"]
+
+#: Tenants remembered at once; the one longest unseen is forgotten, and so has
+#: its whole burst again.
+_TENANTS = 10_000
+
+
+class RateLimiter:
+    """Token buckets by tenant, so that one tenant's flood does not use the others' share.
+
+    Parameters
+    ----------
+    rate
+        Requests a second; 0 sets no limit.
+    burst
+        Requests at once.
+    """
+
+    def __init__(
+        self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._rate = rate
+        self._burst = float(burst)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, tenant: str) -> int | None:
+        """Take one request; return None, or the whole seconds to wait."""
+        if not self._rate:
+            return None
+        now = self._clock()
+        with self._lock:
+            level, at = self._buckets.pop(tenant, (self._burst, now))
+            level = min(self._burst, level + (now - at) * self._rate)
+            allowed = level >= 1.0
+            self._buckets[tenant] = (level - 1.0 if allowed else level, now)
+            while len(self._buckets) > _TENANTS:
+                self._buckets.popitem(last=False)
+        return None if allowed else max(1, math.ceil((1.0 - level) / self._rate))

@@ -1,0 +1,69 @@
+"""What one API process holds, made once when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask import current_app
+
+from api.limits import RateLimiter
+from sealwax.digests import TokenDigest
+from sealwax.publisher import CeleryPublisher, Publisher
+from sealwax.runtime import Runtime
+from sealwax.settings import Settings
+from sealwax.submission import Submitter
+from sealwax.task import TaskDefinition, discover
+from sealwax.tokens import TokenStore
+
+__all__ = ["Services", "make_services", "services"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The parts that views use."""
+
+    settings: Settings
+    runtime: Runtime
+    definitions: dict[str, TaskDefinition[Any]]
+    tokens: TokenStore
+    submitter: Submitter
+    limiter: RateLimiter
+
+
+def make_services(
+    settings: Settings, *, runtime: Runtime | None = None, publisher: Publisher | None = None
+) -> Services:
+    """Read secrets and make clients; raises where the role cannot work."""
+    definitions = runtime.definitions if runtime else discover(settings.task_modules)
+    runtime = runtime or Runtime(settings, "api", definitions)
+    if publisher is None:
+        from sealwax.worker.app import make_app
+
+        publisher = CeleryPublisher(make_app(settings, definitions), settings)
+    limits = settings.limits
+    return Services(
+        settings=settings,
+        runtime=runtime,
+        definitions=definitions,
+        tokens=TokenStore(
+            runtime.aws.client("dynamodb"),
+            settings.table_name("tokens"),
+            TokenDigest.load(runtime.secrets["api/token-key"]),
+            cache_seconds=limits.token_cache_seconds,
+        ),
+        submitter=Submitter(
+            settings=settings,
+            keyring=lambda: runtime.keyring,
+            digests=lambda: runtime.digests,
+            ledger=runtime.ledger,
+            publisher=publisher,
+        ),
+        limiter=RateLimiter(limits.requests_per_second, limits.request_burst),
+    )
+
+
+def services() -> Services:
+    """Return the services of the app that handles the current request."""
+    found: Services = current_app.extensions["sealwax"]
+    return found

@@ -1,0 +1,5 @@
+"""`python -m sealwax` is `sealwax`."""
+
+from sealwax.cli import main
+
+main()

@@ -1,0 +1,36 @@
+"""`sealwax api`."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from sealwax.settings import load_settings
+
+__all__ = ["api"]
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address; 0.0.0.0 in ECS.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65_535))
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes."
+)
+@click.option(
+    "--threads",
+    default=16,
+    show_default=True,
+    type=click.IntRange(1, 512),
+    help="Requests that a process serves at once.",
+)
+def api(host: str, port: int, workers: int, threads: int) -> None:
+    r"""Serve the HTTP API until SIGTERM.
+
+    \b
+    Example:
+      sealwax api --host 0.0.0.0 --port 8080 --workers 2
+    """
+    # By name: the engine does not import the edge.
+    serve = importlib.import_module("api.serve").serve
+    serve(load_settings(), host=host, port=port, workers=workers, threads=threads)

@@ -1,0 +1,105 @@
+"""`sealwax tokens`."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import click
+
+from sealwax.aws import Aws
+from sealwax.digests import TokenDigest
+from sealwax.runtime import make_source
+from sealwax.settings import load_settings
+from sealwax.tokens import SCOPES, TokenStore
+
+__all__ = ["tokens"]
+
+
+def _store() -> TokenStore:
+    settings = load_settings()
+    aws = Aws(settings.aws)
+    digest = TokenDigest.load(make_source(settings, aws).get("api/token-key"))
+    return TokenStore(aws.client("dynamodb"), settings.table_name("tokens"), digest)
+
+
+@click.group()
+def tokens() -> None:
+    """Issue, list and revoke the tokens that callers of the API send."""
+
+
+@tokens.command("issue")
+@click.option("--tenant", required=True, help="Whom the token speaks for.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    default=SCOPES,
+    show_default=True,
+    help="May be given several times; `jobs:submit:webhooks.*` narrows to tasks.",
+)
+@click.option("--label", default="", help="What it is for; shown in the list.")
+def issue(tenant: str, scopes: tuple[str, ...], label: str) -> None:
+    r"""Make a token and print it; it cannot be shown again.
+
+    \b
+    Example:
+      sealwax tokens issue --tenant acme --scope jobs:submit --label billing
+    """
+    try:
+        issued = _store().issue(tenant=tenant, scopes=scopes, label=label)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(f"id {issued.id}; shown this once:", err=True)
+    click.echo(issued.token)
+
+
+@tokens.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def list_(as_json: bool) -> None:  # noqa: FBT001 - a flag of the command line
+    r"""List tokens by id, tenant, scopes and age; never the tokens.
+
+    \b
+    Example:
+      sealwax tokens list
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = [
+        {
+            "id": found.id,
+            "tenant": found.tenant,
+            "scopes": list(found.scopes),
+            "label": found.label,
+            "created": datetime.fromtimestamp(found.created, UTC).isoformat(timespec="seconds"),
+        }
+        for found in _store().list()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    table = Table("id", "tenant", "scopes", "label", "created")
+    for row in rows:
+        table.add_row(
+            str(row["id"]),
+            str(row["tenant"]),
+            " ".join(row["scopes"]),
+            str(row["label"]),
+            str(row["created"]),
+        )
+    Console().print(table)
+
+
+@tokens.command("revoke")
+@click.argument("token_id", metavar="ID")
+def revoke(token_id: str) -> None:
+    r"""Revoke the token with this id; API processes believe it for up to 30 s more.
+
+    \b
+    Example:
+      sealwax tokens revoke 4f9c2a61b0de
+    """
+    if not _store().revoke(token_id):
+        raise click.ClickException(f"There is no token {token_id}; see `sealwax tokens list`.")
+    click.echo(f"revoked {token_id}")

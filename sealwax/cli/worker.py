@@ -1,0 +1,57 @@
+"""`sealwax worker`."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import click
+
+from sealwax.log import configure_logging
+from sealwax.runtime import Runtime
+from sealwax.settings import load_settings
+from sealwax.task import discover
+
+__all__ = ["worker"]
+
+
+@click.command()
+@click.option("--lane", default="default", show_default=True, help="Lane to serve.")
+@click.option("--concurrency", type=click.IntRange(1, 256), help="Default: the lane's setting.")
+def worker(lane: str, concurrency: int | None) -> None:
+    r"""Run the tasks of one lane until SIGTERM.
+
+    On SIGTERM the worker takes no more messages, gives back at once those it
+    has not started, and ends when the running ones have finished.
+
+    \b
+    Example:
+      sealwax worker --lane default --concurrency 4
+    """
+    from celery import signals
+
+    from sealwax.worker.app import make_app, worker_arguments
+
+    settings = load_settings()
+    settings.queue_name(lane)
+    configure_logging("worker", settings.log_level)
+    definitions = discover(settings.task_modules)
+    runtime = Runtime(settings, "worker", definitions)
+    app = make_app(settings, definitions, runtime, lane=lane)
+
+    def own_logging(**_: Any) -> None:
+        """Keep Celery from putting its own handlers in place of ours."""
+
+    def reload_on_hangup(**_: Any) -> None:
+        # Celery restarts the whole program on SIGHUP; ours reads the secrets again.
+        signal.signal(signal.SIGHUP, lambda *_: _in_thread(runtime))
+
+    signals.setup_logging.connect(own_logging, weak=False)
+    signals.worker_ready.connect(reload_on_hangup, weak=False)
+    app.worker_main(worker_arguments(settings, lane, concurrency=concurrency))
+
+
+def _in_thread(runtime: Runtime) -> None:
+    import threading
+
+    threading.Thread(target=runtime.refresh, name="sealwax-reload", daemon=True).start()

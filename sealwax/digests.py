@@ -1,0 +1,163 @@
+"""Keyed hashes: what stands outside in place of tenants, idempotency keys and requests.
+
+HMAC-SHA-256 under keys that are read at start, each use under a label of its
+own. Guessing a tenant's name or an idempotency key from a queue, a table or a
+log would need the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sealwax.errors import SealwaxError
+
+__all__ = ["Digests", "DigestsInvalid", "TokenDigest"]
+
+
+class DigestsInvalid(SealwaxError):
+    """The HMAC keys are not what `sealwax keys init` wrote; restore the secret's last version."""
+
+
+class _Key(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    version: int = Field(ge=1)
+    key: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
+    state: Literal["active", "open"]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    tenant: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
+    keys: list[_Key] = Field(min_length=1)
+
+
+def _mac(key: bytes, label: str, *parts: str) -> bytes:
+    # Each part with its length: ("ab", "c") and ("a", "bc") differ.
+    message = f"sealwax {label}\n".encode()
+    for part in parts:
+        raw = part.encode()
+        message += len(raw).to_bytes(8, "big") + raw
+    return hmac.new(key, message, hashlib.sha256).digest()
+
+
+def _canonical(value: Any) -> str:
+    """Return one text for one JSON value: member order and spaces do not matter.
+
+    1 and 1.0 differ, as they do for many a contract; 1.0 and 1.00 do not.
+    """
+    return json.dumps(
+        value, ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True
+    )
+
+
+class Digests:
+    """The keyed hashes of an environment.
+
+    The tenants' key is not rotated: a tenant's jobs must be found and erased
+    under the same name for as long as entries live. The others' keys carry a
+    version: hashes of older versions are still recognised.
+    """
+
+    def __init__(self, tenant_key: bytes, keys: dict[int, bytes], active: int) -> None:
+        self._tenant_key = tenant_key
+        self._keys = keys
+        self._active = active
+
+    def __repr__(self) -> str:
+        return f"Digests(version {self._active})"
+
+    @classmethod
+    def load(cls, text: str) -> Digests:
+        """Read the secret `shared/hmac`.
+
+        Raises
+        ------
+        DigestsInvalid
+        """
+        try:
+            document = _Document.model_validate_json(text)
+        except ValidationError:
+            raise DigestsInvalid from None
+        active = [key.version for key in document.keys if key.state == "active"]
+        if len(active) != 1:
+            raise DigestsInvalid("Secret shared/hmac needs exactly one active key.")
+        return cls(
+            bytes.fromhex(document.tenant),
+            {key.version: bytes.fromhex(key.key) for key in document.keys},
+            active[0],
+        )
+
+    def tenant_ref(self, tenant: str) -> str:
+        """Return what stands for a tenant everywhere outside the API: 32 hex digits."""
+        return _mac(self._tenant_key, "tenant", tenant).hex()[:32]
+
+    def job_id(self, tenant: str, idempotency_key: str) -> str:
+        """Return the job id of a tenant's key under the active version: 128 bits in hex."""
+        return self.job_id_candidates(tenant, idempotency_key)[0]
+
+    def job_id_candidates(self, tenant: str, idempotency_key: str) -> list[str]:
+        """Return the job ids under every version, the active one first."""
+        versions = sorted(self._keys, key=lambda version: (version != self._active, -version))
+        return [
+            _mac(self._keys[version], "job id", tenant, idempotency_key).hex()[:32]
+            for version in versions
+        ]
+
+    def fingerprint(self, tenant: str, task: str, payload: Any) -> str:
+        """Return the hash of a request, as `v<version>:<64 hex digits>`."""
+        return self._fingerprint(self._active, tenant, task, payload)
+
+    def fingerprint_matches(self, stored: str, tenant: str, task: str, payload: Any) -> bool:
+        """Return whether a stored hash, of whichever version, is of this request."""
+        version, _, _ = stored.removeprefix("v").partition(":")
+        if not version.isdigit() or int(version) not in self._keys:
+            return False
+        ours = self._fingerprint(int(version), tenant, task, payload)
+        return hmac.compare_digest(ours, stored)
+
+    def group(self, tenant: str, ordering_key: str) -> str:
+        """Return the FIFO message group of a tenant's ordering key."""
+        return _mac(self._tenant_key, "group", tenant, ordering_key).hex()[:32]
+
+    def fair_group(self, tenant: str) -> str:
+        """Return the message group for SQS's fair queues: one a tenant."""
+        return _mac(self._tenant_key, "fair group", tenant).hex()[:32]
+
+    def _fingerprint(self, version: int, tenant: str, task: str, payload: Any) -> str:
+        mac = _mac(self._keys[version], "fingerprint", tenant, task, _canonical(payload))
+        return f"v{version}:{mac.hex()}"
+
+
+class TokenDigest:
+    """The keyed hash under which tokens are stored."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __repr__(self) -> str:
+        return "TokenDigest()"
+
+    @classmethod
+    def load(cls, text: str) -> TokenDigest:
+        """Read the secret `api/token-key`: 64 hex digits.
+
+        Raises
+        ------
+        DigestsInvalid
+        """
+        try:
+            key = bytes.fromhex(text)
+        except ValueError:
+            key = b""
+        if len(key) != 32:
+            raise DigestsInvalid("Secret api/token-key is not 64 hex digits; restore it.")
+        return cls(key)
+
+    def digest(self, token: str) -> str:
+        """Return a token's hash: 64 hex digits."""
+        return _mac(self._key, "token", token).hex()

@@ -1,0 +1,154 @@
+"""Sealing and opening: HPKE to the recipient, signed by the sender.
+
+`docs/envelope.md` specifies it byte for byte. The order of checks in
+`open_envelope` is part of it: nothing is decrypted that a trusted key has not
+signed for exactly this use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+
+from sealwax.envelope.errors import (
+    ContextMismatch,
+    DecryptionFailed,
+    EnvelopeExpired,
+    EnvelopeMalformed,
+    SignatureInvalid,
+)
+from sealwax.envelope.form import Context, Header, Purpose, encode_header, join, split
+from sealwax.envelope.keys import PrivateKey, PublicKey, SigningKey, VerifyKey
+
+__all__ = ["Expected", "Opened", "Opener", "open_envelope", "peek", "seal", "sealed_size"]
+
+#: Domain labels: a signature or ciphertext of ours never fits another protocol.
+_INFO_LABEL = b"sealwax envelope v1 info\x00"
+_SIGN_LABEL = b"sealwax envelope v1 signature\x00"
+
+
+class Opener(Protocol):
+    """What opening asks of a keyring."""
+
+    def verifier(self, signer_id: str) -> VerifyKey:
+        """Return a signer's key; raises UnknownSigner."""
+
+    def check_trust(self, signer_id: str, context: Context) -> None:
+        """Raise SignerNotTrusted where the signer may not sign this."""
+
+    def private(self, key_id: str) -> PrivateKey:
+        """Return our private key; raises UnknownKey or KeyRetired."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What the opener knows of the message; None is not compared."""
+
+    purpose: Purpose
+    task: str | None = None
+    job: str | None = None
+    tenant: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """An opened envelope: everything in it was signed by a trusted key."""
+
+    plaintext: bytes
+    context: Context
+    recipient_id: str
+    signer_id: str
+
+    def __repr__(self) -> str:
+        return f"Opened({self.context.job}, {len(self.plaintext)} bytes)"
+
+
+def _signed(header: bytes, sealed: bytes) -> bytes:
+    # Lengths first: no two pairs of parts give the same message.
+    return b"".join(
+        (_SIGN_LABEL, len(header).to_bytes(8, "big"), header, len(sealed).to_bytes(8, "big"),
+         sealed)
+    )  # fmt: skip
+
+
+def seal(plaintext: bytes, context: Context, *, recipient: PublicKey, signer: SigningKey) -> str:
+    """Encrypt to the recipient, bind the context, sign; return the text form.
+
+    Sealing the same plaintext twice gives different texts.
+    """
+    header = encode_header(
+        Header(suite=recipient.suite, recipient=recipient.id, signer=signer.id, context=context)
+    )
+    sealed = recipient.suite.hpke.encrypt(plaintext, recipient.handle(), _INFO_LABEL + header)
+    return join(header, sealed, signer.sign(_signed(header, sealed)))
+
+
+def sealed_size(
+    plaintext_bytes: int, context: Context, recipient: PublicKey, signer: SigningKey
+) -> int:
+    """Return the exact length of the text that `seal` would give, in characters (= bytes)."""
+    header = encode_header(
+        Header(suite=recipient.suite, recipient=recipient.id, signer=signer.id, context=context)
+    )
+    lengths = (len(header), plaintext_bytes + recipient.suite.overhead, 64)
+    return len("swx1") + sum(1 + (4 * length + 2) // 3 for length in lengths)
+
+
+def open_envelope(text: str, *, keyring: Opener, expect: Expected, now: float) -> Opened:
+    """Verify and decrypt an envelope.
+
+    Parameters
+    ----------
+    keyring
+        The opener's keys and trust list.
+    expect
+        What the message claims to be.
+    now
+        Epoch seconds, compared with not-after; 0 where the caller compares itself.
+
+    Raises
+    ------
+    EnvelopeError
+        One class a cause; checked in this order: form, version, signer,
+        signature, trust, context, not-after, key, ciphertext.
+    """
+    parts = split(text)
+    header, context = parts.header, parts.header.context
+    try:
+        keyring.verifier(header.signer).verify(
+            parts.signature, _signed(parts.header_bytes, parts.sealed)
+        )
+    except InvalidSignature:
+        raise SignatureInvalid from None
+    keyring.check_trust(header.signer, context)
+    for name in ("purpose", "task", "job", "tenant"):
+        wanted = getattr(expect, name)
+        if wanted is not None and getattr(context, name) != wanted:
+            raise ContextMismatch(name)
+    if now > context.not_after:
+        raise EnvelopeExpired
+    private = keyring.private(header.recipient)
+    if private.suite is not header.suite:
+        raise EnvelopeMalformed
+    try:
+        plaintext = private.decrypt(parts.sealed, _INFO_LABEL + parts.header_bytes)
+    except (InvalidTag, ValueError):
+        raise DecryptionFailed from None
+    return Opened(
+        plaintext=plaintext,
+        context=context,
+        recipient_id=header.recipient,
+        signer_id=header.signer,
+    )
+
+
+def peek(text: str) -> Header:
+    """Return the header without verifying anything: for diagnostics only.
+
+    Raises
+    ------
+    EnvelopeMalformed, EnvelopeVersionUnsupported
+    """
+    return split(text).header

@@ -1,0 +1,139 @@
+"""JSON logs of every role, without payloads.
+
+`configure_logging` is called once by each role. Exceptions are rendered as
+class names and code places only: their texts may hold the payload.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import MutableMapping
+from types import TracebackType
+from typing import Any
+
+import structlog
+
+__all__ = ["configure_logging", "describe_exception"]
+
+#: Frames kept of a traceback, the innermost ones.
+_FRAMES = 12
+
+
+def describe_exception(error: BaseException) -> dict[str, Any]:
+    """Return an exception's class, code places and causes; never its text."""
+    chain = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen and len(chain) < 5:
+        seen.add(id(current))
+        frames = traceback.extract_tb(current.__traceback__)[-_FRAMES:]
+        chain.append(
+            {
+                "class": f"{type(current).__module__}.{type(current).__qualname__}",
+                "at": [f"{_short(f.filename)}:{f.lineno}:{f.name}" for f in frames],
+            }
+        )
+        current = current.__cause__ or (
+            None if current.__suppress_context__ else current.__context__
+        )
+    return chain[0] | ({"caused_by": chain[1:]} if len(chain) > 1 else {})
+
+
+def _short(filename: str) -> str:
+    # Paths of one machine say nothing; the last folders do.
+    return "/".join(filename.replace("\\", "/").split("/")[-3:])
+
+
+def _redact_exception(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    info: Any = event.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
+    if isinstance(info, tuple):
+        info = info[1]
+    if isinstance(info, BaseException):
+        event["exception"] = describe_exception(info)
+    event.pop("stack_info", None)
+    return event
+
+
+#: Loggers whose messages hold exception texts or arguments: only the template is kept.
+_TEMPLATE_ONLY = ("celery.app.trace", "celery.worker.request", "celery.worker.strategy")
+
+
+def _keep_template(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep the message's template where its arguments may hold exception texts."""
+    record = event.get("_record")
+    if isinstance(record, logging.LogRecord) and record.name in _TEMPLATE_ONLY:
+        event["event"] = str(record.msg).split("%")[0].split("\n")[0].strip() or record.name
+        data = record.args if isinstance(record.args, dict) else getattr(record, "data", None)
+        if isinstance(data, dict):
+            event |= {key: data[key] for key in ("id", "name", "runtime") if key in data}
+    return event
+
+
+class _Quiet(logging.Filter):
+    """Drops exception texts that the standard library would print itself."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_text = None
+        return True
+
+
+def configure_logging(role: str, level: str = "INFO") -> None:
+    """Send structlog's and the standard library's records to stdout as JSON lines.
+
+    Parameters
+    ----------
+    role
+        `api`, `worker`, …; stands in every line.
+    level
+        Least level that is written.
+    """
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _redact_exception,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+    def add_role(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["role"] = role
+        return event
+
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, _keep_template],
+        processors=[
+            add_role,
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(default=lambda value: type(value).__name__),
+        ],
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(formatter)
+    handler.addFilter(_Quiet())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # botocore and urllib3 write headers and bodies at DEBUG.
+    for name in ("botocore", "boto3", "urllib3", "s3transfer", "kombu", "requests"):
+        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLevelName(level)))
+    # Unhandled errors of threads and of the main program are logged like others.
+    sys.excepthook = _log_unhandled
+
+
+def _log_unhandled(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    logging.getLogger("sealwax").critical("unhandled", exc_info=(kind, error, trace))

@@ -1,0 +1,226 @@
+"""What a running role holds: settings, clients, keys and secrets, read once at start.
+
+The API and the worker each make one `Runtime`. Secrets are read when it is
+made and again by timer, on SIGHUP, or when an envelope names an unknown key;
+never for a job. A forked child calls `renew_after_fork` through `current`: it
+keeps the secrets and makes clients of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import structlog
+
+from sealwax.aws import Aws
+from sealwax.digests import Digests
+from sealwax.errors import SealwaxError
+from sealwax.keyring import Keyring
+from sealwax.ledger import Ledger
+from sealwax.secrets import CredStashSource, FileSource, SecretSource
+from sealwax.settings import Settings
+from sealwax.task import TaskDefinition
+
+__all__ = ["Runtime", "make_source"]
+
+log = structlog.get_logger("sealwax.runtime")
+
+Role = Literal["api", "worker"]
+
+#: Least seconds between two readings that unknown key ids ask for: a flood of
+#: forged messages must not become a flood of KMS calls.
+_ON_DEMAND_SECONDS = 5.0
+
+
+def make_source(settings: Settings, aws: Aws) -> SecretSource:
+    """Return where secrets come from: CredStash, or a file where the settings name one."""
+    if settings.secrets_file is not None:
+        return FileSource(settings.secrets_file)
+
+    def alias(name: str) -> str:
+        owner = name.split("/", 1)[0]
+        if owner == "app":
+            return settings.kms_alias("worker")
+        if owner in ("api", "worker", "steward"):
+            return settings.kms_alias(owner)  # type: ignore[arg-type]
+        return settings.kms_alias("shared")
+
+    return CredStashSource(
+        table=settings.table_name("secrets"),
+        environment=settings.environment,
+        kms_client=aws.client("kms"),
+        dynamodb_resource=aws.resource("dynamodb"),
+        dynamodb_client=aws.client("dynamodb"),
+        kms_key_for=alias,
+    )
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    keyring: Keyring
+    digests: Digests
+    secrets: Mapping[str, str]
+    read_at: float
+
+    def __repr__(self) -> str:
+        return f"_Loaded(secrets={sorted(self.secrets)})"
+
+
+class Runtime:
+    """One role's settings, clients and secrets.
+
+    Parameters
+    ----------
+    role
+        `api` or `worker`: names the secrets it may read.
+    definitions
+        The tasks it serves; a worker also reads the secrets they declare.
+    source
+        Default: as the settings say.
+
+    Raises
+    ------
+    SealwaxError
+        Where a secret is missing or cannot be read, or a task's configuration
+        is wrong; says what to do.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        role: Role,
+        definitions: Mapping[str, TaskDefinition[Any]],
+        *,
+        source: SecretSource | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings
+        self.role: Role = role
+        self.definitions = dict(definitions)
+        self.clock = clock
+        self._monotonic = monotonic
+        self._own_source = source
+        self._lock = threading.Lock()
+        self._timer: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._pid = os.getpid()
+        self._connect()
+        for definition in self.definitions.values():
+            if definition.configure is not None:
+                definition.configure(settings)
+            settings.queue_name(definition.lane)
+        self._loaded = self._read()
+
+    # -- what it holds -------------------------------------------------------------
+
+    @property
+    def keyring(self) -> Keyring:
+        """The role's keys, as last read."""
+        return self._loaded.keyring
+
+    @property
+    def digests(self) -> Digests:
+        """The keyed hashes, as last read."""
+        return self._loaded.digests
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """The secrets of the role and its tasks, as last read."""
+        return self._loaded.secrets
+
+    def task_secrets(self, definition: TaskDefinition[Any]) -> Mapping[str, str]:
+        """Return the secrets that one task declared, and no others."""
+        return {name: self.secrets[name] for name in definition.secrets(self.settings)}
+
+    # -- refreshing ----------------------------------------------------------------
+
+    def refresh(self, *, at_least: float = 0.0) -> bool:
+        """Read all secrets again unless they are younger than `at_least` seconds.
+
+        The old ones stay where reading fails. Returns whether they were read.
+        """
+        with self._lock:
+            if self._monotonic() - self._loaded.read_at < at_least:
+                return False
+            try:
+                self._loaded = self._read()
+            except SealwaxError as error:
+                log.warning("secrets not refreshed", error=type(error).__name__)
+                return False
+        return True
+
+    def refresh_for_unknown_key(self) -> bool:
+        """Refresh because an envelope names an unknown key; at most every 5 seconds."""
+        return self.refresh(at_least=_ON_DEMAND_SECONDS)
+
+    def refresh_if_old(self) -> bool:
+        """Refresh where the timer would have; for processes without a timer thread."""
+        interval = self.settings.secrets_refresh_seconds
+        if self._monotonic() - self._loaded.read_at < interval:
+            return False
+        return self.refresh(at_least=interval)
+
+    def start_timer(self) -> None:
+        """Start the thread that refreshes by timer (the API's way)."""
+
+        def turn() -> None:
+            while not self._stopping.wait(self.settings.secrets_refresh_seconds):
+                self.refresh()
+
+        self._timer = threading.Thread(target=turn, name="sealwax-secrets", daemon=True)
+        self._timer.start()
+
+    def close(self) -> None:
+        """Stop the timer."""
+        self._stopping.set()
+        if self._timer is not None:
+            self._timer.join(timeout=5)
+
+    # -- processes -----------------------------------------------------------------
+
+    def current(self) -> Runtime:
+        """Return self, with clients of this process: sockets must not cross a fork."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._lock = threading.Lock()
+            self._connect()
+        return self
+
+    def _connect(self) -> None:
+        self.aws = Aws(self.settings.aws)
+        limits = self.settings.limits
+        self.ledger = Ledger(
+            self.aws.client("dynamodb"),
+            self.settings.table_name("jobs"),
+            keep=limits.max_age_seconds + limits.retention_seconds,
+            clock=self.clock,
+        )
+
+    def _names(self) -> Iterable[str]:
+        yield f"{self.role}/keys"
+        yield "shared/keyring"
+        yield "shared/hmac"
+        if self.role == "api":
+            yield "api/token-key"
+        else:
+            for definition in self.definitions.values():
+                yield from definition.secrets(self.settings)
+
+    def _read(self) -> _Loaded:
+        source = self._own_source or make_source(self.settings, self.aws)
+        values = {name: source.get(name) for name in dict.fromkeys(self._names())}
+        return _Loaded(
+            keyring=Keyring.load(
+                self.role, values.pop(f"{self.role}/keys"), values.pop("shared/keyring")
+            ),
+            digests=Digests.load(values.pop("shared/hmac")),
+            secrets=MappingProxyType(values),
+            read_at=self._monotonic(),
+        )

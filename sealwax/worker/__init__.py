@@ -1,0 +1,1 @@
+"""The worker: Celery tasks that claim, open, run and settle sealed jobs."""

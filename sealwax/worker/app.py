@@ -1,0 +1,141 @@
+"""The Celery app of a Sealwax service: the same for producers and workers.
+
+`make_app` registers one task for each definition. Everything that could weaken
+the three promises is set here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Celery
+
+from sealwax.runtime import Runtime
+from sealwax.settings import Settings
+from sealwax.task import TaskDefinition
+from sealwax.transport.dead_letters import DeadLetter
+from sealwax.worker.sealed import KILL_AFTER, SealedTask
+
+__all__ = ["make_app", "worker_arguments"]
+
+
+def make_app(
+    settings: Settings,
+    definitions: Mapping[str, TaskDefinition[Any]],
+    runtime: Runtime | None = None,
+    *,
+    lane: str | None = None,
+) -> Celery:
+    """Return the Celery app.
+
+    Parameters
+    ----------
+    runtime
+        The worker's; None for a producer, which only sends.
+    lane
+        The lane that a worker serves; None for a producer.
+    """
+    app = Celery("sealwax", set_as_current=False)
+    app.conf.update(
+        broker_url="sealwax://",
+        broker_transport="sealwax.transport:Transport",
+        broker_transport_options=_transport_options(settings, runtime, lane),
+        broker_connection_retry_on_startup=True,
+        task_default_queue=settings.queue_name(lane or next(iter(settings.lanes))),
+        task_create_missing_queues=True,
+        # JSON in, JSON out: pickle would run whatever a forger sends.
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        # Nothing is deleted before its outcome is recorded.
+        task_acks_late=True,
+        task_acks_on_failure_or_timeout=False,
+        task_reject_on_worker_lost=True,
+        # A worker holds no more than it runs plus one round.
+        worker_prefetch_multiplier=1,
+        # Neither exists on SQS; both would publish.
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        task_send_sent_event=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        # A lost connection to SQS never cancels running tasks.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+    )
+    if runtime is not None:
+        for definition in definitions.values():
+            app.register_task(_make_task(definition, runtime)())
+    return app
+
+
+def _make_task(definition: TaskDefinition[Any], runtime: Runtime) -> type[SealedTask]:
+    limit = definition.time_limit or runtime.settings.limits.task_seconds
+    return type(
+        f"Sealed_{definition.name.replace('.', '_')}",
+        (SealedTask,),
+        {
+            "name": definition.name,
+            "definition": definition,
+            "runtime": runtime,
+            "soft_time_limit": limit,
+            "time_limit": limit + KILL_AFTER,
+            "__doc__": definition.description,
+            "__module__": definition.function.__module__,
+        },
+    )
+
+
+def _transport_options(
+    settings: Settings, runtime: Runtime | None, lane: str | None
+) -> dict[str, Any]:
+    lanes = [lane] if lane is not None else list(settings.lanes)
+    queues = {
+        settings.queue_name(name): {"dead_letter_queue": settings.dead_letter_queue_name(name)}
+        for name in lanes
+    }
+    options: dict[str, Any] = {
+        "queues": queues,
+        "connect_timeout": settings.aws.connect,
+        "read_timeout": settings.aws.read,
+        "message_bytes": settings.limits.message_bytes,
+        "unknown_task_grace": settings.limits.unknown_task_seconds,
+        "crashes": settings.limits.crashes,
+    }
+    if lane is not None:
+        options["lease"] = settings.lanes[lane].lease
+    if runtime is not None:
+
+        def record(letter: DeadLetter) -> None:
+            """Let the ledger know before the transport dead-letters on its own."""
+            if letter.job is None:
+                return
+            current = runtime.current()
+            current.ledger.die(
+                letter.job,
+                token=None,
+                reason=letter.reason.reason,
+                cause=letter.reason.reason,
+                error=letter.reason.error or "",
+            )
+
+        options["on_dead_letter"] = record
+    return options
+
+
+def worker_arguments(settings: Settings, lane: str, *, concurrency: int | None = None) -> list[str]:
+    """Return the arguments of Celery's worker program for a lane."""
+    pool = settings.lanes[lane]
+    return [
+        "worker",
+        f"--pool={pool.pool}",
+        f"--concurrency={concurrency or pool.concurrency}",
+        f"--queues={settings.queue_name(lane)}",
+        f"--hostname={lane}@%h",
+        f"--loglevel={settings.log_level}",
+        "--without-gossip",
+        "--without-mingle",
+        "--without-heartbeat",
+    ]

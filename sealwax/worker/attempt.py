@@ -1,0 +1,310 @@
+"""One attempt of one sealed job, from the received envelope to its disposition.
+
+Called by the Celery task in the process that runs the business code, and by
+`sealwax.testing`; it knows nothing of Celery. Order matters and is the product:
+
+1. open the envelope: an unopenable message never touches a running job;
+2. claim in the ledger: nothing runs that has succeeded or runs elsewhere;
+3. validate again, run, record the outcome;
+4. only then say what becomes of the message.
+
+No exception leaves `Attempt.run`; no text of one is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from sealwax.envelope import (
+    Context,
+    EnvelopeError,
+    Expected,
+    Opened,
+    Purpose,
+    open_envelope,
+    seal,
+)
+from sealwax.job import Job, LeaseLost
+from sealwax.ledger import ClaimLost, Entry, LedgerError, Refused, State
+from sealwax.log import describe_exception
+from sealwax.outcomes import Dead, Failure, Rejected, RetryLater, classify, decide
+from sealwax.runtime import Runtime
+from sealwax.submission import encode_payload
+from sealwax.task import TaskDefinition
+from sealwax.transport.dead_letters import DeadLetterReason
+from sealwax.worker.disposition import Ack, DeadLetter, Disposition, Postpone
+
+__all__ = ["Attempt", "Delivery"]
+
+log = structlog.get_logger("sealwax.worker")
+
+#: Seconds until a message comes back that waits for something of ours: the
+#: ledger, a key, the end of another attempt's lease.
+_SHORT = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One receive of one message.
+
+    Parameters
+    ----------
+    token
+        Random name of this receive.
+    first_received_at
+        Epoch seconds of the message's first receive.
+    """
+
+    job_id: str
+    task: str
+    envelope: str
+    token: str
+    first_received_at: float
+
+
+class Attempt:
+    """One attempt; make a new one for each delivery.
+
+    Parameters
+    ----------
+    lease
+        Seconds the claim lasts without renewal.
+    chance
+        Random numbers in [0, 1) for the jitter.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        definition: TaskDefinition[Any],
+        delivery: Delivery,
+        *,
+        lease: float,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._runtime = runtime
+        self._definition = definition
+        self._delivery = delivery
+        self._lease = lease
+        self._chance = chance
+        self._log = log.bind(job=delivery.job_id, task=delivery.task)
+
+    def run(self) -> Disposition:
+        """Run the attempt; return what becomes of the message."""
+        try:
+            return self._run()
+        except LedgerError as error:
+            # Nothing was decided: the message comes back and the ledger tells.
+            self._log.warning("ledger unavailable", error=type(error).__name__)
+            return Postpone(_SHORT)
+
+    def _run(self) -> Disposition:
+        opened = self._open()
+        if not isinstance(opened, Opened):
+            return opened
+        delivery = self._delivery
+        claim = self._runtime.ledger.claim(delivery.job_id, token=delivery.token, lease=self._lease)
+        if isinstance(claim, Refused):
+            return self._refused(claim.entry)
+        entry = claim.entry
+        self._log = self._log.bind(tenant=entry.tenant, attempt=entry.attempts)
+        # The signature vouches for the envelope's own context; the ledger's
+        # entry must agree with it.
+        for name, ours in (("tenant", entry.tenant), ("task", entry.task)):
+            if getattr(opened.context, name) != ours:
+                failure = Failure(
+                    kind="unopenable", cause="context-mismatch", error="ContextMismatch"
+                )
+                return self._failed(entry, failure)
+        now = self._runtime.clock()
+        if now >= entry.not_after:
+            return self._dead(
+                entry, Dead(reason="exhausted", cause="max-age", error="JobTooOld"), delivery.token
+            )
+        try:
+            result = self._call(entry, opened)
+        except LeaseLost:
+            self._log.warning("lease lost")
+            return Postpone(_SHORT)
+        except BaseException as error:
+            if isinstance(error, SystemExit | KeyboardInterrupt | GeneratorExit):
+                raise
+            failure = classify(error, self._definition.retry)
+            self._log.info("attempt failed", cause=failure.cause, error=describe_exception(error))
+            return self._failed(entry, failure)
+        return self._succeeded(entry, result)
+
+    # -- opening -------------------------------------------------------------------
+
+    def _open(self) -> Opened | Disposition:
+        delivery = self._delivery
+        expect = Expected(purpose=Purpose.JOB, task=delivery.task, job=delivery.job_id, tenant=None)
+        runtime = self._runtime
+        # Whether the job is too old is the ledger's to say (max-age, below), so
+        # that a job that waited too long is exhausted, not unopenable.
+        for again in (True, False):
+            try:
+                return open_envelope(
+                    delivery.envelope, keyring=runtime.keyring, expect=expect, now=0.0
+                )
+            except EnvelopeError as error:
+                if error.transient:
+                    if again and runtime.refresh_for_unknown_key():
+                        continue
+                    waited = runtime.clock() - delivery.first_received_at
+                    if waited < runtime.settings.limits.unknown_key_seconds:
+                        self._log.warning("key unknown yet", cause=error.cause)
+                        return Postpone(min(_SHORT, runtime.settings.limits.unknown_key_seconds))
+                return self._unopenable(error)
+        raise AssertionError("unreachable")
+
+    def _unopenable(self, error: EnvelopeError) -> Disposition:
+        """Dead-letter the message; the job too, unless it runs or has ended."""
+        dead = Dead(reason="unopenable", cause=error.cause, error=type(error).__name__)
+        entry = self._runtime.ledger.get(self._delivery.job_id)
+        if entry is not None and not entry.final:
+            self._runtime.ledger.die(
+                entry.id, token=None, reason=dead.reason, cause=dead.cause, error=dead.error
+            )
+        self._log.warning("unopenable", cause=dead.cause)
+        return self._letter(dead, entry)
+
+    # -- refused claims -------------------------------------------------------------
+
+    def _refused(self, entry: Entry | None) -> Disposition:
+        if entry is None:
+            self._log.warning("unknown job")
+            return self._letter(
+                Dead(reason="unknown-job", cause="no-ledger-entry", error="UnknownJob"), None
+            )
+        if entry.state is State.DEAD:
+            return self._letter(
+                Dead(
+                    reason=entry.reason or "rejected",  # type: ignore[arg-type]
+                    cause=entry.cause or "",
+                    error=entry.error or "",
+                ),
+                entry,
+            )
+        if entry.final:
+            self._log.info("not run", state=entry.state)
+            return Ack()
+        wait = max(entry.lease_until - self._runtime.clock(), 0.0)
+        self._log.info("runs elsewhere", seconds=round(wait, 1))
+        return Postpone(min(wait + 1.0, 900.0))
+
+    # -- running ---------------------------------------------------------------------
+
+    def _call(self, entry: Entry, opened: Opened) -> Any:
+        definition = self._definition
+        try:
+            payload = definition.contract.model_validate(json.loads(opened.plaintext))
+        except (ValidationError, ValueError, RecursionError):
+            raise Rejected("contract-broken") from None
+        job = Job(
+            id=entry.id,
+            task=entry.task,
+            tenant=entry.tenant,
+            attempt=entry.attempts,
+            accepted_at=entry.created,
+            settings=self._runtime.settings,
+            secrets=self._runtime.task_secrets(definition),
+        )
+        with structlog.contextvars.bound_contextvars(
+            job=entry.id, task=entry.task, tenant=entry.tenant, attempt=entry.attempts
+        ):
+            return definition.function(payload, job)
+
+    def _succeeded(self, entry: Entry, result: Any) -> Disposition:
+        sealed, omitted = self._seal_result(entry, result)
+        try:
+            self._runtime.ledger.succeed(
+                entry.id, token=self._delivery.token, result=sealed, omitted=omitted
+            )
+        except ClaimLost:
+            self._log.warning("late success refused")
+            return Postpone(_SHORT)
+        self._log.info("job succeeded", result_omitted=omitted)
+        return Ack()
+
+    def _seal_result(self, entry: Entry, result: Any) -> tuple[str | None, str | None]:
+        """Seal the result to the API's key; a result that does not fit costs no job."""
+        if result is None:
+            return None, None
+        try:
+            value = result.model_dump(mode="json") if isinstance(result, BaseModel) else result
+            plaintext = encode_payload(value)
+        except (TypeError, ValueError, RecursionError):
+            self._log.warning("result is not JSON", type=type(result).__name__)
+            return None, "not-json"
+        if len(plaintext) > self._runtime.settings.limits.result_bytes:
+            return None, "too-large"
+        keyring = self._runtime.keyring
+        context = Context(
+            purpose=Purpose.RESULT,
+            task=entry.task,
+            job=entry.id,
+            tenant=entry.tenant,
+            contract=entry.contract,
+            issued_at=int(self._runtime.clock()),
+            not_after=entry.expires or entry.not_after,
+        )
+        return seal(
+            plaintext, context, recipient=keyring.recipient("api"), signer=keyring.signer
+        ), None
+
+    # -- failing -----------------------------------------------------------------------
+
+    def _failed(self, entry: Entry, failure: Failure) -> Disposition:
+        now = self._runtime.clock()
+        decision = decide(
+            failure,
+            attempt=entry.attempts,
+            age=now - entry.created,
+            policy=self._definition.retry,
+            max_age=entry.not_after - entry.created,
+            chance=self._chance(),
+        )
+        if isinstance(decision, RetryLater):
+            try:
+                self._runtime.ledger.retry(
+                    entry.id,
+                    token=self._delivery.token,
+                    due=now + decision.delay,
+                    cause=decision.cause,
+                    error=decision.error,
+                )
+            except ClaimLost:
+                self._log.warning("late failure refused")
+                return Postpone(_SHORT)
+            self._log.info("job retries", seconds=round(decision.delay, 1), cause=decision.cause)
+            return Postpone(decision.delay)
+        return self._dead(entry, decision, self._delivery.token)
+
+    def _dead(self, entry: Entry, dead: Dead, token: str) -> Disposition:
+        died = self._runtime.ledger.die(
+            entry.id, token=token, reason=dead.reason, cause=dead.cause, error=dead.error
+        )
+        if not died:
+            self._log.warning("late death refused")
+            return Postpone(_SHORT)
+        self._log.warning("job dead", reason=dead.reason, cause=dead.cause)
+        return self._letter(dead, entry)
+
+    def _letter(self, dead: Dead, entry: Entry | None) -> DeadLetter:
+        return DeadLetter(
+            DeadLetterReason(
+                reason=dead.reason,
+                error=dead.error,
+                attempts=entry.attempts if entry else 0,
+                job=self._delivery.job_id,
+                details={"task": self._delivery.task, "cause": dead.cause},
+            )
+        )

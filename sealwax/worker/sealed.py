@@ -1,0 +1,151 @@
+"""The Celery task class of sealed jobs: glue between Celery and `Attempt`.
+
+One instance a task definition, made by `sealwax.worker.app`. It never lets a
+return value or an exception of business code reach Celery: Celery logs them,
+stores them and pickles them to the parent process.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, ClassVar, Literal
+
+import structlog
+from celery.exceptions import Reject, Retry
+
+from sealwax.ledger import ClaimLost, LedgerError
+from sealwax.outcomes import Dead, Failure, RetryLater, decide
+from sealwax.runtime import Runtime
+from sealwax.task import TaskDefinition
+from sealwax.transport.dead_letters import DeadLetterReason
+from sealwax.worker.attempt import Attempt, Delivery
+from sealwax.worker.disposition import DeadLetter, Disposition, Postpone
+from sealwax.worker.task import Task
+
+__all__ = ["SealedTask"]
+
+log = structlog.get_logger("sealwax.worker")
+
+#: Seconds between the soft limit, which lets the task clean up, and the kill.
+KILL_AFTER = 10
+
+#: Seconds a claim lasts beyond the task's hard limit.
+LEASE_MARGIN = 15
+
+
+class SealedTask(Task):
+    """Opens, runs and settles one sealed job."""
+
+    abstract = True
+    ignore_result = True
+    store_errors_even_if_ignored = False
+    acks_late = True
+    # The envelope is checked by us; Celery's signature check would raise in producers.
+    typing = False
+
+    definition: ClassVar[TaskDefinition[Any]]
+    runtime: ClassVar[Runtime]
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        """Run one attempt; Celery calls this in the pool's process."""
+        request = self.request
+        sqs = (request.delivery_info or {}).get("sqs") or {}
+        runtime = self.runtime.current()
+        runtime.refresh_if_old()
+        # What is not exactly one text is no envelope of ours: an empty one
+        # fails to open and is dead-lettered with that reason.
+        envelope = args[0] if len(args) == 1 and not kwargs and isinstance(args[0], str) else ""
+        delivery = Delivery(
+            job_id=str(request.id),
+            task=self.name,
+            envelope=envelope,
+            token=str(sqs.get("token") or request.id),
+            first_received_at=float(sqs.get("first_received_at") or runtime.clock()),
+        )
+        limit = self.definition.time_limit or runtime.settings.limits.task_seconds
+        attempt = Attempt(
+            runtime, self.definition, delivery, lease=limit + KILL_AFTER + LEASE_MARGIN
+        )
+        self._apply(attempt.run())
+
+    def _apply(self, disposition: Disposition) -> None:
+        """Tell Celery what becomes of the message, in the words our Request understands."""
+        if isinstance(disposition, Postpone):
+            raise Retry(when=disposition.seconds) from None
+        if isinstance(disposition, DeadLetter):
+            raise Reject(disposition.reason.to_json(), requeue=False) from None
+
+    def on_attempt_lost(self, request: Any, kind: Literal["timeout", "crashed"]) -> Disposition:
+        """Settle an attempt whose process is gone; the parent calls this in a thread.
+
+        The ledger hears of it first. Where it cannot, the message comes back
+        and waits for the end of the claim's lease.
+        """
+        runtime = self.runtime.current()
+        job_id = str(request.id)
+        token = str((request.delivery_info or {}).get("sqs", {}).get("token") or job_id)
+        try:
+            return self._settle_lost(runtime, job_id, token, kind)
+        except LedgerError as error:
+            log.warning("lost attempt not recorded", job=job_id, error=type(error).__name__)
+            return Postpone(5.0)
+
+    def _settle_lost(
+        self, runtime: Runtime, job_id: str, token: str, kind: Literal["timeout", "crashed"]
+    ) -> Disposition:
+        ledger, limits = runtime.ledger, runtime.settings.limits
+        try:
+            entry = ledger.crash(job_id, token=token) if kind == "crashed" else ledger.get(job_id)
+        except ClaimLost:
+            entry = None
+        if entry is None:
+            # It died before its claim, or after its outcome was recorded: the
+            # message comes back and the ledger says which.
+            return Postpone(1.0)
+        if kind == "crashed" and entry.crashes >= limits.crashes:
+            decision: Dead | RetryLater = Dead(
+                reason="crashed", cause="process-died", error="WorkerLost"
+            )
+        else:
+            failure = Failure(
+                kind="crashed" if kind == "crashed" else "transient",
+                cause="process-died" if kind == "crashed" else "time-limit",
+                error="WorkerLost" if kind == "crashed" else "TimeLimitExceeded",
+            )
+            decision = decide(
+                failure,
+                attempt=entry.attempts,
+                age=runtime.clock() - entry.created,
+                policy=self.definition.retry,
+                max_age=entry.not_after - entry.created,
+                chance=random.random(),  # noqa: S311 - jitter, not a secret
+            )
+        log.warning("attempt lost", job=job_id, task=self.name, kind=kind, crashes=entry.crashes)
+        if isinstance(decision, RetryLater):
+            if kind == "timeout":
+                ledger.retry(
+                    job_id,
+                    token=token,
+                    due=runtime.clock() + decision.delay,
+                    cause=decision.cause,
+                    error=decision.error,
+                )
+            return Postpone(decision.delay)
+        died = ledger.die(
+            job_id,
+            token=token if kind == "timeout" else None,
+            reason=decision.reason,
+            cause=decision.cause,
+            error=decision.error,
+        )
+        if not died:
+            return Postpone(5.0)
+        return DeadLetter(
+            DeadLetterReason(
+                reason=decision.reason,
+                error=decision.error,
+                attempts=entry.attempts,
+                job=job_id,
+                details={"task": self.name, "cause": decision.cause},
+            )
+        )
