@@ -41,7 +41,7 @@ class Logger:
 
     def exception(self, _msg: str, *_args: Any, **kwargs: Any) -> None:
         """Log without the text of the exception; the message may hold the request's URI."""
-        self.error_log.error("request handling failed", exc_info=kwargs.get("exc_info", True))  # noqa: LOG014 - gunicorn calls it while it handles the exception
+        self.error_log.error("request handling failed", exc_info=kwargs.get("exc_info", True))
 
     def log(self, level: int, msg: str, *args: Any, **kwargs: Any) -> None:
         """Log."""

@@ -47,7 +47,12 @@ class WebhookRelay(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    route: str = Field(min_length=1, max_length=64, description="Name of a configured route.")
+    route: str | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="Name of a configured route; default: the configured default route.",
+    )
     event: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$", description="Type of the event."
     )
@@ -119,6 +124,15 @@ class WebhookSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     routes: dict[str, Route] = Field(default_factory=dict)
+    default_route: str | None = Field(
+        None, description="Route of events that name none; without it they are refused."
+    )
+
+    @model_validator(mode="after")
+    def _default(self) -> Self:
+        if self.default_route is not None and self.default_route not in self.routes:
+            raise ValueError("default_route is not one of the routes")
+        return self
 
 
 def _is_json(value: Any, max_nodes: int | None = None) -> bool:
@@ -194,8 +208,10 @@ def _route(text: str) -> Route:
     return Route.model_validate_json(text)
 
 
-def _find_route(settings: Settings, name: str) -> Route | None:
-    routes = settings.tasks.get("webhooks", {}).get("routes", {})
+def _find_route(settings: Settings, name: str | None) -> Route | None:
+    section = settings.tasks.get("webhooks", {})
+    routes = section.get("routes", {})
+    name = name or section.get("default_route")
     return _route(json.dumps(routes[name], default=str)) if name in routes else None
 
 
@@ -208,7 +224,10 @@ def _configure(settings: Settings) -> None:
 
 
 def _validate(payload: WebhookRelay, settings: Settings) -> None:
-    if payload.route not in settings.tasks.get("webhooks", {}).get("routes", {}):
+    section = settings.tasks.get("webhooks", {})
+    if payload.route is None and section.get("default_route") is None:
+        raise InvalidPayload("/route", "is missing, and no default route is configured")
+    if (payload.route or section.get("default_route")) not in section.get("routes", {}):
         raise InvalidPayload("/route", "must be the name of a configured route")
 
 

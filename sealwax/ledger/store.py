@@ -74,13 +74,23 @@ class Ledger:
         A boto3 DynamoDB client with time-outs.
     table
         Name of the table.
+    keep
+        Seconds after acceptance when a finished entry may be dropped.
     clock
         Epoch seconds; tests pass their own.
     """
 
-    def __init__(self, client: Any, table: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        client: Any,
+        table: str,
+        *,
+        keep: float = 18 * 86_400,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._client = client
         self._table = table
+        self._keep = keep
         self._clock = clock
 
     # -- reading ---------------------------------------------------------------
@@ -163,6 +173,10 @@ class Ledger:
         has not ended; the caller looks at the entry's state. A repeat with the
         same token (its first response was lost) is granted again, uncounted.
 
+        Call it only after the envelope was opened: a job that is dead because a
+        *forged* message bore its id comes back to life with its genuine one, so
+        that somebody who can write to the queue cannot end other people's jobs.
+
         Parameters
         ----------
         token
@@ -178,6 +192,9 @@ class Ledger:
             ":token": token,
             ":now": now,
             ":lease": now + lease,
+            ":dead": State.DEAD,
+            ":unopenable": "unopenable",
+            ":expires": int(now + self._keep),
             ":one": 1,
             ":zero": 0,
         }
@@ -186,14 +203,22 @@ class Ledger:
             Key={"id": {"S": job_id}},
             UpdateExpression=(
                 "SET #state = :running, #token = :token, lease_until = :lease, updated = :now, "
-                "started = :now, fence = if_not_exists(fence, :zero) + :one "
-                "ADD attempts :one REMOVE due"
+                "started = :now, fence = if_not_exists(fence, :zero) + :one, "
+                "expires = if_not_exists(expires, :expires) "
+                "ADD attempts :one REMOVE due, finished, #reason, #cause, #error"
             ),
             ConditionExpression=(
                 "#state IN (:accepted, :retrying) OR "
-                "(#state = :running AND lease_until < :now AND #token <> :token)"
+                "(#state = :running AND lease_until < :now AND #token <> :token) OR "
+                "(#state = :dead AND #reason = :unopenable)"
             ),
-            ExpressionAttributeNames={"#state": "state", "#token": "token"},
+            ExpressionAttributeNames={
+                "#state": "state",
+                "#token": "token",
+                "#reason": "reason",
+                "#cause": "cause",
+                "#error": "error",
+            },
             ExpressionAttributeValues={k: dynamodb_value(v) for k, v in values.items()},
             ReturnValues="ALL_NEW",
         )
