@@ -72,8 +72,13 @@ def dev(
     try:
         _make_environment(stop)
         held: list[Supervisor] = []
+
+        def kill() -> None:
+            for each in held:
+                each.kill()
+
         with (
-            _signals(stop, lambda: [each.kill() for each in held]),
+            _signals(stop, kill),
             StateLock(options.state, pause=stop.pause) as lock,
             Supervisor(
                 options.state / "logs",
@@ -133,7 +138,7 @@ def _make_environment(stop: Stop) -> None:
 
 @contextmanager
 def _signals(
-    stop: Stop, again: Callable[[], object], *, first: Callable[[str], None] | None = None
+    stop: Stop, again: Callable[[], None], *, first: Callable[[str], None] | None = None
 ) -> Iterator[None]:
     """Turn SIGINT, SIGTERM and SIGHUP into requests to stop; a second one kills."""
     asked = False

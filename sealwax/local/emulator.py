@@ -20,7 +20,14 @@ from sealwax.local.environment import ensure_environment
 from sealwax.local.ports import HOST, free_port, is_free
 from sealwax.local.processes import end_group
 
-__all__ = ["Emulator", "EmulatorFailed", "emulator_command", "emulator_variables", "is_ready"]
+__all__ = [
+    "Emulator",
+    "EmulatorFailed",
+    "client_variables",
+    "emulator_command",
+    "emulator_variables",
+    "is_ready",
+]
 
 #: Only what Sealwax uses: a smaller process, and a typo shows.
 SERVICES = "sqs,dynamodb,kms,s3,sts"
@@ -78,6 +85,16 @@ def emulator_variables(port: int, state: Path | None) -> dict[str, str]:
             "S3_DATA_DIR": str(state / "s3"),
         }
     return variables
+
+
+def client_variables(port: int) -> dict[str, str]:
+    """Return what a process needs in its environment to use the emulator on a port."""
+    return {
+        **CREDENTIALS,
+        "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+    }
 
 
 def is_ready(port: int) -> bool:
@@ -154,12 +171,7 @@ class Emulator:
     @property
     def client_variables(self) -> dict[str, str]:
         """What a process needs in its environment to use this emulator."""
-        return {
-            **CREDENTIALS,
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-        }
+        return client_variables(self.port)
 
     def _wait_ready(self, log: Path | None) -> None:
         end = time.monotonic() + READY_SECONDS

@@ -72,9 +72,7 @@ def choose_port(
         return free_port()
     if explicit is not None:
         if explicit in taken or not is_free(explicit):
-            raise PortTaken(
-                f"Port {explicit} for {what} is taken; name another."
-            )
+            raise PortTaken(f"Port {explicit} for {what} is taken; name another.")
         return explicit
     for port in range(default, min(default + PORTS_TRIED, 65_536)):
         if port not in taken and is_free(port):

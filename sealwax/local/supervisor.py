@@ -9,6 +9,7 @@ watchdog process ends them even when this process is killed outright.
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from typing import Self
 
 from sealwax.errors import SealwaxError
 from sealwax.local import watchdog
-from sealwax.local.processes import end_group
+from sealwax.local.processes import end_group, signal_group
 
 __all__ = ["Program", "ProgramFailed", "Running", "Stop", "StopRequested", "Supervisor"]
 
@@ -208,6 +209,15 @@ class Supervisor:
             running.process.stdin.close()
         self._tell_watchdog(f"-{running.process.pid}")
         return code
+
+    def kill_one(self, name: str) -> None:
+        """SIGKILL a program with all its children: what a crash of the machine does."""
+        signal_group(self._running[name].process.pid, signal.SIGKILL)
+
+    def kill(self) -> None:
+        """SIGKILL everything now: for somebody who asks a second time, from a signal handler."""
+        for running in list(self._running.values()):
+            signal_group(running.process.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """End everything, newest first; safe to call again."""

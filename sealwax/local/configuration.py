@@ -1,0 +1,103 @@
+"""What `sealwax dev` writes down: configuration, and variables for other terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from sealwax.local.ports import HOST
+
+__all__ = [
+    "DEMO_PAYLOAD",
+    "DEMO_SECRET",
+    "DEMO_TASK",
+    "child_environment",
+    "configuration",
+    "curls",
+]
+
+DEMO_TASK = "webhooks.relay"
+DEMO_ROUTE = "demo"
+#: Name of the secret that signs deliveries of the demo route.
+DEMO_SECRET = "app/webhooks/demo"  # noqa: S105 - the name of a secret
+DEMO_PAYLOAD = {
+    "route": DEMO_ROUTE,
+    "event": "greeting.sent",
+    "body": {"greeting": "Hello from a sealed job", "sealed": True},
+}
+
+
+def configuration(*, api_port: int, sandbox_port: int) -> str:
+    """Return `sealwax.toml` for this machine: one lane, one route to the sandbox.
+
+    Values are ports and constants, so a JSON string is a TOML string here.
+    """
+    quote = json.dumps
+    return f"""\
+# Written anew by each `sealwax dev`.
+environment = "local"
+public_url = {quote(f"http://{HOST}:{api_port}")}
+
+[lanes.default]
+
+[tasks.webhooks]
+default_route = {quote(DEMO_ROUTE)}
+
+[tasks.webhooks.routes.{DEMO_ROUTE}]
+url = {quote(f"http://{HOST}:{sandbox_port}/hooks/{DEMO_ROUTE}")}
+secret = {quote(DEMO_SECRET)}
+
+# Only this machine's sandbox may be reached, in clear.
+[tasks.webhooks.routes.{DEMO_ROUTE}.rule]
+cidrs = ["{HOST}/32"]
+schemes = ["http"]
+ports = [{sandbox_port}]
+"""
+
+
+def child_environment(config: Path, aws: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of all processes: the caller's, but no AWS account of theirs.
+
+    Parameters
+    ----------
+    config
+        The configuration file.
+    aws
+        Variables that point to the emulated AWS.
+    """
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "SEALWAX_"))
+    }
+    return inherited | emulated(config, aws) | {"PYTHONUNBUFFERED": "1"}
+
+
+def emulated(config: Path, aws: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that make any Sealwax or AWS command use the emulated AWS."""
+    local = [HOST, "localhost"]
+    proxies = {
+        name: ",".join([*filter(None, [os.environ.get(name)]), *local])
+        for name in ("NO_PROXY", "no_proxy")
+    }
+    return {
+        **aws,
+        # Nothing in the user's ~/.aws may lead to a real account.
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "SEALWAX_CONFIG": str(config),
+        **proxies,
+    }
+
+
+def curls(*, api_url: str, token: str, job_id: str | None) -> list[str]:
+    """Return command lines to paste: submit a job, look at a job."""
+    body = json.dumps({"task": DEMO_TASK, "payload": DEMO_PAYLOAD})
+    bearer = f"-H 'Authorization: Bearer {token}'"
+    lines = [f"curl -sS {api_url}/v1/jobs {bearer} -H 'Content-Type: application/json' -d '{body}'"]
+    if job_id:
+        lines.append(f"curl -sS {api_url}/v1/jobs/{job_id} {bearer}")
+    return lines
