@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import jmespath
 from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
@@ -73,6 +74,12 @@ class Delivered(BaseModel):
     bytes: int = Field(description="Length of the delivered body.")
 
 
+def _functions(node: Any) -> set[str]:
+    """Return the names of all functions that a parsed expression calls."""
+    own = {str(node["value"])} if node["type"] == "function_expression" else set()
+    return own.union(*(_functions(child) for child in node["children"] if isinstance(child, dict)))
+
+
 class Route(BaseModel):
     """Where and how the events of one route are delivered."""
 
@@ -94,9 +101,13 @@ class Route(BaseModel):
     @classmethod
     def _transform(cls, expression: str) -> str:
         try:
-            jmespath.compile(expression)
+            parsed = jmespath.compile(expression).parsed
         except JMESPathError as error:
             raise ValueError(f"is not JMESPath: {str(error).splitlines()[0]}") from None
+        # JMESPath itself looks functions up only when they are called.
+        unknown = sorted(_functions(parsed) - set(Functions.FUNCTION_TABLE))
+        if unknown:
+            raise ValueError(f"calls unknown functions: {', '.join(unknown)}")
         return expression
 
     @field_validator("event_header")

@@ -89,8 +89,9 @@ def _embedded(address: Address) -> Iterator[IPv4Address]:
     if address in _NAT64_LOCAL:
         # The prefix may be a /96 (low 32 bits) or the /48 itself, whose form of
         # RFC 6052 §2.2 leaves bits 64 to 71 out.
-        yield low
-        yield IPv4Address((number >> 64 & 0xFFFF) << 16 | (number >> 40 & 0xFFFF))
+        # Whichever it is, the other reading is zero or noise.
+        high = IPv4Address((number >> 64 & 0xFFFF) << 16 | (number >> 40 & 0xFFFF))
+        yield from (candidate for candidate in (low, high) if int(candidate) > 0xFFFF)
     if address in _COMPATIBLE and number > 0xFFFF:
         yield low
 

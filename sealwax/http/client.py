@@ -286,13 +286,14 @@ def _explain(error: Exception, host: str, *, late: bool) -> OutgoingError:
     names = {cls.__name__ for item in chain for cls in type(item).__mro__}
     if isinstance(error, InvalidHeader) or "InvalidHeader" in names:
         return OutgoingRefused("header-invalid", host)
+    # urllib3 derives NewConnectionError from its ConnectTimeoutError: asked first.
+    if not late and "NewConnectionError" in names:
+        return DownstreamUnreachable(host, "unreachable")
     if late or names & {"TimeoutError", "Timeout", "ReadTimeoutError", "ConnectTimeoutError"}:
-        # A refused connection is a NewConnectionError, which urllib3 2 still
-        # derives from its HTTPError, not from its time-outs.
         return DownstreamTimeout(host)
     if names & {"SSLError", "SSLCertVerificationError"}:
         return DownstreamUnreachable(host, "tls")
-    if names & {"NewConnectionError", "ProxyError"}:
+    if "ProxyError" in names:
         return DownstreamUnreachable(host, "unreachable")
     if names & {"RemoteDisconnected", "ConnectionResetError", "BrokenPipeError"}:
         return DownstreamUnreachable(host, "reset")

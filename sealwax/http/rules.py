@@ -51,7 +51,7 @@ def normalise_host(host: str) -> str:
         or a number that some library would read as an address.
     """
     text = host.strip("[]") if host.startswith("[") and host.endswith("]") else host
-    if ":" in text:
+    if ":" in text or text != host:
         if "%" in text:
             raise ValueError("zones are not allowed")
         return str(ipaddress.IPv6Address(text))
@@ -227,7 +227,7 @@ def parse_target(url: str) -> Target:
     if scheme not in _DEFAULT_PORTS:
         raise OutgoingRefused("scheme-refused")
     # A fragment is never sent; user information would be, and misleads readers.
-    if "@" in url.split("/")[2] or "#" in url:
+    if "@" in re.split("[/?#]", url[len(scheme) + 3 :], maxsplit=1)[0] or "#" in url:
         raise OutgoingRefused("url-invalid")
     try:
         parts = urlsplit(url)
