@@ -114,11 +114,11 @@ class Digests:
 
     def fingerprint_matches(self, stored: str, tenant: str, task: str, payload: Any) -> bool:
         """Return whether a stored hash, of whichever version, is of this request."""
-        version, _, _ = stored.removeprefix("v").partition(":")
-        if not version.isdigit() or int(version) not in self._keys:
+        version = next((v for v in self._keys if stored.startswith(f"v{v}:")), None)
+        if version is None:
             return False
-        ours = self._fingerprint(int(version), tenant, task, payload)
-        return hmac.compare_digest(ours, stored)
+        ours = self._fingerprint(version, tenant, task, payload)
+        return hmac.compare_digest(ours.encode(), stored.encode())
 
     def group(self, tenant: str, ordering_key: str) -> str:
         """Return the FIFO message group of a tenant's ordering key."""

@@ -31,7 +31,7 @@ from sealwax.envelope import (
 )
 from sealwax.errors import SealwaxError
 
-__all__ = ["KeyDocuments", "Keyring", "KeyringInvalid", "Role"]
+__all__ = ["KeyDocuments", "KeyInUse", "Keyring", "KeyringInvalid", "NoSuchKey", "Role"]
 
 Role = Literal["api", "worker"]
 State = Literal["active", "open"]
@@ -40,6 +40,14 @@ Document = TypeVar("Document", bound=BaseModel)
 
 class KeyringInvalid(SealwaxError):
     """A key document is not what `sealwax keys init` wrote; restore its last version."""
+
+
+class KeyInUse(SealwaxError):
+    """An active key cannot be retired; run `sealwax keys rotate` first."""
+
+
+class NoSuchKey(SealwaxError):
+    """No key has this id; `sealwax keys list` shows those that exist."""
 
 
 class _Model(BaseModel):
@@ -153,6 +161,75 @@ class KeyDocuments:
         documents["api/token-key"] = secrets.token_hex(32)
         return cls(documents)
 
+    def rotate(self, which: Role, suite: str, now: int) -> KeyDocuments:
+        """Return documents in which a role seals to and signs with new keys.
+
+        The old ones stay open: what is sealed to them opens, what they signed
+        is believed, until `retire`. Write the private document before the
+        shared one; either order of reading is safe, because a role signs with
+        the newest key that the shared document knows.
+
+        Raises
+        ------
+        KeyringInvalid
+            Where a document cannot be read.
+        """
+        private, shared = self._private(which), self._shared()
+        for own in (private.hpke, private.signing):
+            for key in own:
+                key.state = "open"
+        for published in (shared.recipients, shared.signers):
+            for row in published:
+                row.state = "open" if row.role == which else row.state
+        _add_keys(private, shared, suite, now)
+        return self._changed(private, shared)
+
+    def retire(self, key_id: str) -> KeyDocuments:
+        """Return documents without a key that is no longer active; its id is remembered.
+
+        What is sealed to it can never be opened again, by anybody: the caller
+        makes sure that nothing open needs it.
+
+        Raises
+        ------
+        KeyInUse, NoSuchKey, KeyringInvalid
+        """
+        shared = self._shared()
+        rows: list[_Recipient | _Signer] = [*shared.recipients, *shared.signers]
+        found = next((row for row in rows if row.id == key_id), None)
+        if found is None:
+            raise NoSuchKey
+        if found.state == "active":
+            raise KeyInUse
+        private = self._private(found.role)
+        private.hpke = [
+            k for k in private.hpke
+            if PrivateKey(Suite.by_label(k.suite), bytes.fromhex(k.seed)).id != key_id
+        ]  # fmt: skip
+        private.signing = [
+            k for k in private.signing if SigningKey(bytes.fromhex(k.seed)).id != key_id
+        ]
+        shared.recipients = [row for row in shared.recipients if row.id != key_id]
+        shared.signers = [row for row in shared.signers if row.id != key_id]
+        shared.retired.append(key_id)
+        return self._changed(private, shared)
+
+    def _private(self, role: Role) -> _PrivateDocument:
+        name = f"{role}/keys"
+        return _parse(_PrivateDocument, name, self._documents.get(name, ""))
+
+    def _shared(self) -> _SharedDocument:
+        return _parse(_SharedDocument, "shared/keyring", self._documents.get("shared/keyring", ""))
+
+    def _changed(self, private: _PrivateDocument, shared: _SharedDocument) -> KeyDocuments:
+        return KeyDocuments(
+            self._documents
+            | {
+                f"{private.role}/keys": private.model_dump_json(),
+                "shared/keyring": shared.model_dump_json(),
+            }
+        )
+
 
 def _add_keys(private: _PrivateDocument, shared: _SharedDocument, suite: str, now: int) -> None:
     """Put one new active key pair of each kind into both documents."""
@@ -220,15 +297,16 @@ class Keyring:
         self._verifiers = {s.id: VerifyKey(bytes.fromhex(s.public)) for s in shared.signers}
         self._trust = {s.id: s for s in shared.signers}
         self._retired = frozenset(shared.retired)
-        active = [k for k in private.signing if k.state == "active"]
-        if len(active) != 1:
-            raise KeyringInvalid(f"Secret {role}/keys needs exactly one active signing key.")
-        self.signer = SigningKey(bytes.fromhex(active[0].seed))
-        if self.signer.id not in self._verifiers:
+        # In the middle of a rotation the newest key may not be published yet;
+        # nobody would believe it, so the newest published one signs.
+        signers = [SigningKey(bytes.fromhex(k.seed)) for k in reversed(private.signing)]
+        published = [key for key in signers if key.id in self._verifiers]
+        if not published:
             raise KeyringInvalid(
                 f"The signing key of {role} is not in shared/keyring; restore both secrets to "
                 "versions that belong together."
             )
+        self.signer = published[0]
 
     def __repr__(self) -> str:
         return f"Keyring({self.role}, {sorted(self._private)})"

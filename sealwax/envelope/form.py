@@ -155,7 +155,7 @@ def split(text: str) -> Parts:
     if len(rest) != 3 or len(rest[0]) > MAX_HEADER * 4 // 3 + 4:
         raise EnvelopeMalformed
     header_bytes, sealed, signature = (_decode_part(part) for part in rest)
-    if len(signature) != SIGNATURE_BYTES or not sealed:
+    if len(header_bytes) > MAX_HEADER or len(signature) != SIGNATURE_BYTES or not sealed:
         raise EnvelopeMalformed
     return Parts(header_bytes, decode(header_bytes), sealed, signature)
 

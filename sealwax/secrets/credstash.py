@@ -147,7 +147,12 @@ class CredStashSource:
         except (ClientError, BotoCoreError) as error:
             raise self._explain(name, error, None) from error
         items = answer.get("Items", [])
-        return str(items[0]["version"]["S"]) if items else None
+        if not items:
+            return None
+        version = items[0].get("version", {}).get("S", "")
+        if not (version.isascii() and version.isdigit()):
+            raise SecretCorrupt(f"The row of secret {name} is not CredStash's.")
+        return str(version)
 
     def _explain(self, name: str, error: Exception, library: Any) -> SecretError:
         """Return our error for whatever CredStash, KMS or DynamoDB raised."""

@@ -47,7 +47,7 @@ class SecretVersionConflict(SecretError):
 
 
 class SecretTooLarge(SecretError):
-    """The secret is larger than 350,000 bytes, which one DynamoDB item holds when encrypted."""
+    """The secret is larger than 290,000 bytes, all that one DynamoDB item holds when encrypted."""
 
 
 class SecretSource(Protocol):
