@@ -1,0 +1,102 @@
+"""Keyed hashes: stable, apart from each other, recognised after rotation."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwax.digests import Digests, DigestsInvalid, TokenDigest
+
+OLD = {"version": 1, "key": "11" * 32, "state": "active"}
+NEW = {"version": 2, "key": "22" * 32, "state": "active"}
+
+
+def _digests(*keys: dict[str, object]) -> Digests:
+    return Digests.load(json.dumps({"tenant": "33" * 32, "keys": list(keys)}))
+
+
+BEFORE = _digests(OLD)
+AFTER = _digests(OLD | {"state": "open"}, NEW)
+
+
+def test_tenants_and_groups_keep_their_names_through_rotation() -> None:
+    assert BEFORE.tenant_ref("acme") == AFTER.tenant_ref("acme")
+    assert BEFORE.group("acme", "k") == AFTER.group("acme", "k")
+    assert BEFORE.fair_group("acme") == AFTER.fair_group("acme")
+    assert len(BEFORE.tenant_ref("acme")) == 32
+
+
+def test_job_ids_of_older_keys_are_candidates_newest_first() -> None:
+    assert AFTER.job_id_candidates("acme", "k") == [
+        AFTER.job_id("acme", "k"),
+        BEFORE.job_id("acme", "k"),
+    ]
+    assert AFTER.job_id("acme", "k") != BEFORE.job_id("acme", "k")
+
+
+def test_fingerprints_of_older_keys_still_match() -> None:
+    stored = BEFORE.fingerprint("acme", "t", {"a": 1})
+    assert stored.startswith("v1:")
+    assert AFTER.fingerprint_matches(stored, "acme", "t", {"a": 1})
+    assert not AFTER.fingerprint_matches(stored, "acme", "t", {"a": 2})
+    assert not BEFORE.fingerprint_matches(
+        AFTER.fingerprint("acme", "t", {"a": 1}), "acme", "t", {"a": 1}
+    )
+
+
+@given(
+    st.dictionaries(st.text(), st.one_of(st.integers(), st.text(), st.lists(st.floats(0, 1)))),
+)
+def test_member_order_does_not_matter(value: dict[str, object]) -> None:
+    turned = dict(reversed(value.items()))
+    assert BEFORE.fingerprint("a", "t", value) == BEFORE.fingerprint("a", "t", turned)
+
+
+@given(st.text(), st.text(), st.text(), st.text())
+def test_no_two_pairs_share_a_job_id(a: str, b: str, c: str, d: str) -> None:
+    assert (BEFORE.job_id(a, b) == BEFORE.job_id(c, d)) == ((a, b) == (c, d))
+
+
+def test_each_use_has_its_own_domain() -> None:
+    found = {
+        BEFORE.tenant_ref("x"),
+        BEFORE.fair_group("x"),
+        BEFORE.group("x", ""),
+        BEFORE.job_id("x", ""),
+    }
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("stored", ["", "v", "v9:00", "x1:00", "v1", "v²:00"])
+def test_what_is_no_fingerprint_matches_nothing(stored: str) -> None:
+    assert not AFTER.fingerprint_matches(stored, "acme", "t", {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        json.dumps({"tenant": "33" * 32, "keys": []}),
+        json.dumps({"tenant": "33" * 32, "keys": [OLD, NEW]}),
+        json.dumps({"tenant": "3" * 63, "keys": [OLD]}),
+        json.dumps({"tenant": "33" * 32, "keys": [OLD | {"state": "open"}]}),
+    ],
+)
+def test_malformed_keys_are_refused_without_being_shown(text: str) -> None:
+    with pytest.raises(DigestsInvalid) as caught:
+        Digests.load(text)
+    assert "1111" not in str(caught.value)
+
+
+def test_tokens_are_hashed_under_their_key_only() -> None:
+    one, two = TokenDigest.load("aa" * 32), TokenDigest.load("bb" * 32)
+    assert one.digest("t") != two.digest("t")
+    assert len(one.digest("t")) == 64
+    assert "aa" not in repr(one)
+    for wrong in ("", "aa" * 31, "zz" * 32):
+        with pytest.raises(DigestsInvalid):
+            TokenDigest.load(wrong)
