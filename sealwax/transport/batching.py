@@ -1,0 +1,98 @@
+"""Which entries share one SQS call: the plan, without threads, clocks or AWS.
+
+Called by the batcher under its lock. It must never reorder two entries of one
+message group, nor put two of them into one call: SQS reports success by entry,
+and a group whose first entry failed while its second went through has lost its
+order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["BATCH_ENTRIES", "Entry", "Outcome", "take_batch"]
+
+#: SQS takes at most this many entries in one batch call.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-batch-api-actions.html
+BATCH_ENTRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one entry."""
+
+    ok: bool
+    code: str = ""
+    retryable: bool = False
+    message_id: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One send, delete or visibility change waiting for its call.
+
+    Parameters
+    ----------
+    fields
+        The entry of the AWS request, without its `Id`.
+    done
+        Called once with the outcome, from a batcher thread.
+    deadline
+        Monotonic seconds after which a failing entry is given up.
+    size
+        Bytes that count against the batch limit.
+    group
+        Message group of a FIFO queue, else None.
+    skip
+        Asked just before the call; True drops the entry as done.
+    """
+
+    fields: dict[str, Any]
+    done: Callable[[Outcome], None]
+    deadline: float
+    size: int = 0
+    group: str | None = None
+    skip: Callable[[], bool] | None = None
+    alone: bool = False
+    attempts: int = 0
+    since: float = 0.0
+    not_before: float = field(default=0.0)
+    cancelled: bool = False
+
+
+def take_batch(
+    ready: deque[Entry], *, max_bytes: int, busy_groups: set[str] | frozenset[str] = frozenset()
+) -> list[Entry]:
+    """Take from the left of `ready` what one call may carry.
+
+    Entries that may not go along (their group is busy, or they would exceed
+    the bytes) keep their place and order.
+    """
+    batch: list[Entry] = []
+    skipped: list[Entry] = []
+    groups = set(busy_groups)
+    total = 0
+    while ready and len(batch) < BATCH_ENTRIES:
+        entry = ready.popleft()
+        too_big = bool(batch) and (total + entry.size > max_bytes)
+        if too_big or (entry.group is not None and entry.group in groups):
+            skipped.append(entry)
+            if entry.group is not None:
+                groups.add(entry.group)
+            if too_big:
+                break
+            continue
+        if entry.alone and batch:
+            skipped.append(entry)
+            break
+        batch.append(entry)
+        total += entry.size
+        if entry.group is not None:
+            groups.add(entry.group)
+        if entry.alone:
+            break
+    ready.extendleft(reversed(skipped))
+    return batch

@@ -1,0 +1,217 @@
+"""What this worker has received and not yet settled, and how much more it may receive.
+
+Every receive of a message is a `Delivery` with a random token. It is settled
+exactly once (acknowledged, postponed, dead-lettered or released); whoever is
+second is told so and does nothing. Settling frees the prefetch slot at once,
+while the lease is kept until SQS has confirmed.
+
+Called by receivers, the event loop, pool threads and the lease keeper: every
+method is thread-safe and quick.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Delivery", "Held", "State"]
+
+
+class State(enum.Enum):
+    """How far a delivery has come."""
+
+    HELD = enum.auto()
+    STARTED = enum.auto()
+    SETTLING = enum.auto()
+    GONE = enum.auto()
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """One receive of one message."""
+
+    token: str
+    queue: str
+    receipt: str
+    message_id: str
+    body: str
+    attributes: dict[str, Any]
+    receive_count: int
+    sent_at: float
+    first_received_at: float
+    received_at: float
+    lease_until: float
+    group: str | None = None
+    job: str | None = None
+    task: str | None = None
+    state: State = State.HELD
+    renewing: bool = False
+    lost: bool = False
+    started_at: float = field(default=0.0)
+
+    def facts(self) -> dict[str, Any]:
+        """What `task.request.delivery_info["sqs"]` says."""
+        return {
+            "message_id": self.message_id,
+            "receive_count": self.receive_count,
+            "sent_at": self.sent_at,
+            "first_received_at": self.first_received_at,
+            "queue": self.queue,
+            "token": self.token,
+        }
+
+
+class Held:
+    """The deliveries of one consuming channel, and its prefetch limit."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._condition = threading.Condition()
+        self._clock = clock
+        self._deliveries: dict[str, Delivery] = {}
+        self._settling: dict[str, Delivery] = {}
+        self._reserved = 0
+        self._waiting = 0
+        self._limit = 0
+
+    @property
+    def limit(self) -> int:
+        """Most deliveries held at once; 0: no limit."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, value: int) -> None:
+        with self._condition:
+            self._limit = value
+            self._condition.notify_all()
+
+    def __len__(self) -> int:
+        return len(self._deliveries)
+
+    def free(self) -> int:
+        """How many more may be received now."""
+        with self._condition:
+            return self._free()
+
+    def _free(self) -> int:
+        if not self._limit:
+            return 1_000
+        return self._limit - len(self._deliveries) - self._reserved
+
+    def reserve(self, most: int, timeout: float) -> int:
+        """Wait for slots and take up to `most` of them; 0 after `timeout` seconds.
+
+        With a limit that allows it, waits until a full receive fits: nine free
+        slots would make a call for nine.
+        """
+        until = self._clock() + timeout
+        with self._condition:
+            self._waiting += 1
+            try:
+                while True:
+                    free = self._free()
+                    enough = most if self._limit >= 2 * most else 1
+                    if free >= enough:
+                        taken = min(free, most)
+                        self._reserved += taken
+                        return taken
+                    left = until - self._clock()
+                    if left <= 0:
+                        return 0
+                    self._condition.wait(left)
+            finally:
+                self._waiting -= 1
+
+    @property
+    def contended(self) -> bool:
+        """Whether some receiver waits for a slot."""
+        return self._waiting > 0
+
+    def give_back(self, slots: int) -> None:
+        """Return reserved slots that brought no message."""
+        with self._condition:
+            self._reserved -= slots
+            self._condition.notify_all()
+
+    def add(self, deliveries: Iterable[Delivery], slots: int) -> None:
+        """Hold what a receive brought, in exchange for its reserved slots."""
+        with self._condition:
+            self._reserved -= slots
+            for delivery in deliveries:
+                self._deliveries[delivery.token] = delivery
+            self._condition.notify_all()
+
+    def get(self, token: str) -> Delivery | None:
+        """Return an unsettled delivery."""
+        return self._deliveries.get(token)
+
+    def start(self, token: str) -> bool:
+        """Mark a delivery as handed to the pool; False: it is settled, do not run it."""
+        with self._condition:
+            delivery = self._deliveries.get(token)
+            if delivery is None:
+                return False
+            if delivery.state is State.HELD:
+                delivery.state = State.STARTED
+                delivery.started_at = self._clock()
+            return True
+
+    def settle(self, token: str) -> Delivery | None:
+        """Take a delivery out for its end; None: somebody else has."""
+        with self._condition:
+            delivery = self._deliveries.pop(token, None)
+            if delivery is not None:
+                delivery.state = State.SETTLING
+                self._settling[token] = delivery
+                self._condition.notify_all()
+            return delivery
+
+    def settle_unstarted(self, queues: set[str] | None = None) -> list[Delivery]:
+        """Take out everything that was not handed to the pool."""
+        with self._condition:
+            found = [
+                d
+                for d in self._deliveries.values()
+                if d.state is State.HELD and (queues is None or d.queue in queues)
+            ]
+            for delivery in found:
+                del self._deliveries[delivery.token]
+                delivery.state = State.SETTLING
+                self._settling[delivery.token] = delivery
+            self._condition.notify_all()
+            return found
+
+    def settle_all(self) -> list[Delivery]:
+        """Take out everything, started or not."""
+        with self._condition:
+            found = list(self._deliveries.values())
+            self._deliveries.clear()
+            for delivery in found:
+                delivery.state = State.SETTLING
+                self._settling[delivery.token] = delivery
+            self._condition.notify_all()
+            return found
+
+    def done(self, delivery: Delivery) -> None:
+        """Forget a settled delivery: SQS has confirmed, or never will."""
+        with self._condition:
+            delivery.state = State.GONE
+            self._settling.pop(delivery.token, None)
+
+    def due(self, within: float) -> list[Delivery]:
+        """Return what must be renewed: leases that end in less than `within` seconds."""
+        with self._condition:
+            limit = self._clock() + within
+            return [
+                d
+                for d in (*self._deliveries.values(), *self._settling.values())
+                if d.lease_until < limit and not d.renewing and not d.lost
+            ]
+
+    def wake(self) -> None:
+        """Let waiting receivers look again (at shutdown)."""
+        with self._condition:
+            self._condition.notify_all()

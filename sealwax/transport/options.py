@@ -1,0 +1,204 @@
+"""The transport's options: `broker_transport_options` as one checked value.
+
+Read once, when the first connection of a process is made. Unknown names are
+refused, so that a misspelt option cannot pass silently; names that only stock
+kombu knows are listed and ignored, so that an existing app need not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from sealwax.transport.errors import TransportOptionInvalid
+
+__all__ = ["MAX_VISIBILITY", "Options", "QueueOptions"]
+
+#: A message stays invisible at most this long after one receive, in seconds.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
+MAX_VISIBILITY = 43_200
+
+#: Longest DelaySeconds of one message.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+MAX_DELAY = 900
+
+#: Largest message, and largest sum of a batch, in bytes.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+MAX_BYTES = 1_048_576
+
+# What stock kombu's SQS transport and virtual transports read and ours does not need.
+_IGNORED = frozenset(
+    {
+        "backoff_policy", "backoff_tasks", "body_encoding", "deadletter_queue", "endpoint_url",
+        "fetch_message_attributes", "is_secure", "polling_interval", "queue_name_prefix",
+        "queue_tags", "sqs-creation-attributes", "sqs_base64_encoding", "sts_role_arn",
+        "sts_token_buffer_time", "sts_token_timeout", "supports_fanout", "client-config",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueOptions:
+    """One queue, by its logical name.
+
+    Parameters
+    ----------
+    queue
+        SQS queue name; default: the logical name.
+    url
+        Queue URL; default: looked up by name on first use.
+    dead_letter_queue
+        Name of the dead-letter queue; default: the one of the queue's RedrivePolicy.
+    """
+
+    queue: str | None = None
+    url: str | None = None
+    dead_letter_queue: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """All options, in seconds and bytes unless said otherwise.
+
+    Parameters
+    ----------
+    queues
+        Logical name to `QueueOptions` (or a mapping of its fields).
+    lease
+        How long a held message stays invisible before it must be renewed.
+    wait_time
+        Long-poll duration of an idle receive.
+    receivers
+        Receiving threads a queue may use when receives come back full.
+    connect_timeout, read_timeout
+        Of one AWS call; a long poll adds its waiting time.
+    send_timeout
+        Total time of one send, retries included; then `QueueUnreachable`.
+    linger, settle_linger
+        How long a send, or a delete, waits for others to share its call.
+    message_bytes, batch_bytes
+        Limits of one message and of one batch.
+    max_depth
+        Deepest nesting of JSON that a received message may have.
+    unknown_task_grace
+        How long a message of an unknown task waits for a worker that knows it.
+    crashes
+        Receives after which a message that lost its worker is dead (generic tasks).
+    drain_timeout
+        How long closing waits for deletes that are still to be confirmed.
+    accept
+        Content types of message bodies that are let through.
+    on_dead_letter
+        Called in a background thread before the transport dead-letters on its own.
+    on_renew
+        Called in a background thread with the job ids of started tasks whose lease was renewed.
+    liveness_file
+        Where the health status is written, as JSON; None: nowhere.
+    fair_queues
+        Send the property `sealwax-group` as MessageGroupId on standard queues too.
+    check
+        Check the queues when a worker starts to consume.
+    """
+
+    queues: Mapping[str, QueueOptions] = field(default_factory=dict)
+    region: str | None = None
+    lease: float = 30
+    wait_time: int = 20
+    receivers: int = 4
+    connect_timeout: float = 2
+    read_timeout: float = 5
+    send_timeout: float = 10
+    linger: float = 0.003
+    settle_linger: float = 0.1
+    senders: int = 4
+    message_bytes: int = MAX_BYTES
+    batch_bytes: int = MAX_BYTES
+    max_depth: int = 100
+    unknown_task_grace: float = 300
+    crashes: int = 3
+    drain_timeout: float = 10
+    accept: tuple[str, ...] = ("application/json",)
+    on_dead_letter: Callable[[Any], None] | None = None
+    on_renew: Callable[[list[str]], None] | None = None
+    liveness_file: str | None = None
+    fair_queues: bool = False
+    check: bool = True
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> Options:
+        """Check `broker_transport_options`.
+
+        Raises
+        ------
+        TransportOptionInvalid
+            Names the option and its range.
+        """
+        known = {item.name for item in fields(cls)}
+        given = {name: value for name, value in raw.items() if name in known}
+        for name in raw:
+            if name not in known and name not in _IGNORED and name not in _ALIASES:
+                raise TransportOptionInvalid(
+                    f"Unknown transport option {name!r}; known are {', '.join(sorted(known))}."
+                )
+        for old, new in _ALIASES.items():
+            if old in raw and new not in given:
+                given[new] = raw[old]
+        given["queues"] = _queues(given.get("queues") or {})
+        if "accept" in given:
+            given["accept"] = tuple(given["accept"])
+        options = cls(**given)
+        options._check()
+        return options
+
+    def _check(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TransportOptionInvalid(f"Transport option {name!r} must be a number.")
+            if not low <= value <= high:
+                raise TransportOptionInvalid(
+                    f"Transport option {name!r} is {value}; it must be from {low} to {high}."
+                )
+
+    def queue(self, name: str) -> QueueOptions:
+        """Return the options of a queue by its logical name."""
+        return self.queues.get(name) or QueueOptions()
+
+
+#: Stock kombu's names of the same thing.
+_ALIASES = {
+    "predefined_queues": "queues",
+    "visibility_timeout": "lease",
+    "wait_time_seconds": "wait_time",
+}
+
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("lease", 2, MAX_VISIBILITY),
+    ("wait_time", 0, 20),
+    ("receivers", 1, 16),
+    ("connect_timeout", 0.05, 60),
+    ("read_timeout", 0.05, 60),
+    ("send_timeout", 0.1, 300),
+    ("linger", 0, 1),
+    ("settle_linger", 0, 5),
+    ("senders", 1, 16),
+    ("message_bytes", 1_024, MAX_BYTES),
+    ("batch_bytes", 1_024, MAX_BYTES),
+    ("max_depth", 4, 200),
+    ("unknown_task_grace", 0, 86_400),
+    ("crashes", 1, 100),
+    ("drain_timeout", 0, 300),
+)
+
+
+def _queues(raw: Mapping[str, Any]) -> dict[str, QueueOptions]:
+    known = {item.name for item in fields(QueueOptions)}
+    found: dict[str, QueueOptions] = {}
+    for name, value in raw.items():
+        if isinstance(value, QueueOptions):
+            found[name] = value
+            continue
+        # Stock kombu puts credentials and regions beside the url: not ours to use.
+        found[name] = QueueOptions(**{k: v for k, v in (value or {}).items() if k in known})
+    return found

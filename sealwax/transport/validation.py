@@ -1,0 +1,277 @@
+"""Whether a decoded message may go near Celery's main loop.
+
+Celery's worker reads headers and properties in its main process, and some
+wrong values end it. So every field it reads is checked here first: type, range
+and size. Unknown headers pass as long as they do not shadow what Celery's
+request context relies on. Pure; raises `Malformed` and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import zlib
+from datetime import datetime
+from typing import Any
+
+from celery.app.task import Context
+from celery.utils.time import maybe_iso8601
+
+from sealwax.transport.codec import Malformed, loads
+
+__all__ = ["check_body", "check_message", "eta_of"]
+
+#: Longest name or id, in characters.
+NAME_MAX = 1_024
+
+#: Longest time limit a message may ask for, in seconds; longer ones are cut to it.
+TIME_LIMIT_MAX = 41_400
+
+#: Largest body after decompression, in bytes: a small message must not fill the memory.
+BODY_MAX = 16 * 1_048_576
+
+_OPTIONAL_TEXT = (
+    "lang", "root_id", "parent_id", "group", "shadow", "argsrepr", "kwargsrepr", "origin", "meth",
+)  # fmt: skip
+_OPTIONAL_COUNT = ("group_index", "replaced_task_nesting")
+
+# Headers become attributes of Celery's request context: these would break it.
+_FORBIDDEN = frozenset(
+    name for name in dir(Context) if name.startswith("_") or callable(getattr(Context, name, None))
+) | frozenset({"args", "kwargs", "called_directly", "is_eager", "delivery_info", "properties"})
+
+_EMBED = frozenset({"callbacks", "errbacks", "chain", "chord"})
+
+
+def check_message(payload: dict[str, Any], *, accept: tuple[str, ...], max_depth: int) -> None:
+    """Check a decoded message and put it into the form that kombu expects.
+
+    Raises
+    ------
+    Malformed
+        Names the field.
+    """
+    headers = payload.get("headers")
+    if not isinstance(headers, dict) or not headers:
+        raise Malformed("headers")
+    _check_headers(headers)
+    _check_properties(payload)
+    content_type = payload.get("content-type")
+    if not isinstance(content_type, str) or content_type not in accept:
+        raise Malformed("content-type")
+    encoding = payload.get("content-encoding")
+    if not isinstance(encoding, str) or encoding.lower() not in {"utf-8", "utf8", "us-ascii"}:
+        # "binary" bodies are for other content types than JSON.
+        if content_type == "application/json" or encoding != "binary":
+            raise Malformed("content-encoding")
+    payload["body"] = _body(payload, headers)
+    if content_type == "application/json":
+        check_body(loads(payload["body"], max_depth=max_depth))
+
+
+def check_body(body: Any) -> None:
+    """Check the decoded body of protocol 2: `[args, kwargs, embed]`.
+
+    Raises
+    ------
+    Malformed
+        Names the part.
+    """
+    if not isinstance(body, list | tuple) or len(body) != 3:
+        raise Malformed("body")
+    args, kwargs, embed = body
+    if not isinstance(args, list | tuple):
+        raise Malformed("args")
+    if not isinstance(kwargs, dict) or not all(isinstance(name, str) for name in kwargs):
+        raise Malformed("kwargs")
+    if embed is None:
+        raise Malformed("embed")
+    if not isinstance(embed, dict) or not set(embed) <= _EMBED:
+        raise Malformed("embed")
+    for name in ("callbacks", "errbacks", "chain"):
+        value = embed.get(name)
+        if value is not None and not (
+            isinstance(value, list | tuple) and all(_is_signature(item) for item in value)
+        ):
+            raise Malformed(name)
+    if embed.get("chord") is not None and not _is_signature(embed["chord"]):
+        raise Malformed("chord")
+
+
+def eta_of(headers: dict[str, Any]) -> float | None:
+    """Return a checked message's eta in epoch seconds."""
+    eta = headers.get("eta")
+    return None if eta is None else _moment(eta, "eta")
+
+
+def _is_signature(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("task"), str)
+        and isinstance(value.get("args") or [], list | tuple)
+        and isinstance(value.get("kwargs") or {}, dict)
+        and isinstance(value.get("options") or {}, dict)
+    )
+
+
+def _check_headers(headers: dict[str, Any]) -> None:
+    for name in headers:
+        if name in _FORBIDDEN or name.startswith("_") or not _is_text(name):
+            raise Malformed("header-name")
+    for name in ("task", "id"):
+        if not (_is_text(headers.get(name)) and headers[name].strip()):
+            raise Malformed(name)
+    for name in _OPTIONAL_TEXT:
+        value = headers.get(name)
+        if value is not None and not _is_text(value, limit=262_144):
+            raise Malformed(name)
+    for name in _OPTIONAL_COUNT:
+        value = headers.get(name)
+        if value is not None and not _is_count(value):
+            raise Malformed(name)
+    if headers.get("retries") is None:
+        headers["retries"] = 0
+    if not _is_count(headers["retries"]):
+        raise Malformed("retries")
+    ignore = headers.get("ignore_result")
+    if ignore is not None and not isinstance(ignore, bool):
+        raise Malformed("ignore_result")
+    for name in ("eta", "expires"):
+        if headers.get(name) is not None:
+            _moment(headers[name], name)
+    _check_time_limits(headers)
+    _check_stamps(headers)
+
+
+def _check_time_limits(headers: dict[str, Any]) -> None:
+    limits = headers.get("timelimit")
+    if limits is None:
+        return
+    if not isinstance(limits, list) or len(limits) != 2:
+        raise Malformed("timelimit")
+    checked: list[float | int | None] = []
+    for value in limits:
+        if value is None:
+            checked.append(None)
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise Malformed("timelimit")
+        if value < 0 or (isinstance(value, float) and not math.isfinite(value)):
+            raise Malformed("timelimit")
+        checked.append(min(value, TIME_LIMIT_MAX))
+    headers["timelimit"] = checked
+
+
+def _check_stamps(headers: dict[str, Any]) -> None:
+    names = headers.get("stamped_headers")
+    if names is not None and not (
+        isinstance(names, list) and all(_is_text(name) for name in names)
+    ):
+        raise Malformed("stamped_headers")
+    stamps = headers.get("stamps")
+    if stamps is not None and not isinstance(stamps, dict):
+        raise Malformed("stamps")
+    groups = headers.get("groups")
+    if groups is not None and not isinstance(groups, list):
+        raise Malformed("groups")
+    for value in (stamps or {}).values():
+        items = value if isinstance(value, list) else [value]
+        if not all(item is None or isinstance(item, str | int | float) for item in items):
+            raise Malformed("stamps")
+
+
+def _check_properties(payload: dict[str, Any]) -> None:
+    properties = payload.get("properties")
+    if properties is None:
+        properties = payload["properties"] = {}
+    if not isinstance(properties, dict):
+        raise Malformed("properties")
+    for name in ("correlation_id", "reply_to"):
+        value = properties.get(name)
+        if value is not None and not _is_text(value):
+            raise Malformed(name)
+    priority = properties.get("priority")
+    if priority is not None and not (_is_count(priority) and priority <= 255):
+        raise Malformed("priority")
+    info = properties.get("delivery_info")
+    if info is None:
+        info = properties["delivery_info"] = {}
+    if not isinstance(info, dict):
+        raise Malformed("delivery_info")
+    for name in ("exchange", "routing_key"):
+        if info.get(name) is not None and not _is_text(info[name]):
+            raise Malformed("delivery_info")
+
+
+def _body(payload: dict[str, Any], headers: dict[str, Any]) -> bytes:
+    body = payload.get("body")
+    if not isinstance(body, str) or not body:
+        raise Malformed("body")
+    encoding = payload["properties"].get("body_encoding")
+    if encoding is None or (isinstance(encoding, str) and encoding.lower() == "utf-8"):
+        try:
+            data = body.encode("utf-8")
+        except UnicodeEncodeError:
+            raise Malformed("body-text") from None
+    elif encoding == "base64":
+        try:
+            data = base64.b64decode(body, validate=True)
+        except (binascii.Error, ValueError):
+            raise Malformed("body-base64") from None
+    else:
+        raise Malformed("body_encoding")
+    return _decompress(data, headers)
+
+
+def _decompress(data: bytes, headers: dict[str, Any]) -> bytes:
+    name = headers.pop("compression", None)
+    if name is None:
+        return data
+    windows = {"application/x-gzip": zlib.MAX_WBITS, "gzip": zlib.MAX_WBITS, "zlib": zlib.MAX_WBITS}
+    if not isinstance(name, str) or name not in windows:
+        raise Malformed("compression")
+    # kombu's "gzip" is zlib's format under another name.
+    inflater = zlib.decompressobj(windows[name])
+    try:
+        out = inflater.decompress(data, BODY_MAX)
+    except zlib.error:
+        raise Malformed("compression") from None
+    if inflater.unconsumed_tail or not inflater.eof:
+        raise Malformed("compression")
+    return out
+
+
+def _is_text(value: Any, *, limit: int = NAME_MAX) -> bool:
+    if not isinstance(value, str) or len(value) > limit:
+        return False
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 2**31 - 1
+
+
+def _moment(value: Any, name: str) -> float:
+    """Return epoch seconds of an ISO 8601 text, as Celery itself would read it."""
+    if not isinstance(value, str) or len(value) > 64:
+        raise Malformed(name)
+    try:
+        moment = maybe_iso8601(value)
+        if not isinstance(moment, datetime):
+            raise Malformed(name)
+        if moment.tzinfo is None:
+            # Celery reads a naive time as the app's time zone; near the ends of the calendar
+            # that conversion overflows, so those years are refused.
+            if not 1971 <= moment.year <= 9990:
+                raise Malformed(name)
+            return moment.timestamp()
+        if not 1971 <= moment.year <= 9990:
+            raise Malformed(name)
+        return moment.timestamp()
+    except (ValueError, TypeError, OverflowError, AttributeError):
+        raise Malformed(name) from None

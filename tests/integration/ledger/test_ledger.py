@@ -1,0 +1,239 @@
+"""The ledger's conditional writes, on both emulators."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from sealwax.aws import Aws
+from sealwax.ledger import Accepted, Claimed, ClaimLost, Ledger, LedgerUnreachable, NewJob, Refused, State
+from sealwax.provision import provision
+from sealwax.settings import AwsTimeouts, Settings
+
+JOB = "0123456789abcdef0123456789abcdef"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["aws_env", "moto_env"])
+def ledger(request: pytest.FixtureRequest, clock: Clock) -> Ledger:
+    settings: Settings = request.getfixturevalue(request.param)
+    aws = Aws()
+    provision(settings, aws)
+    return Ledger(aws.client("dynamodb"), settings.table_name("jobs"), keep=100, clock=clock)
+
+
+def new_job(clock: Clock, job_id: str = JOB, fingerprint: str | None = None) -> NewJob:
+    return NewJob(
+        id=job_id,
+        task="demo.greet",
+        tenant="ab" * 16,
+        lane="default",
+        contract=1,
+        created=clock.now,
+        not_after=int(clock.now + 60),
+        expires=int(clock.now + 100),
+        fingerprint=fingerprint,
+    )
+
+
+def test_an_id_is_accepted_once_and_the_second_sees_the_first(ledger: Ledger, clock: Clock) -> None:
+    first = ledger.accept(new_job(clock, fingerprint="v1:aa"))
+    clock.now += 5
+    second = ledger.accept(new_job(clock, fingerprint="v1:bb"))
+    assert first.created
+    assert not second.created
+    assert second.entry.fingerprint == "v1:aa"
+    assert second.entry.created == 1_000_000.0
+    assert second.entry.state is State.ACCEPTED
+
+
+def test_a_job_runs_to_success(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    claim = ledger.claim(JOB, token="t1", lease=30)
+    assert isinstance(claim, Claimed)
+    assert (claim.entry.attempts, claim.entry.fence) == (1, 1)
+    ledger.succeed(JOB, token="t1", result="sealed")
+    entry = ledger.get(JOB)
+    assert entry is not None
+    assert (entry.state, entry.result, entry.attempts) == (State.SUCCEEDED, "sealed", 1)
+    refused = ledger.claim(JOB, token="t2", lease=30)
+    assert isinstance(refused, Refused)
+    assert refused.entry is not None
+    assert refused.entry.state is State.SUCCEEDED
+
+
+def test_a_running_job_is_not_claimed_until_its_lease_ends(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    clock.now += 29
+    assert isinstance(ledger.claim(JOB, token="t2", lease=30), Refused)
+    clock.now += 2
+    second = ledger.claim(JOB, token="t2", lease=30)
+    assert isinstance(second, Claimed)
+    assert (second.entry.attempts, second.entry.fence) == (2, 2)
+    with pytest.raises(ClaimLost):
+        ledger.succeed(JOB, token="t1", result=None)
+    with pytest.raises(ClaimLost):
+        ledger.retry(JOB, token="t1", due=0, cause="x", error="E")
+    assert not ledger.die(JOB, token="t1", reason="rejected", cause="x", error="E")
+    assert not ledger.renew(JOB, token="t1", lease=30)
+    assert ledger.renew(JOB, token="t2", lease=30)
+
+
+def test_a_claim_whose_answer_was_lost_is_granted_again_uncounted(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    again = ledger.claim(JOB, token="t1", lease=30)
+    assert isinstance(again, Claimed)
+    assert again.entry.attempts == 1
+
+
+def test_a_finish_whose_answer_was_lost_may_be_repeated(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    ledger.succeed(JOB, token="t1", result="sealed")
+    ledger.succeed(JOB, token="t1", result="sealed")
+
+
+def test_a_retry_keeps_its_cause_and_the_next_claim_counts(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    ledger.retry(JOB, token="t1", due=clock.now + 7, cause="downstream-503", error="Transient")
+    entry = ledger.get(JOB)
+    assert entry is not None
+    assert (entry.state, entry.cause, entry.due) == (
+        State.RETRYING,
+        "downstream-503",
+        clock.now + 7,
+    )
+    claim = ledger.claim(JOB, token="t2", lease=30)
+    assert isinstance(claim, Claimed)
+    assert claim.entry.attempts == 2
+    assert claim.entry.due is None
+
+
+def test_a_released_attempt_is_not_counted(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    ledger.release(JOB, token="t1")
+    claim = ledger.claim(JOB, token="t2", lease=30)
+    assert isinstance(claim, Claimed)
+    assert claim.entry.attempts == 1
+
+
+def test_a_dead_job_keeps_its_reason_and_never_expires(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    assert ledger.die(JOB, token="t1", reason="rejected", cause="downstream-400", error="Rejected")
+    entry = ledger.get(JOB)
+    assert entry is not None
+    assert (entry.state, entry.reason, entry.cause) == (State.DEAD, "rejected", "downstream-400")
+    assert entry.expires is None
+    assert isinstance(ledger.claim(JOB, token="t2", lease=30), Refused)
+
+
+def test_a_job_killed_by_a_forged_message_runs_with_its_genuine_one(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock))
+    assert ledger.die(
+        JOB, token=None, reason="unopenable", cause="signature-invalid", error="SignatureInvalid"
+    )
+    claim = ledger.claim(JOB, token="t1", lease=30)
+    assert isinstance(claim, Claimed)
+    assert (claim.entry.reason, claim.entry.cause) == (None, None)
+    assert claim.entry.expires == int(clock.now + 100)
+
+
+def test_a_running_job_is_not_ended_by_somebody_without_its_token(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    assert not ledger.die(JOB, token=None, reason="unopenable", cause="x", error="E")
+    entry = ledger.get(JOB)
+    assert entry is not None
+    assert entry.state is State.RUNNING
+
+
+def test_an_abandoned_job_never_runs_but_may_be_accepted_again(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock))
+    assert ledger.abandon(JOB)
+    assert isinstance(ledger.claim(JOB, token="t1", lease=30), Refused)
+    clock.now += 10
+    assert ledger.reaccept(new_job(clock))
+    assert not ledger.reaccept(new_job(clock))
+    assert isinstance(ledger.claim(JOB, token="t1", lease=30), Claimed)
+    assert not ledger.abandon(JOB)
+
+
+def test_crashes_are_counted_apart_from_attempts(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    for number in (1, 2):
+        ledger.claim(JOB, token=f"t{number}", lease=30)
+        assert ledger.crash(JOB, token=f"t{number}").crashes == number
+    with pytest.raises(ClaimLost):
+        ledger.crash(JOB, token="t1")
+
+
+def test_unknown_jobs_are_refused_everywhere(ledger: Ledger) -> None:
+    assert ledger.get(JOB) is None
+    assert ledger.claim(JOB, token="t1", lease=30) == Refused(None)
+    assert not ledger.die(JOB, token=None, reason="malformed", cause="x", error="E")
+    assert not ledger.abandon(JOB)
+
+
+def test_one_of_many_simultaneous_claims_wins(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    outcomes: list[object] = []
+    threads = [
+        threading.Thread(
+            target=lambda n=n: outcomes.append(ledger.claim(JOB, token=f"t{n}", lease=30))
+        )
+        for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(isinstance(outcome, Claimed) for outcome in outcomes) == 1
+
+
+def test_one_of_many_simultaneous_accepts_creates(ledger: Ledger, clock: Clock) -> None:
+    outcomes: list[Accepted] = []
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(ledger.accept(new_job(clock))))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(outcome.created for outcome in outcomes) == 1
+    assert len(outcomes) == 8
+
+
+def test_an_unreachable_table_is_said_so(
+    monkeypatch: pytest.MonkeyPatch, aws_env: Settings
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    aws = Aws(AwsTimeouts(connect=0.5, read=0.5, attempts=1))
+    with pytest.raises(LedgerUnreachable):
+        Ledger(aws.client("dynamodb"), "jobs").get(JOB)
