@@ -38,6 +38,8 @@ def configuration(
         'environment = "acceptance"',
         f'public_url = "{api_url}"',
         "[lanes.default]",
+        "[tasks.webhooks]",
+        f'default_route = "{next(iter(routes))}"',
     ]
     for name, options in routes.items():
         route = {
