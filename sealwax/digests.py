@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import secrets
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sealwax.errors import SealwaxError
 
-__all__ = ["Digests", "DigestsInvalid", "TokenDigest"]
+__all__ = ["Digests", "DigestsInvalid", "TokenDigest", "rotate_hmac"]
 
 
 class DigestsInvalid(SealwaxError):
@@ -34,6 +35,32 @@ class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
     tenant: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
     keys: list[_Key] = Field(min_length=1)
+
+
+def _parse(text: str) -> _Document:
+    try:
+        return _Document.model_validate_json(text)
+    except ValidationError:
+        raise DigestsInvalid from None
+
+
+def rotate_hmac(text: str) -> str:
+    """Return the secret `shared/hmac` with a new active key; older hashes stay recognised.
+
+    The tenants' key stays. Roles must have read the new text before a repeated
+    idempotency key is recognised under both versions: until then, one role's
+    candidates lack the newest.
+
+    Raises
+    ------
+    DigestsInvalid
+    """
+    document = _parse(text)
+    for key in document.keys:
+        key.state = "open"
+    version = max(key.version for key in document.keys) + 1
+    document.keys.append(_Key(version=version, key=secrets.token_hex(32), state="active"))
+    return document.model_dump_json()
 
 
 def _mac(key: bytes, label: str, *parts: str) -> bytes:
@@ -79,10 +106,7 @@ class Digests:
         ------
         DigestsInvalid
         """
-        try:
-            document = _Document.model_validate_json(text)
-        except ValidationError:
-            raise DigestsInvalid from None
+        document = _parse(text)
         active = [key.version for key in document.keys if key.state == "active"]
         if len(active) != 1:
             raise DigestsInvalid("Secret shared/hmac needs exactly one active key.")

@@ -96,7 +96,9 @@ def sealed_size(
     return len("swx1") + sum(1 + (4 * length + 2) // 3 for length in lengths)
 
 
-def open_envelope(text: str, *, keyring: Opener, expect: Expected, now: float) -> Opened:
+def open_envelope(
+    text: str, *, keyring: Opener, expect: Expected, now: float, skew: float = 0.0
+) -> Opened:
     """Verify and decrypt an envelope.
 
     Parameters
@@ -107,6 +109,8 @@ def open_envelope(text: str, *, keyring: Opener, expect: Expected, now: float) -
         What the message claims to be.
     now
         Epoch seconds, compared with not-after; 0 where the caller compares itself.
+    skew
+        Seconds by which the sealing and the opening clock may differ.
 
     Raises
     ------
@@ -127,7 +131,7 @@ def open_envelope(text: str, *, keyring: Opener, expect: Expected, now: float) -
         wanted = getattr(expect, name)
         if wanted is not None and getattr(context, name) != wanted:
             raise ContextMismatch(name)
-    if now > context.not_after:
+    if now > context.not_after + skew:
         raise EnvelopeExpired
     private = keyring.private(header.recipient)
     if private.suite is not header.suite:

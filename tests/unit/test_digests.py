@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sealwax.digests import Digests, DigestsInvalid, TokenDigest
+from sealwax.digests import Digests, DigestsInvalid, TokenDigest, rotate_hmac
 
 OLD = {"version": 1, "key": "11" * 32, "state": "active"}
 NEW = {"version": 2, "key": "22" * 32, "state": "active"}
@@ -50,12 +50,14 @@ def test_fingerprints_of_older_keys_still_match() -> None:
 @given(
     st.dictionaries(st.text(), st.one_of(st.integers(), st.text(), st.lists(st.floats(0, 1)))),
 )
+@settings(deadline=None)
 def test_member_order_does_not_matter(value: dict[str, object]) -> None:
     turned = dict(reversed(value.items()))
     assert BEFORE.fingerprint("a", "t", value) == BEFORE.fingerprint("a", "t", turned)
 
 
 @given(st.text(), st.text(), st.text(), st.text())
+@settings(deadline=None)
 def test_no_two_pairs_share_a_job_id(a: str, b: str, c: str, d: str) -> None:
     assert (BEFORE.job_id(a, b) == BEFORE.job_id(c, d)) == ((a, b) == (c, d))
 
@@ -100,3 +102,15 @@ def test_tokens_are_hashed_under_their_key_only() -> None:
     for wrong in ("", "aa" * 31, "zz" * 32):
         with pytest.raises(DigestsInvalid):
             TokenDigest.load(wrong)
+
+
+def test_a_rotated_secret_keeps_tenants_and_recognises_older_hashes() -> None:
+    text = json.dumps({"tenant": "33" * 32, "keys": [OLD]})
+    twice = Digests.load(rotate_hmac(rotate_hmac(text)))
+    assert twice.tenant_ref("acme") == BEFORE.tenant_ref("acme")
+    assert twice.job_id_candidates("acme", "k")[-1] == BEFORE.job_id("acme", "k")
+    assert len(set(twice.job_id_candidates("acme", "k"))) == 3
+    assert twice.fingerprint("a", "t", 1).startswith("v3:")
+    assert twice.fingerprint_matches(BEFORE.fingerprint("a", "t", 1), "a", "t", 1)
+    with pytest.raises(DigestsInvalid):
+        rotate_hmac("{}")
