@@ -7,6 +7,7 @@ class names and code places only: their texts may hold the payload.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import traceback
 from collections.abc import MutableMapping
@@ -58,15 +59,25 @@ def _redact_exception(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutab
     return event
 
 
+_PLACEHOLDER = re.compile(r"\[?%(\([a-z_]+\))?[srd]\]?")
+
 #: Loggers whose messages hold exception texts or arguments: only the template is kept.
-_TEMPLATE_ONLY = ("celery.app.trace", "celery.worker.request", "celery.worker.strategy")
+_TEMPLATE_ONLY = (
+    "celery.app.trace",
+    "celery.worker.consumer.consumer",
+    "celery.worker.request",
+    "celery.worker.strategy",
+)
 
 
 def _keep_template(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Keep the message's template where its arguments may hold exception texts."""
     record = event.get("_record")
     if isinstance(record, logging.LogRecord) and record.name in _TEMPLATE_ONLY:
-        event["event"] = str(record.msg).split("%")[0].split("\n")[0].strip() or record.name
+        # "Task %(name)s[%(id)s] received" becomes "task received"; id and name
+        # are members of their own.
+        words = _PLACEHOLDER.sub("", str(record.msg).split("\n")[0]).split()
+        event["event"] = " ".join(words).strip(" :.").lower() or record.name
         data = record.args if isinstance(record.args, dict) else getattr(record, "data", None)
         if isinstance(data, dict):
             event |= {key: data[key] for key in ("id", "name", "runtime") if key in data}
@@ -123,9 +134,10 @@ def configure_logging(role: str, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # botocore and urllib3 write headers and bodies at DEBUG.
+    # botocore and urllib3 write headers and bodies at DEBUG, and at INFO where
+    # they found credentials.
     for name in ("botocore", "boto3", "urllib3", "s3transfer", "kombu", "requests"):
-        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLevelName(level)))
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     # Unhandled errors of threads and of the main program are logged like others.
     sys.excepthook = _log_unhandled
 

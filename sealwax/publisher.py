@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from kombu.exceptions import OperationalError
+
 from sealwax.settings import Settings
 from sealwax.task import TaskDefinition
+from sealwax.transport.errors import QueueUnreachable, TransportError
 
 __all__ = ["MASK", "CeleryPublisher", "Publisher"]
 
@@ -40,13 +43,20 @@ class CeleryPublisher:
 
     def publish(self, *, definition: TaskDefinition[Any], job_id: str, envelope: str) -> None:
         """Send one message; see `Publisher`."""
-        self._app.send_task(
-            definition.name,
-            args=(envelope,),
-            task_id=job_id,
-            queue=self._settings.queue_name(definition.lane),
-            argsrepr=MASK,
-            kwargsrepr=MASK,
-            retry=False,
-            ignore_result=True,
-        )
+        try:
+            self._app.send_task(
+                definition.name,
+                args=(envelope,),
+                task_id=job_id,
+                queue=self._settings.queue_name(definition.lane),
+                argsrepr=MASK,
+                kwargsrepr=MASK,
+                # The transport tries again itself, in a bounded time.
+                retry=False,
+                ignore_result=True,
+            )
+        except OperationalError as error:
+            # kombu's wrapping of what the transport raised.
+            if isinstance(error.__cause__, TransportError):
+                raise error.__cause__ from None
+            raise QueueUnreachable from error

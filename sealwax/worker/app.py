@@ -38,7 +38,7 @@ def make_app(
     """
     app = Celery("sealwax", set_as_current=False)
     app.conf.update(
-        broker_url="sealwax://",
+        broker_url="sealwax://sqs//",
         broker_transport="sealwax.transport:Transport",
         broker_transport_options=_transport_options(settings, runtime, lane),
         broker_connection_retry_on_startup=True,
