@@ -42,6 +42,24 @@ MAX_DEPTH = 100
 
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 
+#: Headers that the event must not take the place of.
+_RESERVED = frozenset(
+    {
+        "authorization",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "idempotency-key",
+        "transfer-encoding",
+        "webhook-id",
+        "webhook-signature",
+        "webhook-timestamp",
+    }
+)
+
 
 class WebhookRelay(BaseModel):
     """An event for a configured route."""
@@ -62,8 +80,12 @@ class WebhookRelay(BaseModel):
     @field_validator("body")
     @classmethod
     def _body(cls, body: JsonValue) -> JsonValue:
-        if not _is_json(body):
-            raise ValueError(f"must nest at most {MAX_DEPTH} deep and hold finite numbers only")
+        try:
+            _measure(body)
+        except ValueError:
+            raise ValueError(
+                f"must nest at most {MAX_DEPTH} deep and hold finite numbers only"
+            ) from None
         return body
 
 
@@ -115,6 +137,8 @@ class Route(BaseModel):
     def _event_header(cls, name: str | None) -> str | None:
         if name is not None and not _HEADER_NAME.fullmatch(name):
             raise ValueError("is not a header name")
+        if name is not None and name.lower() in _RESERVED:
+            raise ValueError("is a header with a meaning of its own")
         return name
 
     @model_validator(mode="after")
@@ -146,27 +170,45 @@ class WebhookSettings(BaseModel):
         return self
 
 
-def _is_json(value: Any, max_nodes: int | None = None) -> bool:
-    """Say whether a value is finite JSON of bounded depth; iterative, so depth cannot hurt it."""
+def _measure(value: Any, limit: float = math.inf) -> float:
+    """Return a lower bound of the length of a value's JSON text, in bytes.
+
+    Stops as soon as it is above `limit`: a result that an expression multiplied
+    is small in memory, where its parts are shared, and huge as text. Iterative,
+    so that depth cannot hurt it.
+
+    Raises
+    ------
+    ValueError
+        Where the value is no finite JSON or nests deeper than `MAX_DEPTH`.
+    """
     waiting: list[tuple[Any, int]] = [(value, 0)]
-    seen = 0
-    while waiting:
+    size = 0
+    while waiting and size <= limit:
         item, depth = waiting.pop()
-        seen += 1
-        if depth > MAX_DEPTH or (max_nodes is not None and seen > max_nodes):
-            return False
-        if isinstance(item, float) and not math.isfinite(item):
-            return False
-        if isinstance(item, dict):
+        if depth > MAX_DEPTH:
+            raise ValueError("nests too deep")
+        if isinstance(item, str):
+            size += len(item) + 2
+        elif isinstance(item, dict):
             if not all(isinstance(key, str) for key in item):
-                return False
+                raise ValueError("is no JSON")
+            size += 2 + sum(len(key) + 3 for key in item) + max(len(item) - 1, 0)
             waiting.extend((child, depth + 1) for child in item.values())
         elif isinstance(item, list):
+            size += 2 + max(len(item) - 1, 0)
             waiting.extend((child, depth + 1) for child in item)
-        elif item is not None and not isinstance(item, str | int | float):
+        elif isinstance(item, float):
+            if not math.isfinite(item):
+                raise ValueError("is not finite")
+            size += 1
+        elif item is None or isinstance(item, int):
+            # A digit is 3.3 bits; 4 keeps it a lower bound.
+            size += 1 + (item or 0).bit_length() // 4
+        else:
             # JMESPath's expression references (`&a`) end here.
-            return False
-    return True
+            raise ValueError("is no JSON")
+    return size
 
 
 def transform(expression: str, body: JsonValue, *, max_bytes: int) -> bytes:
@@ -184,6 +226,7 @@ def transform(expression: str, body: JsonValue, *, max_bytes: int) -> bytes:
     """
     failed = False
     result: Any = body
+    size = 0.0
     if expression != "@":
         try:
             result = jmespath.search(expression, body)
@@ -194,10 +237,16 @@ def transform(expression: str, body: JsonValue, *, max_bytes: int) -> bytes:
         if result is None and not failed:
             # A missing field is null in JMESPath; delivering it would hide a mistake.
             raise Rejected("transform-empty")
-    # Raised outside of the handler: the exception's text quotes the body.
-    # Each value takes a byte at least, and an expression can multiply values.
-    if failed or not _is_json(result, max_nodes=max_bytes):
+    if not failed:
+        try:
+            size = _measure(result, limit=max_bytes)
+        except ValueError:
+            failed = True
+    # Raised outside of the handlers: an exception's text may quote the body.
+    if failed:
         raise Rejected("transform-failed")
+    if size > max_bytes:
+        raise Rejected("transform-too-large")
     text = json.dumps(result, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     try:
         data = text.encode()
