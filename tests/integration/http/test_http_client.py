@@ -339,8 +339,9 @@ def test_a_plain_server_behind_https_is_a_tls_failure(serve):
 
     # What arrives is no HTTP head, so this one answers at the first byte.
     def answer(connection):
-        connection.recv(1)
-        connection.sendall(b"HTTP/1.1 400 X\r\n\r\n")
+        with connection, contextlib.suppress(OSError):
+            connection.recv(1)
+            connection.sendall(b"HTTP/1.1 400 X\r\n\r\n")
 
     server._handle = answer
     with pytest.raises(DownstreamUnreachable) as caught:
@@ -354,7 +355,12 @@ def test_a_plain_server_behind_https_is_a_tls_failure(serve):
 
 def test_a_handshake_that_hangs_ends_at_the_connect_time(serve):
     server = serve(b"")
-    server._handle = lambda connection: server.stopping.wait(10)
+
+    def hold(connection):
+        with connection:
+            server.stopping.wait(10)
+
+    server._handle = hold
     started = time.monotonic()
     with pytest.raises(DownstreamTimeout):
         OutgoingClient().request(

@@ -112,7 +112,7 @@ def test_ids_cannot_leave_their_place(sandbox, identity):
         ({"garbage": True}, "downstream-garbage", 2),
         ({"reset": True}, "downstream-reset", 2),
         ({"redirect": "http://127.0.0.1:9/"}, "redirect-refused", 1),
-        ({"slow": {"bytes_per_second": 2}}, "downstream-timeout", 1),
+        ({"slow": {"bytes_per_second": 20}}, "downstream-timeout", 1),
         ({"big": 100}, "downstream-invalid", 1),
         ({"big": 20_000}, "downstream-too-large", 2),
     ],
