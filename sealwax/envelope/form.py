@@ -79,10 +79,14 @@ class Context:
         for name, pattern in (("task", _TASK), ("job", _JOB), ("tenant", _TENANT)):
             if not pattern.fullmatch(getattr(self, name)):
                 raise ValueError(f"{name} is not well-formed")
-        if not 1 <= self.contract <= 1_000_000:
-            raise ValueError("contract is not well-formed")
-        for name in ("issued_at", "not_after"):
-            if not 0 <= getattr(self, name) <= _MAX_TIME:
+        for name, least, most in (
+            ("contract", 1, 1_000_000),
+            ("issued_at", 0, _MAX_TIME),
+            ("not_after", 0, _MAX_TIME),
+        ):
+            # A float or bool would be sealed, and never opened.
+            value: object = getattr(self, name)
+            if type(value) is not int or not least <= value <= most:
                 raise ValueError(f"{name} is not well-formed")
 
 
