@@ -28,7 +28,7 @@ def tasks() -> Response:
                     "name": definition.name,
                     "description": definition.description,
                     "version": definition.version,
-                    "attempts": definition.retry.attempts,
+                    "attempts": definition.policy(services().settings).attempts,
                     "schema": definition.contract.model_json_schema(),
                 }
                 for definition in allowed

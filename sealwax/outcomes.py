@@ -141,6 +141,8 @@ def classify(error: BaseException, policy: RetryPolicy) -> Failure:
         )
     if policy.permanent and isinstance(error, policy.permanent):
         return Failure(kind="permanent", cause="permanent-error", error=name)
+    if name == "SoftTimeLimitExceeded":  # billiard's; by name, to stay free of Celery
+        return Failure(kind="transient", cause="time-limit", error=name)
     if isinstance(error, MemoryError):
         return Failure(kind="transient", cause="out-of-memory", error=name)
     return Failure(kind="transient", cause="unexpected-error", error=name)

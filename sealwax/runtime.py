@@ -116,6 +116,7 @@ class Runtime:
             if definition.configure is not None:
                 definition.configure(settings)
             settings.queue_name(definition.lane)
+            definition.policy(settings)
         self._loaded = self._read()
 
     # -- what it holds -------------------------------------------------------------

@@ -23,7 +23,7 @@ from pydantic_settings import (
 
 from sealwax.errors import ConfigurationError
 
-__all__ = ["Lane", "Limits", "Settings", "load_settings"]
+__all__ = ["AwsTimeouts", "Lane", "Limits", "RetryOverride", "Settings", "load_settings"]
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -89,6 +89,17 @@ class Limits(BaseModel):
     )
 
 
+class RetryOverride(BaseModel):
+    """What an operator sets in place of a task's own `RetryPolicy`; unset fields stay."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    attempts: int | None = Field(None, ge=1, le=100)
+    base: float | None = Field(None, ge=0, le=43_200, description="Seconds.")
+    cap: float | None = Field(None, ge=0, le=43_200, description="Seconds.")
+    max_age: float | None = Field(None, gt=0, description="Seconds.")
+
+
 class AwsTimeouts(BaseModel):
     """Time-outs of one AWS call, in seconds, and how often it is tried."""
 
@@ -117,6 +128,9 @@ class Settings(BaseSettings):
     lanes: dict[str, Lane] = Field(default_factory=lambda: {"default": Lane.model_validate({})})
     task_modules: list[str] = Field(
         default_factory=lambda: ["tasks"], description="Packages whose tasks are served."
+    )
+    retry: dict[str, RetryOverride] = Field(
+        default_factory=dict, description="By task name, over the task's own policy."
     )
     limits: Limits = Field(default_factory=lambda: Limits.model_validate({}))
     aws: AwsTimeouts = Field(default_factory=lambda: AwsTimeouts.model_validate({}))

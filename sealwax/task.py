@@ -11,7 +11,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
@@ -72,6 +72,19 @@ class TaskDefinition(Generic[Contract]):
     def __call__(self, payload: Contract, job: Job) -> Any:
         """Run the function itself: no queue, no envelope."""
         return self.function(payload, job)
+
+    def policy(self, settings: Settings) -> RetryPolicy:
+        """Return the retry policy with what the settings override.
+
+        Raises
+        ------
+        ConfigurationError
+            Where the result makes no sense.
+        """
+        override = settings.retry.get(self.name)
+        if override is None:
+            return self.retry
+        return replace(self.retry, **override.model_dump(exclude_none=True))
 
     @property
     def description(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
+from celery.worker.state import requests
 
 from sealwax.runtime import Runtime
 from sealwax.settings import Settings
@@ -121,7 +122,17 @@ def _transport_options(
                 error=letter.reason.error or "",
             )
 
+        def renew(jobs: list[str]) -> None:
+            """Renew the claims of running jobs along with their messages' leases."""
+            current = runtime.current()
+            for job in jobs:
+                request = requests.get(job)
+                facts = (request.delivery_info or {}).get("sqs", {}) if request else {}
+                if facts:
+                    current.ledger.renew(job, token=str(facts["token"]), lease=options["lease"])
+
         options["on_dead_letter"] = record
+        options["on_renew"] = renew
     return options
 
 

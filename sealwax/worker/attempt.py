@@ -133,9 +133,7 @@ class Attempt:
         except LeaseLost:
             self._log.warning("lease lost")
             return Postpone(_SHORT)
-        except BaseException as error:
-            if isinstance(error, SystemExit | KeyboardInterrupt | GeneratorExit):
-                raise
+        except BaseException as error:  # noqa: BLE001 - a task that calls sys.exit() has failed
             failure = classify(error, self._definition.retry)
             self._log.info("attempt failed", cause=failure.cause, error=describe_exception(error))
             return self._failed(entry, failure)

@@ -29,9 +29,6 @@ log = structlog.get_logger("sealwax.worker")
 #: Seconds between the soft limit, which lets the task clean up, and the kill.
 KILL_AFTER = 10
 
-#: Seconds a claim lasts beyond the task's hard limit.
-LEASE_MARGIN = 15
-
 
 class SealedTask(Task):
     """Opens, runs and settles one sealed job."""
@@ -62,11 +59,10 @@ class SealedTask(Task):
             token=str(sqs.get("token") or request.id),
             first_received_at=float(sqs.get("first_received_at") or runtime.clock()),
         )
-        limit = self.definition.time_limit or runtime.settings.limits.task_seconds
-        attempt = Attempt(
-            runtime, self.definition, delivery, lease=limit + KILL_AFTER + LEASE_MARGIN
-        )
-        self._apply(attempt.run())
+        # Renewed by the worker's main process with the message's visibility, so
+        # that a killed worker's jobs are claimed again soon.
+        lane = runtime.settings.lanes[self.definition.lane]
+        self._apply(Attempt(runtime, self.definition, delivery, lease=lane.lease).run())
 
     def _apply(self, disposition: Disposition) -> None:
         """Tell Celery what becomes of the message, in the words our Request understands."""

@@ -29,18 +29,21 @@ ROUTES: dict[str, dict[str, Any]] = {
 def make_stack(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., LiveStack]]:
-    """Start stacks of one's own: `make_stack(routes={...}, extra="[limits]\\n...")`."""
+    """Start stacks of one's own: `make_stack(routes={...}, extra="[limits]\\n...")`.
+
+    `top`, `lane`, `extra`: more lines of the configuration, see `support.stack`.
+    """
     started: list[LiveStack] = []
     kept = dict(os.environ)
 
-    def start(*, routes: dict[str, dict[str, Any]] | None = None, extra: str = "") -> LiveStack:
+    def start(*, routes: dict[str, dict[str, Any]] | None = None, **more: str) -> LiveStack:
         folder = tmp_path_factory.mktemp("stack")
         stop = Stop()
         supervisor = Supervisor(folder / "logs", stop=stop)
         try:
             stack = Stack(free_options(folder), supervisor, stop=stop, say=lambda _: None)
             live = LiveStack(stack, supervisor)
-            live.start(routes=routes or ROUTES, extra=extra, environment=emulator_environment())
+            live.start(routes=routes or ROUTES, environment=emulator_environment(), **more)
         except BaseException:
             supervisor.close()
             raise

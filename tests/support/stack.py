@@ -31,13 +31,24 @@ def free_options(folder: Path) -> Options:
 
 
 def configuration(
-    *, api_url: str, sandbox_port: int, routes: Mapping[str, Mapping[str, Any]], extra: str
+    *,
+    api_url: str,
+    sandbox_port: int,
+    routes: Mapping[str, Mapping[str, Any]],
+    extra: str,
+    top: str = "",
+    lane: str = "",
 ) -> str:
-    """Return sealwax.toml with these routes, each to `/hooks/<name>` of the sandbox."""
+    """Return sealwax.toml with these routes, each to `/hooks/<name>` of the sandbox.
+
+    `top` goes before all tables, `lane` into the default lane's, `extra` to the end.
+    """
     lines = [
         'environment = "acceptance"',
         f'public_url = "{api_url}"',
+        top,
         "[lanes.default]",
+        lane,
         "[tasks.webhooks]",
         f'default_route = "{next(iter(routes))}"',
     ]
@@ -77,7 +88,11 @@ class LiveStack:
     # -- life ---------------------------------------------------------------------
 
     def start(
-        self, *, routes: Mapping[str, Mapping[str, Any]], extra: str, environment: Path
+        self,
+        *,
+        routes: Mapping[str, Mapping[str, Any]],
+        environment: Path,
+        **more: str,
     ) -> None:
         """Start everything."""
         self._stack.start_emulator(environment)
@@ -86,7 +101,7 @@ class LiveStack:
                 api_url=self.api_url,
                 sandbox_port=self._stack.sandbox_port,
                 routes=routes,
-                extra=extra,
+                **{"extra": "", **more},
             )
         )
         self._stack.start_sandbox()

@@ -1,0 +1,169 @@
+"""Whoever can write to the queue can neither read, nor forge, nor move, nor end jobs."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+import requests
+from support.stack import LiveStack
+from support.waiting import wait_for
+
+from sealwax.envelope import Context, Purpose, PublicKey, SigningKey, Suite, peek, seal
+
+
+@pytest.fixture(scope="module")
+def own(make_stack) -> LiveStack:
+    return make_stack(routes={"demo": {}, "later": {}}, extra="[limits]\nunknown_key_seconds = 2\n")
+
+
+def message_of(stack: LiveStack, job_id: str) -> dict[str, Any]:
+    """Take a job's message out of the queue; the worker must be stopped."""
+    sqs, url = stack.client("sqs"), stack.queue_url()
+
+    def found() -> dict[str, Any] | None:
+        answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=1)
+        for message in answer.get("Messages", []):
+            body = json.loads(message["Body"])
+            if body["headers"]["id"] == job_id:
+                return {"body": body, "message": message}
+        return None
+
+    # A long poll of the worker that was stopped may have taken it with it: then it
+    # is visible again when that lease ends.
+    return wait_for(found, seconds=60, what=f"the message of {job_id}")
+
+
+def envelope_of(body: dict[str, Any]) -> str:
+    return json.loads(body["body"])[0][0]
+
+
+def with_envelope(body: dict[str, Any], envelope: str, job_id: str | None = None) -> str:
+    changed = json.loads(json.dumps(body))
+    args = json.loads(changed["body"])
+    args[0][0] = envelope
+    changed["body"] = json.dumps(args)
+    if job_id is not None:
+        changed["headers"]["id"] = changed["headers"]["root_id"] = job_id
+    return json.dumps(changed)
+
+
+def flip(envelope: str) -> str:
+    version, header, sealed, signature = envelope.split(".")
+    raw = bytearray(base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4)))
+    raw[-1] ^= 1
+    return ".".join(
+        (version, header, base64.urlsafe_b64encode(bytes(raw)).decode().rstrip("="), signature)
+    )
+
+
+def test_forged_swapped_and_flipped_messages_die_alone_and_their_jobs_live(own: LiveStack) -> None:
+    stack = own
+    stack.stop_worker()
+    first, second, third = (stack.relay("demo", {"n": n}) for n in range(3))
+    bodies = {job: message_of(stack, job)["body"] for job in (first, second, third)}
+    header = peek(envelope_of(bodies[first]))
+    recipient = json.loads(_shared_keyring(stack))["recipients"]
+    worker = next(r for r in recipient if r["id"] == header.recipient)
+    attacker = SigningKey(b"\x07" * 32)
+    context = Context(
+        purpose=Purpose.JOB,
+        task=header.context.task,
+        job=first,
+        tenant=header.context.tenant,
+        contract=1,
+        issued_at=header.context.issued_at,
+        not_after=header.context.not_after,
+    )
+    forged = seal(
+        json.dumps({"route": "later", "event": "forged", "body": 1}).encode(),
+        context,
+        recipient=PublicKey.from_bytes(
+            Suite.by_label(worker["suite"]), bytes.fromhex(worker["public"])
+        ),
+        signer=attacker,
+    )
+    sqs, url = stack.client("sqs"), stack.queue_url()
+    bad = {
+        "forged": with_envelope(bodies[first], forged),
+        "swapped": with_envelope(bodies[second], envelope_of(bodies[first])),
+        "flipped": with_envelope(bodies[third], flip(envelope_of(bodies[third]))),
+    }
+    for text in bad.values():
+        sqs.send_message(QueueUrl=url, MessageBody=text)
+    stack.start_worker()
+
+    def all_letters() -> dict[str, str] | None:
+        found = {}
+        for message in stack.dead_letters():
+            reason = json.loads(message["MessageAttributes"]["sealwax-dead-letter"]["StringValue"])
+            for name, text in bad.items():
+                if message["Body"] == text:
+                    found[name] = f"{reason['reason']} {reason['cause']} {reason['error']}"
+        return found if len(found) == 3 else None
+
+    letters = wait_for(all_letters, seconds=60, what="three dead letters")
+    assert letters == {
+        "forged": "unopenable unknown-signer UnknownSigner",
+        "swapped": "unopenable context-mismatch ContextMismatch",
+        "flipped": "unopenable signature-invalid SignatureInvalid",
+    }
+    # The genuine messages of the same jobs run, and the worker goes on.
+    for job in (first, second, third):
+        assert stack.wait(job)["state"] == "succeeded"
+    assert stack.wait(stack.relay("demo", {"after": True}))["state"] == "succeeded"
+    delivered = requests.get(
+        f"{stack.sandbox_url}/deliveries/count", params={"path": "/hooks/later"}, timeout=10
+    ).json()
+    assert delivered["received"] == 0
+
+
+def test_a_job_whose_only_message_was_altered_is_dead_with_the_same_reason(own: LiveStack) -> None:
+    stack = own
+    stack.stop_worker()
+    job = stack.relay("demo", {"n": 1})
+    taken = message_of(stack, job)
+    sqs, url = stack.client("sqs"), stack.queue_url()
+    sqs.send_message(
+        QueueUrl=url, MessageBody=with_envelope(taken["body"], flip(envelope_of(taken["body"])))
+    )
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=taken["message"]["ReceiptHandle"])
+    stack.start_worker()
+    document = stack.wait(job)
+    assert document["state"] == "dead"
+    assert document["error"]["reason"] == "unopenable"
+    assert document["error"]["cause"] == "signature-invalid"
+    assert stack.dead_letter_of(job)["cause"] == "signature-invalid"
+
+
+def test_a_message_without_a_ledger_entry_and_an_unknown_task_are_dead_lettered(
+    make_stack,
+) -> None:
+    stack = make_stack(routes={"demo": {}}, extra="[limits]\nunknown_task_seconds = 1\n")
+    stack.stop_worker()
+    job = stack.relay("demo", {"n": 1})
+    body = message_of(stack, job)["body"]
+    body["headers"]["task"] = "nobody.knows"
+    sqs, url = stack.client("sqs"), stack.queue_url()
+    sqs.send_message(QueueUrl=url, MessageBody=json.dumps(body))
+    sqs.send_message(QueueUrl=url, MessageBody="not a message")
+    stack.start_worker()
+
+    def reasons() -> set[str] | None:
+        found = {
+            json.loads(m["MessageAttributes"]["sealwax-dead-letter"]["StringValue"])["reason"]
+            for m in stack.dead_letters()
+        }
+        return found if len(found) == 2 else None
+
+    assert wait_for(reasons, seconds=60, what="two letters") == {"unknown-task", "malformed"}
+
+
+def _shared_keyring(stack: LiveStack) -> str:
+    from sealwax.aws import Aws
+    from sealwax.runtime import make_source
+
+    with stack.in_process() as settings:
+        return make_source(settings, Aws(settings.aws)).get("shared/keyring")
