@@ -91,6 +91,7 @@ class Attempt:
     ) -> None:
         self._runtime = runtime
         self._definition = definition
+        self._policy = definition.policy(runtime.settings)
         self._delivery = delivery
         self._lease = lease
         self._chance = chance
@@ -134,7 +135,7 @@ class Attempt:
             self._log.warning("lease lost")
             return Postpone(_SHORT)
         except BaseException as error:  # noqa: BLE001 - a task that calls sys.exit() has failed
-            failure = classify(error, self._definition.retry)
+            failure = classify(error, self._policy)
             self._log.info("attempt failed", cause=failure.cause, error=describe_exception(error))
             return self._failed(entry, failure)
         return self._succeeded(entry, result)
@@ -266,7 +267,7 @@ class Attempt:
             failure,
             attempt=entry.attempts,
             age=now - entry.created,
-            policy=self._definition.retry,
+            policy=self._policy,
             max_age=entry.not_after - entry.created,
             chance=self._chance(),
         )

@@ -112,7 +112,7 @@ class SealedTask(Task):
                 failure,
                 attempt=entry.attempts,
                 age=runtime.clock() - entry.created,
-                policy=self.definition.retry,
+                policy=self.definition.policy(runtime.settings),
                 max_age=entry.not_after - entry.created,
                 chance=random.random(),  # noqa: S311 - jitter, not a secret
             )
