@@ -23,6 +23,14 @@ __all__ = ["Request"]
 class Request(celery_request.Request):
     """A request of a task of ours."""
 
+    def __init__(self, message: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(message, *args, **kwargs)
+        # Celery hands a fixed choice of delivery_info to the child; ours must
+        # come along: its token is what the child claims the job with.
+        facts = (message.delivery_info or {}).get("sqs")
+        if facts is not None:
+            self._request_dict["delivery_info"]["sqs"] = facts
+
     def execute_using_pool(self, pool: Any, **kwargs: Any) -> Any:
         """Hand the task to the pool; from now on SIGTERM does not give it back."""
         self._mark_started()

@@ -8,6 +8,7 @@ stores them and pickles them to the parent process.
 from __future__ import annotations
 
 import random
+import secrets
 from typing import Any, ClassVar, Literal
 
 import structlog
@@ -56,7 +57,8 @@ class SealedTask(Task):
             job_id=str(request.id),
             task=self.name,
             envelope=envelope,
-            token=str(sqs.get("token") or request.id),
+            # Another transport names no receive: then each run is one of its own.
+            token=str(sqs.get("token") or secrets.token_hex(16)),
             first_received_at=float(sqs.get("first_received_at") or runtime.clock()),
         )
         # Renewed by the worker's main process with the message's visibility, so
@@ -79,7 +81,7 @@ class SealedTask(Task):
         """
         runtime = self.runtime.current()
         job_id = str(request.id)
-        token = str((request.delivery_info or {}).get("sqs", {}).get("token") or job_id)
+        token = str((request.delivery_info or {}).get("sqs", {}).get("token") or "unknown")
         try:
             return self._settle_lost(runtime, job_id, token, kind)
         except LedgerError as error:
