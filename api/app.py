@@ -7,6 +7,7 @@ import time
 
 import structlog
 from flask import Flask, Response, g, request
+from flask.json.provider import DefaultJSONProvider
 
 from api import catalogue, health, jobs, problems
 from api.services import Services, make_services
@@ -27,7 +28,8 @@ def create_app(settings: Settings | None = None, *, services: Services | None = 
     """
     app = Flask("api", static_folder=None)
     app.extensions["sealwax"] = services or make_services(settings or load_settings())
-    app.json.sort_keys = False  # type: ignore[attr-defined] - Flask's default provider has it
+    if isinstance(app.json, DefaultJSONProvider):
+        app.json.sort_keys = False
     app.url_map.strict_slashes = False
     problems.install(app)
 

@@ -157,8 +157,6 @@ def install(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:
         status = error.code or 500
-        if status < 400 and error.response is not None:
-            return error.get_response()  # type: ignore[return-value] - a redirect of werkzeug's
         name = _BY_STATUS.get(status, "internal-error" if status >= 500 else "malformed-request")
         headers = {key: value for key, value in error.get_headers() if key.lower() in ("allow",)}
         return Problem(name, headers=headers).response()

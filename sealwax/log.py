@@ -6,13 +6,16 @@ class names and code places only: their texts may hold the payload.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import re
 import sys
+import threading
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -24,7 +27,7 @@ _FRAMES = 12
 
 def describe_exception(error: BaseException) -> dict[str, Any]:
     """Return an exception's class, code places and causes; never its text."""
-    chain = []
+    chain: list[dict[str, Any]] = []
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen and len(chain) < 5:
@@ -80,16 +83,47 @@ def _keep_template(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableM
         event["event"] = " ".join(words).strip(" :.").lower() or record.name
         data = record.args if isinstance(record.args, dict) else getattr(record, "data", None)
         if isinstance(data, dict):
-            event |= {key: data[key] for key in ("id", "name", "runtime") if key in data}
+            event.update({key: data[key] for key in ("id", "name", "runtime") if key in data})
     return event
 
 
-class _Quiet(logging.Filter):
-    """Drops exception texts that the standard library would print itself."""
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Puts class names in place of exceptions that stand in a record's message."""
 
-    def filter(self, record: logging.LogRecord) -> bool:
+    def format(self, record: logging.LogRecord) -> str:
+        # A copy: other handlers see the record as it was.
+        record = logging.makeLogRecord(record.__dict__)
         record.exc_text = None
-        return True
+        record.msg = _without_text(record.msg)
+        if isinstance(record.args, Mapping):
+            record.args = {name: _without_text(value) for name, value in record.args.items()}
+        else:
+            record.args = tuple(_without_text(value) for value in record.args or ())
+        return super().format(record)
+
+
+def _without_text(value: Any) -> Any:
+    # billiard's ExceptionInfo prints a whole traceback.
+    if isinstance(value, BaseException) or type(value).__name__ == "ExceptionInfo":
+        return type(value).__name__
+    return value
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Says which record could not be written, but not its arguments, as the base would."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - its base's name
+        kind = sys.exc_info()[0]
+        line = {
+            "event": "log record could not be written",
+            "level": "error",
+            "logger": record.name,
+            "at": f"{_short(record.pathname)}:{record.lineno}",
+            "error": kind.__name__ if kind else "",
+        }
+        # The stream itself may be what is broken.
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.write(json.dumps(line) + self.terminator)
 
 
 def configure_logging(role: str, level: str = "INFO") -> None:
@@ -120,7 +154,7 @@ def configure_logging(role: str, level: str = "INFO") -> None:
         event["role"] = role
         return event
 
-    formatter = structlog.stdlib.ProcessorFormatter(
+    formatter = _Formatter(
         foreign_pre_chain=[*shared, _keep_template],
         processors=[
             add_role,
@@ -128,9 +162,8 @@ def configure_logging(role: str, level: str = "INFO") -> None:
             structlog.processors.JSONRenderer(default=lambda value: type(value).__name__),
         ],
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Handler(sys.stdout)
     handler.setFormatter(formatter)
-    handler.addFilter(_Quiet())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -140,6 +173,8 @@ def configure_logging(role: str, level: str = "INFO") -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     # Unhandled errors of threads and of the main program are logged like others.
     sys.excepthook = _log_unhandled
+    threading.excepthook = _log_unhandled_in_thread
+    sys.unraisablehook = _log_unraisable
 
 
 def _log_unhandled(
@@ -149,3 +184,14 @@ def _log_unhandled(
         sys.__excepthook__(kind, error, trace)
         return
     logging.getLogger("sealwax").critical("unhandled", exc_info=(kind, error, trace))
+
+
+def _log_unhandled_in_thread(found: threading.ExceptHookArgs) -> None:
+    # A thread that ends itself by SystemExit is no error (the default hook's view too).
+    if found.exc_value is not None and not isinstance(found.exc_value, SystemExit):
+        _log_unhandled(found.exc_type, found.exc_value, found.exc_traceback)
+
+
+def _log_unraisable(found: sys.UnraisableHookArgs) -> None:
+    if found.exc_value is not None:
+        _log_unhandled(found.exc_type, found.exc_value, found.exc_traceback)

@@ -45,13 +45,14 @@ DEAD_REASONS: tuple[DeadReason, ...] = (
 _CAUSE = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 
 
-def _cause(text: str, default: str) -> str:
+def _cause(text: object, default: str) -> str:
     """Return `text` if it is a machine-readable cause, else `default`.
 
     A cause goes to ledgers, logs and dead letters; free text could hold the
-    payload and is not let through.
+    payload and is not let through. Nor does it raise: who rejects a job with
+    an exception in place of a cause still rejects it.
     """
-    return text if _CAUSE.fullmatch(text) else default
+    return text if isinstance(text, str) and _CAUSE.fullmatch(text) else default
 
 
 class TaskFailure(SealwaxError):

@@ -81,7 +81,7 @@ class Runtime:
         `api` or `worker`: names the secrets it may read.
     definitions
         The tasks it serves; a worker also reads the secrets they declare.
-    source
+    source, ledger
         Default: as the settings say.
 
     Raises
@@ -98,6 +98,7 @@ class Runtime:
         definitions: Mapping[str, TaskDefinition[Any]],
         *,
         source: SecretSource | None = None,
+        ledger: Ledger | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -107,6 +108,7 @@ class Runtime:
         self.clock = clock
         self._monotonic = monotonic
         self._own_source = source
+        self._own_ledger = ledger
         self._lock = threading.Lock()
         self._timer: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -197,7 +199,7 @@ class Runtime:
     def _connect(self) -> None:
         self.aws = Aws(self.settings.aws)
         limits = self.settings.limits
-        self.ledger = Ledger(
+        self.ledger = self._own_ledger or Ledger(
             self.aws.client("dynamodb"),
             self.settings.table_name("jobs"),
             keep=limits.max_age_seconds + limits.retention_seconds,

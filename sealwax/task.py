@@ -113,7 +113,7 @@ def task(
     contract
         pydantic model of the payload; validated by the API and again by the worker.
     version
-        Version of the contract, from 1; bound to the envelope.
+        Version of the contract, 1 to 1,000,000; bound to the envelope.
     lane
         Lane whose queue carries the task.
     retry
@@ -144,6 +144,8 @@ def task(
             f"Task name {name!r} must be dotted lower-case such as `webhooks.relay`, "
             "at most 100 characters."
         )
+    if not 1 <= version <= 1_000_000:
+        raise ConfigurationError(f"Task {name}: version must be 1 to 1,000,000.")
     if time_limit is not None and not 1 <= time_limit <= MAX_TIME_LIMIT:
         raise ConfigurationError(
             f"Task {name}: time_limit must be 1 to {MAX_TIME_LIMIT} seconds, because SQS keeps "

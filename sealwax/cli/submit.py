@@ -122,8 +122,8 @@ def submit(
             payloads: Iterator[Any] = iter([json.loads(payload)])
         except ValueError:
             raise click.UsageError("--payload is not JSON") from None
-    else:
-        payloads = read_payloads(path)  # type: ignore[arg-type] - one of the two is there
+    elif path is not None:
+        payloads = read_payloads(path)
     schema = next((t["schema"] for t in client.tasks() if t["name"] == task), None)
     if schema is None:
         raise click.ClickException(f"The API knows no task {task}, or the token may not submit it.")

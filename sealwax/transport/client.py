@@ -104,5 +104,5 @@ def backoff(attempt: int, *, base: float = 0.1, cap: float = 3.0) -> float:
 
     Capped low, so that recovery of SQS is noticed within a few seconds.
     """
-    limit = min(cap, base * 2 ** min(attempt, 10))
+    limit: float = min(cap, base * 2 ** min(attempt, 10))
     return limit * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret

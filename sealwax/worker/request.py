@@ -23,6 +23,8 @@ __all__ = ["Request"]
 class Request(celery_request.Request):
     """A request of a task of ours."""
 
+    acknowledged: bool
+
     def __init__(self, message: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(message, *args, **kwargs)
         # Celery hands a fixed choice of delivery_info to the child; ours must

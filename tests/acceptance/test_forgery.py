@@ -11,7 +11,7 @@ import requests
 from support.stack import LiveStack
 from support.waiting import wait_for
 
-from sealwax.envelope import Context, Purpose, PublicKey, SigningKey, Suite, peek, seal
+from sealwax.envelope import Context, PublicKey, Purpose, SigningKey, Suite, peek, seal
 
 
 @pytest.fixture(scope="module")

@@ -131,9 +131,7 @@ def test_what_is_not_json_is_400(client, auth, body: bytes) -> None:
     ],
 )
 def test_the_media_type_must_be_json(client, auth, content_type, status: int) -> None:
-    answer = client.post(
-        "/v1/jobs", data=json.dumps(GOOD), headers=auth, content_type=content_type
-    )
+    answer = client.post("/v1/jobs", data=json.dumps(GOOD), headers=auth, content_type=content_type)
     assert answer.status_code == status
     if status == 415:
         problem(answer, 415, "unsupported-media-type")
@@ -175,9 +173,7 @@ def test_the_body_limit_holds_at_its_edge(client, auth) -> None:
     ],
 )  # fmt: skip
 def test_each_bad_field_has_a_pointer_and_is_not_echoed(client, auth, body, pointers) -> None:
-    document = problem(
-        client.post("/v1/jobs", json=body, headers=auth), 422, "validation-failed"
-    )
+    document = problem(client.post("/v1/jobs", json=body, headers=auth), 422, "validation-failed")
     assert [error["pointer"] for error in document["errors"]] == pointers
     assert all(error["detail"] for error in document["errors"])
 
@@ -201,9 +197,7 @@ def test_the_same_key_of_another_tenant_is_another_job(client, auth, app) -> Non
     other = app.extensions["sealwax"].tokens.issue(tenant="rival", scopes=["jobs:submit"]).token
     key = {"Idempotency-Key": "k"}
     first = client.post("/v1/jobs", json=GOOD, headers=auth | key)
-    second = client.post(
-        "/v1/jobs", json=GOOD, headers={"Authorization": f"Bearer {other}"} | key
-    )
+    second = client.post("/v1/jobs", json=GOOD, headers={"Authorization": f"Bearer {other}"} | key)
     assert first.get_json()["id"] != second.get_json()["id"]
 
 

@@ -7,7 +7,16 @@ import threading
 import pytest
 
 from sealwax.aws import Aws
-from sealwax.ledger import Accepted, Claimed, ClaimLost, Ledger, LedgerUnreachable, NewJob, Refused, State
+from sealwax.ledger import (
+    Accepted,
+    Claimed,
+    ClaimLost,
+    Ledger,
+    LedgerUnreachable,
+    NewJob,
+    Refused,
+    State,
+)
 from sealwax.provision import provision
 from sealwax.settings import AwsTimeouts, Settings
 

@@ -1,0 +1,256 @@
+"""Help for the tests of a team's own tasks: run a task as a worker would, without AWS.
+
+The payload is validated, sealed, recorded, opened, validated again, and the
+result sealed and opened, by the same code as in production. Only the ledger
+and the queue are in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any, cast
+
+from sealwax.envelope import Expected, Purpose, open_envelope
+from sealwax.keyring import KeyDocuments, Keyring
+from sealwax.ledger import Accepted, Claimed, ClaimLost, Entry, Ledger, NewJob, Refused, State
+from sealwax.runtime import Runtime
+from sealwax.secrets import SecretNotFound
+from sealwax.settings import Settings, load_settings
+from sealwax.submission import Submitter
+from sealwax.task import TaskDefinition
+from sealwax.worker.attempt import Attempt, Delivery
+from sealwax.worker.disposition import Postpone
+
+__all__ = ["MemoryLedger", "Outcome", "run_task"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a job ended, or where it stands after the allowed attempts.
+
+    Parameters
+    ----------
+    state
+        `succeeded`, `retrying`, `dead`, …
+    result
+        What its caller would read; None unless it succeeded.
+    reason, cause, error
+        Of a failure: the dead letter's reason, the machine-readable cause, and
+        the exception's class name.
+    delays
+        Seconds that each retry would have waited.
+    """
+
+    state: str
+    result: Any = None
+    attempts: int = 0
+    reason: str | None = None
+    cause: str | None = None
+    error: str | None = None
+    delays: tuple[float, ...] = ()
+
+
+def run_task(
+    definition: TaskDefinition[Any],
+    payload: Any,
+    *,
+    secrets: Mapping[str, str] | None = None,
+    settings: Settings | None = None,
+    tenant: str = "test",
+    attempts: int = 1,
+) -> Outcome:
+    """Submit a payload and run up to `attempts` attempts of it, without waiting between.
+
+    Parameters
+    ----------
+    payload
+        What a caller would send.
+    secrets
+        Values of the secrets that the task declares.
+    settings
+        Default: the environment's, with the tasks' sections in them.
+
+    Raises
+    ------
+    pydantic.ValidationError, sealwax.task.InvalidPayload
+        Where the API would have refused the payload with 422.
+
+    Example
+    -------
+    >>> from tasks.greetings import greet
+    >>> run_task(greet, {"name": "Ada"}).state
+    'succeeded'
+    """
+    settings = settings or load_settings()
+    model = definition.contract.model_validate(payload)
+    if definition.validate is not None:
+        definition.validate(model, settings)
+    documents = _documents(settings.suite)
+    ledger = MemoryLedger()
+    source = _MemorySource(dict(documents) | dict(secrets or {}))
+    served = {definition.name: definition}
+    in_memory = cast("Ledger", ledger)
+    api = Runtime(settings, "api", served, source=source, ledger=in_memory)
+    worker = Runtime(settings, "worker", served, source=source, ledger=in_memory)
+    queue = _Queue()
+    submitter = Submitter(
+        settings=settings,
+        keyring=lambda: api.keyring,
+        digests=lambda: api.digests,
+        ledger=in_memory,
+        publisher=queue,
+    )
+    job_id = submitter.submit(definition, payload, tenant=tenant).entry.id
+    delays = []
+    for _ in range(attempts):
+        disposition = Attempt(worker, definition, queue.deliver(), lease=60).run()
+        if not isinstance(disposition, Postpone):
+            break
+        delays.append(disposition.seconds)
+    entry = ledger.get(job_id)
+    assert entry is not None  # noqa: S101 - it was accepted above
+    return Outcome(
+        state=entry.state.value,
+        result=_open(entry, api.keyring),
+        attempts=entry.attempts,
+        reason=entry.reason,
+        cause=entry.cause,
+        error=entry.error,
+        delays=tuple(delays),
+    )
+
+
+@cache
+def _documents(suite: str) -> Mapping[str, str]:
+    return KeyDocuments.create(suite, int(time.time())).secrets()
+
+
+def _open(entry: Entry, keyring: Keyring) -> Any:
+    if entry.result is None:
+        return None
+    expect = Expected(purpose=Purpose.RESULT, task=entry.task, job=entry.id, tenant=entry.tenant)
+    opened = open_envelope(entry.result, keyring=keyring, expect=expect, now=time.time())
+    return json.loads(opened.plaintext)
+
+
+@dataclass
+class _MemorySource:
+    values: dict[str, str] = field(repr=False)
+
+    def get(self, name: str) -> str:
+        try:
+            return self.values[name]
+        except KeyError:
+            raise SecretNotFound(
+                f"The task declares the secret {name}: run_task(…, secrets={{{name!r}: …}})."
+            ) from None
+
+    def put(self, name: str, value: str) -> int:
+        self.values[name] = value
+        return 1
+
+
+class _Queue:
+    """Holds the one message."""
+
+    def __init__(self) -> None:
+        self._message: tuple[str, str, str] | None = None
+
+    def publish(self, *, definition: TaskDefinition[Any], job_id: str, envelope: str) -> None:
+        self._message = (job_id, definition.name, envelope)
+
+    def deliver(self) -> Delivery:
+        assert self._message is not None  # noqa: S101 - published before
+        job_id, task, envelope = self._message
+        return Delivery(
+            job_id=job_id,
+            task=task,
+            envelope=envelope,
+            token=secrets.token_hex(16),
+            first_received_at=time.time(),
+        )
+
+
+class MemoryLedger:
+    """The ledger's operations in memory; see `sealwax.ledger.Ledger` for each."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+
+    def get(self, job_id: str) -> Entry | None:
+        """Return a job's entry."""
+        return self._entries.get(job_id)
+
+    def accept(self, job: NewJob) -> Accepted:
+        """Record a new job."""
+        entry = self._entries.get(job.id)
+        if entry is not None:
+            return Accepted(created=False, entry=entry)
+        entry = Entry(state=State.ACCEPTED, updated=job.created, **vars(job))
+        self._entries[job.id] = entry
+        return Accepted(created=True, entry=entry)
+
+    def claim(self, job_id: str, *, token: str, lease: float) -> Claimed | Refused:
+        """Start an attempt."""
+        entry = self._entries.get(job_id)
+        if entry is None or entry.final or entry.state is State.RUNNING:
+            return Refused(entry)
+        return Claimed(
+            self._put(
+                entry,
+                state=State.RUNNING,
+                token=token,
+                lease_until=time.time() + lease,
+                attempts=entry.attempts + 1,
+                fence=entry.fence + 1,
+                started=time.time(),
+                cause=None,
+                error=None,
+            )
+        )
+
+    def succeed(
+        self, job_id: str, *, token: str, result: str | None, omitted: str | None = None
+    ) -> None:
+        """Record success."""
+        self._put(
+            self._held(job_id, token),
+            state=State.SUCCEEDED,
+            result=result,
+            result_omitted=omitted,
+            finished=time.time(),
+        )
+
+    def retry(self, job_id: str, *, token: str, due: float, cause: str, error: str) -> None:
+        """Record a failed attempt."""
+        entry = self._held(job_id, token)
+        self._put(entry, state=State.RETRYING, due=due, cause=cause, error=error)
+
+    def die(self, job_id: str, *, token: str | None, reason: str, cause: str, error: str) -> bool:
+        """Record a death."""
+        entry = self._held(job_id, token) if token else self._entries[job_id]
+        self._put(
+            entry,
+            state=State.DEAD,
+            reason=reason,
+            cause=cause,
+            error=error,
+            finished=time.time(),
+        )
+        return True
+
+    def _held(self, job_id: str, token: str) -> Entry:
+        entry = self._entries[job_id]
+        if entry.state is not State.RUNNING or entry.token != token:
+            raise ClaimLost
+        return entry
+
+    def _put(self, entry: Entry, **changes: Any) -> Entry:
+        entry = replace(entry, updated=time.time(), **changes)
+        self._entries[entry.id] = entry
+        return entry

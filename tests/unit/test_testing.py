@@ -1,0 +1,111 @@
+"""The shipped test helper, and the attempt's outcomes through it."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from sealwax.errors import SealwaxError
+from sealwax.job import Job
+from sealwax.outcomes import Rejected, Transient
+from sealwax.retry import RetryPolicy
+from sealwax.settings import load_settings
+from sealwax.task import task
+from sealwax.testing import run_task
+
+
+class Payload(BaseModel):
+    how: str
+    data: object = None
+
+
+@task(
+    name="test.behave",
+    contract=Payload,
+    retry=RetryPolicy(attempts=3, base=4, jitter=False),
+    secrets=lambda _: ["app/key"],
+)
+def behave(payload: Payload, job: Job):
+    if payload.how == "echo":
+        return {"data": payload.data, "attempt": job.attempt, "key": job.secret("app/key")}
+    if payload.how == "later" and job.attempt == 1:
+        raise Transient("asleep", retry_after=9)
+    if payload.how == "reject":
+        raise Rejected("no-such-thing")
+    if payload.how == "bug":
+        raise KeyError("private")
+    if payload.how == "exit":
+        raise SystemExit(3)
+    if payload.how == "undeclared":
+        job.secret("app/other")
+    if payload.how == "huge":
+        return "x" * 70_000
+    if payload.how == "odd":
+        return object()
+    return None
+
+
+def run(how: str, attempts: int = 1, **more):
+    return run_task(behave, {"how": how, **more}, secrets={"app/key": "k"}, attempts=attempts)
+
+
+@pytest.mark.parametrize("data", [None, 0, -1.5, "ü漢🦭", [1, {"a": []}], 10**40, {"": None}])
+def test_a_result_comes_back_as_its_caller_would_read_it(data) -> None:
+    outcome = run("echo", data=data)
+    assert outcome.state == "succeeded"
+    assert outcome.result == {"data": data, "attempt": 1, "key": "k"}
+
+
+def test_a_transient_failure_is_tried_again_not_before_the_downstream_asked() -> None:
+    first = run("later")
+    assert (first.state, first.cause, first.delays) == ("retrying", "asleep", (9.0,))
+    again = run("later", attempts=2)
+    assert (again.state, again.attempts) == ("succeeded", 2)
+
+
+def test_a_rejected_job_is_dead_at_once() -> None:
+    outcome = run("reject", attempts=3)
+    assert (outcome.state, outcome.reason, outcome.cause, outcome.attempts) == (
+        "dead",
+        "rejected",
+        "no-such-thing",
+        1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [("bug", "KeyError"), ("exit", "SystemExit"), ("undeclared", "SecretNotDeclared")],
+)
+def test_what_a_task_raises_unasked_is_tried_again_then_exhausted(how: str, error: str) -> None:
+    outcome = run(how, attempts=5)
+    assert (outcome.state, outcome.reason, outcome.attempts) == ("dead", "exhausted", 3)
+    assert outcome.error == error
+    assert outcome.delays == (4.0, 8.0)
+
+
+@pytest.mark.parametrize("how", ["huge", "odd"])
+def test_a_result_that_cannot_be_kept_costs_no_job(how: str) -> None:
+    outcome = run(how)
+    assert (outcome.state, outcome.result) == ("succeeded", None)
+
+
+def test_the_result_limit_holds_at_its_edge() -> None:
+    settings = load_settings(limits={"result_bytes": 7})
+
+    @task(name="test.size", contract=Payload)
+    def size(payload: Payload, job: Job):
+        return payload.data
+
+    assert run_task(size, {"how": "", "data": "12345"}, settings=settings).result == "12345"
+    assert run_task(size, {"how": "", "data": "123456"}, settings=settings).result is None
+
+
+def test_a_payload_the_api_would_refuse_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        run_task(behave, {}, secrets={"app/key": "k"})
+
+
+def test_a_missing_secret_says_how_to_pass_it() -> None:
+    with pytest.raises(SealwaxError, match="secrets="):
+        run_task(behave, {"how": "echo"})
