@@ -1,0 +1,227 @@
+"""Where settings come from, what goes before what, and what errors show."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sealwax.errors import ConfigurationError
+from sealwax.settings import Lane, Limits, Settings, load_settings
+
+CANARY = "canary-71fe"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("SEALWAX_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_everything_has_a_default() -> None:
+    settings = load_settings()
+    assert settings.environment == "local"
+    assert list(settings.lanes) == ["default"]
+    assert settings.suite == "x-wing"
+
+
+def test_arguments_go_before_variables_before_the_file_before_defaults(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "sealwax.toml").write_text(
+        'environment = "file"\nsuite = "x25519"\n[limits]\nattempts = 3\ncrashes = 4\n'
+    )
+    assert load_settings().environment == "file"
+    monkeypatch.setenv("SEALWAX_ENVIRONMENT", "variable")
+    monkeypatch.setenv("SEALWAX_LIMITS__ATTEMPTS", "5")
+    found = load_settings()
+    assert (found.environment, found.suite) == ("variable", "x25519")
+    # Sections are merged, not replaced.
+    assert (found.limits.attempts, found.limits.crashes) == (5, 4)
+    assert found.limits.message_bytes == 262_144
+    assert load_settings(environment="argument").environment == "argument"
+
+
+def test_the_file_is_named_by_a_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "sealwax.toml").write_text('environment = "current"\n')
+    other = tmp_path / "other.toml"
+    other.write_text('environment = "other"\n')
+    monkeypatch.setenv("SEALWAX_CONFIG", str(other))
+    assert load_settings().environment == "other"
+    monkeypatch.setenv("SEALWAX_CONFIG", "")
+    assert load_settings().environment == "current"
+
+
+def test_a_named_file_that_is_not_there_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for path in (tmp_path / "absent.toml", tmp_path):
+        monkeypatch.setenv("SEALWAX_CONFIG", str(path))
+        with pytest.raises(ConfigurationError, match="SEALWAX_CONFIG"):
+            load_settings()
+
+
+def test_lanes_come_from_variables_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEALWAX_LANES__SLOW__CONCURRENCY", "7")
+    monkeypatch.setenv("SEALWAX_LANES__SLOW__POOL", "solo")
+    assert load_settings().lanes["slow"] == Lane(queue=None, pool="solo", concurrency=7, lease=30)
+
+
+def test_no_env_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SEALWAX_ENVIRONMENT=dotenv\n")
+    assert load_settings().environment == "local"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (f'environment = "{CANARY} not a name"', "environment"),
+        (f'suite = "{CANARY}"', "suite"),
+        (f'prefix = "{CANARY}/"', "prefix"),
+        (f'log_level = "{CANARY}"', "log_level"),
+        (f'unheard_of = "{CANARY}"', "unheard_of"),
+        (f'[limits]\nattempts = "{CANARY}"', "limits.attempts"),
+        (f'[limits]\nunheard_of = "{CANARY}"', "limits.unheard_of"),
+        (f'[lanes.slow]\npool = "{CANARY}"', "lanes.slow.pool"),
+        (f'lanes = "{CANARY}"', "lanes"),
+        (f'[aws]\nread = "{CANARY}"', "aws.read"),
+        (f'secrets_refresh_seconds = "{CANARY}"', "secrets_refresh_seconds"),
+        (f'environment = "{CANARY}', "cannot be read"),
+    ],
+)
+def test_what_does_not_fit_is_named_and_not_shown(text: str, named: str, tmp_path: Path) -> None:
+    (tmp_path / "sealwax.toml").write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert named in str(caught.value)
+    assert CANARY not in str(caught.value)
+    # Nor where the error is printed whole, as a failing start does.
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SEALWAX_LIMITS", f"{{{CANARY}"),
+        ("SEALWAX_LANES", CANARY),
+        ("SEALWAX_TASK_MODULES", f"[{CANARY}"),
+        ("SEALWAX_LIMITS__ATTEMPTS", CANARY),
+    ],
+)
+def test_variables_that_do_not_fit_are_not_shown(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert name.removeprefix("SEALWAX_").split("__")[0].lower() in str(caught.value)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_all_that_does_not_fit_is_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "sealwax.toml").write_text('suite = "x"\n[limits]\nattempts = 0\ncrashes = 0\n')
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert all(name in str(caught.value) for name in ("suite", "limits.attempts", "limits.crashes"))
+
+
+@pytest.mark.parametrize(
+    ("field", "least", "most"),
+    [
+        ("request_bytes", 1_024, None),
+        ("message_bytes", 1_024, 1_048_576),
+        ("result_bytes", 0, None),
+        ("task_seconds", 1, 41_400),
+        ("max_age_seconds", 60, 864_000),
+        ("retention_seconds", 60, None),
+        ("attempts", 1, 100),
+        ("crashes", 1, 20),
+        ("requests_per_second", 0, None),
+        ("request_burst", 1, None),
+        ("token_cache_seconds", 0, 300),
+        ("unknown_key_seconds", 0, None),
+        ("unknown_task_seconds", 0, None),
+    ],
+)
+def test_limits_at_their_edges(field: str, least: int, most: int | None) -> None:
+    for good in (least, most):
+        if good is not None:
+            assert getattr(Limits(**{field: good}), field) == good
+    for bad in (least - 1, most + 1 if most is not None else -1):
+        with pytest.raises(ValidationError):
+            Limits(**{field: bad})
+
+
+@pytest.mark.parametrize("good", ["a", "prod", "eu-west-1", "a" * 31])
+def test_good_environments(good: str) -> None:
+    assert Settings(environment=good).environment == good
+
+
+@pytest.mark.parametrize("bad", ["", "A", "1a", "-a", "a_b", "a b", "a" * 32, "a\n"])
+def test_bad_environments(bad: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(environment=bad)
+
+
+def test_names_of_resources() -> None:
+    settings = Settings(
+        environment="prod",
+        lanes={
+            "default": {},
+            "slow": {"queue": "their-queue"},
+            "ordered": {"queue": "theirs.fifo"},
+            "audit.fifo": {},
+        },
+    )
+    assert [settings.queue_name(lane) for lane in settings.lanes] == [
+        "sealwax-prod-default", "their-queue", "theirs.fifo", "sealwax-prod-audit.fifo",
+    ]  # fmt: skip
+    assert [settings.dead_letter_queue_name(lane) for lane in settings.lanes] == [
+        "sealwax-prod-default-dlq", "their-queue-dlq", "theirs-dlq.fifo",
+        "sealwax-prod-audit-dlq.fifo",
+    ]  # fmt: skip
+    assert settings.table_name("jobs") == "sealwax-prod-jobs"
+    assert settings.kms_alias("worker") == "alias/sealwax-prod-worker"
+    assert Settings(prefix="acme").table_name("jobs") == "acme-jobs"
+
+
+def test_an_unknown_lane_says_which_there_are() -> None:
+    settings = Settings(lanes={"b": {}, "a": {}})
+    with pytest.raises(ConfigurationError, match=r"lanes\.nope.*a, b"):
+        settings.queue_name("nope")
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field("https://x", pattern="^https://")
+    depth: int = 1
+
+
+def test_a_task_module_s_section_is_validated() -> None:
+    settings = Settings(tasks={"crm": {"depth": 3}})
+    assert settings.section("crm", Section) == Section(depth=3)
+    assert settings.section("absent", Section) == Section()
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"url": CANARY}, "tasks.crm.url"),
+        ({"depth": CANARY}, "tasks.crm.depth"),
+        ({"other": CANARY}, "tasks.crm.other"),
+        (CANARY, "tasks.crm."),
+    ],
+    ids=repr,
+)
+def test_a_section_that_does_not_fit_is_named_and_not_shown(values: Any, named: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings(tasks={"crm": values}).section("crm", Section)
+    assert named in str(caught.value)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
