@@ -64,6 +64,9 @@ def _redact_exception(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutab
 
 _PLACEHOLDER = re.compile(r"\[?%(\([a-z_]+\))?[srd]\]?")
 
+#: What the transport says beside its words; anything else of `extra` is left out.
+_EXTRA = ("queue", "reason", "job", "code", "error", "counters", "message_id")
+
 #: Loggers whose messages hold exception texts or arguments: only the template is kept.
 _TEMPLATE_ONLY = (
     "celery.app.trace",
@@ -155,7 +158,7 @@ def configure_logging(role: str, level: str = "INFO") -> None:
         return event
 
     formatter = _Formatter(
-        foreign_pre_chain=[*shared, _keep_template],
+        foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=_EXTRA), _keep_template],
         processors=[
             add_role,
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,

@@ -322,7 +322,7 @@ class Engine:
                 return
             logger.error(
                 "the dead-letter queue refuses a message",
-                extra={"queue": target, "code": outcome.code, "message": delivery.message_id},
+                extra={"queue": target, "code": outcome.code, "message_id": delivery.message_id},
             )
             self._change_visibility(delivery, 60)
 

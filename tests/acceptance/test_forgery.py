@@ -112,7 +112,7 @@ def test_forged_swapped_and_flipped_messages_die_alone_and_their_jobs_live(own: 
     }
     # The genuine messages of the same jobs run, and the worker goes on.
     for job in (first, second, third):
-        assert stack.wait(job)["state"] == "succeeded"
+        assert stack.wait(job, "succeeded")
     assert stack.wait(stack.relay("demo", {"after": True}))["state"] == "succeeded"
     delivered = requests.get(
         f"{stack.sandbox_url}/deliveries/count", params={"path": "/hooks/later"}, timeout=10

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 
 def test_jobs_run_before_and_after_the_worker_is_killed(stack):
     first = stack.relay("r0", {"n": 1})
@@ -10,5 +12,7 @@ def test_jobs_run_before_and_after_the_worker_is_killed(stack):
     stack.start_worker()
 
     assert stack.wait(second)["state"] == "succeeded"
-    assert stack.dead_letters() == []
+    assert not {first, second} & {
+        json.loads(letter["Body"])["headers"]["id"] for letter in stack.dead_letters()
+    }
     assert {item["id"]["S"] for item in stack.items("jobs")} >= {first, second}

@@ -292,23 +292,22 @@ class LiveStack:
         return self.client("sqs").get_queue_url(QueueName=name)["QueueUrl"]
 
     def dead_letters(self, *, seconds: float = 0) -> list[dict[str, Any]]:
-        """Return the messages of the dead-letter queue, left in it (visible again at once)."""
+        """Return the messages of the dead-letter queue, left in it and visible."""
         sqs, url = self.client("sqs"), self.queue_url(dead=True)
         found: dict[str, dict[str, Any]] = {}
         end = time.monotonic() + seconds
-        while True:
+        nothing_new = 0
+        while nothing_new < 3 or time.monotonic() < end:
             answer = sqs.receive_message(
                 QueueUrl=url,
                 MaxNumberOfMessages=10,
-                VisibilityTimeout=2,
+                VisibilityTimeout=0,
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["All"],
             )
-            messages = answer.get("Messages", [])
-            for message in messages:
-                found[message["MessageId"]] = message
-            if not messages and time.monotonic() >= end:
-                break
+            new = {m["MessageId"]: m for m in answer.get("Messages", [])}
+            nothing_new = 0 if set(new) - set(found) else nothing_new + 1
+            found |= new
         return list(found.values())
 
     def dead_letter_of(self, job_id: str, *, seconds: float = 30) -> dict[str, Any]:
