@@ -1,9 +1,43 @@
-"""A kombu transport for Amazon SQS: batched, leased, unbreakable.
+"""An SQS transport for Celery: batched, leased, and not to be broken by a message.
 
-Serves Sealwax's own workers and any Celery app: `docs/transport.md`. boto3
-only; a worker is never ended by a message, by AWS or by the network.
+`Celery(broker="sealwax://", broker_transport_options={...})` after importing
+this package (the task class does), or with `broker_transport="sealwax.transport:Transport"`.
+Needs boto3 alone.
 """
 
+from __future__ import annotations
+
+from kombu.transport import TRANSPORT_ALIASES
+
+from sealwax.transport.dead_letters import DeadLetter, DeadLetterReason
+from sealwax.transport.errors import (
+    DeadLetterQueueMissing,
+    MessageTooLarge,
+    PermissionMissing,
+    QueueMisconfigured,
+    QueueNotFound,
+    QueueUnreachable,
+    TransportError,
+    TransportOptionInvalid,
+)
+from sealwax.transport.options import Options, QueueOptions
 from sealwax.transport.transport import Transport
 
-__all__ = ["Transport"]
+__all__ = [
+    "DeadLetter",
+    "DeadLetterQueueMissing",
+    "DeadLetterReason",
+    "MessageTooLarge",
+    "Options",
+    "PermissionMissing",
+    "QueueMisconfigured",
+    "QueueNotFound",
+    "QueueOptions",
+    "QueueUnreachable",
+    "Transport",
+    "TransportError",
+    "TransportOptionInvalid",
+]
+
+# kombu knows transports by the scheme of the URL; it has no other registry.
+TRANSPORT_ALIASES["sealwax"] = "sealwax.transport:Transport"

@@ -212,7 +212,7 @@ class Batcher:
             self._counters.add(f"entries.{self._kind}", len(live))
             try:
                 made = self._call(live)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - any failure is the entries' outcome
                 code = describe(error)
                 self._counters.add(f"failures.{self._kind}.{code}")
                 if code in TOO_LONG and len(live) > 1:

@@ -1,283 +1,402 @@
-"""kombu's channel: exchanges and bindings in memory, messages through the engine."""
+"""kombu's channel: where Celery publishes, consumes, acknowledges and rejects.
+
+Publishing may happen on any thread. Consuming delivers on the event loop's
+thread; acknowledging and the like may come from the loop, from pool threads or
+from the background, and never touch the network themselves.
+
+Nothing here creates, purges or deletes a queue.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from queue import Empty
 from typing import Any
 
 from kombu.transport import virtual
 
-from sealwax.transport.codec import Malformed, decode, encode
+from sealwax.transport.batching import Entry, Outcome
+from sealwax.transport.client import GONE
+from sealwax.transport.codec import Malformed, decode
 from sealwax.transport.dead_letters import DeadLetterReason
-from sealwax.transport.engine import Engine
-from sealwax.transport.held import Delivery
-from sealwax.transport.message import Message
+from sealwax.transport.errors import MessageTooLarge, QueueNotFound, QueueUnreachable
+from sealwax.transport.held import Delivery, State
+from sealwax.transport.intake import Intake
+from sealwax.transport.message import Message as SqsMessage
+from sealwax.transport.publishing import entry_fields
 from sealwax.transport.validation import check_message, eta_of
 
-__all__ = ["Channel", "QoS"]
+__all__ = ["Channel"]
 
 logger = logging.getLogger(__name__)
 
-#: Deliveries handed to the main loop in one turn, so that timers get theirs.
-_PER_TURN = 100
+#: An eta this close is not worth another receive, in seconds.
+ETA_TOLERANCE = 0.5
+
+#: Longest time an unknown task's message waits between two looks, in seconds.
+GRACE_STEP = 30.0
 
 
 class QoS(virtual.QoS):
-    """Tells the engine how much may be held; keeps no list of its own."""
+    """Prefetch accounting, kept by the intake."""
 
     def __init__(self, channel: Channel, prefetch_count: int = 0) -> None:
         self.channel = channel
-        self._engine = channel.engine
-        self.prefetch_count = prefetch_count
+        self.intake = channel.intake
+        self.intake.held.limit = prefetch_count or 0
 
     @property
     def prefetch_count(self) -> int:
         """Most messages held at once; 0: no limit."""
-        return self._engine.held.limit
+        return self.intake.held.limit
 
     @prefetch_count.setter
     def prefetch_count(self, value: int) -> None:
-        self._engine.held.limit = value or 0
+        self.intake.held.limit = value or 0
 
     def can_consume(self) -> bool:
-        """Whether another message may be received."""
-        return self._engine.held.free() > 0
+        """Whether one more message may be received."""
+        return self.intake.held.free() > 0
 
     def can_consume_max_estimate(self) -> int:
-        """How many more may be received."""
-        return self._engine.held.free()
+        """How many more messages may be received."""
+        return max(0, self.intake.held.free())
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """Nothing to do: the engine holds it already."""
+        """Do nothing: a message is accounted for when it is received."""
 
-    def get(self, delivery_tag: str) -> Any:
+    def get(self, delivery_tag: str) -> Delivery | None:
         """Return the delivery of a tag."""
-        return self._engine.held.get(delivery_tag)
+        return self.intake.held.get(delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """Delete the message."""
-        self._engine.acknowledge(delivery_tag)
+        """Acknowledge."""
+        self.channel.basic_ack(delivery_tag)
 
-    def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
-        """Give the message back, or dead-letter it."""
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Reject."""
         self.channel.basic_reject(delivery_tag, requeue=requeue)
 
-    def restore_unacked(self) -> None:
-        """Nothing to do: leases end."""
+    def restore_unacked(self) -> list[Any]:
+        """Make everything held visible again."""
+        self.intake.release_all()
+        return []
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
-        """Nothing to do: closing the engine releases."""
-
-    def restore_visible(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing to do: SQS does it."""
+        """Make everything held visible again."""
+        self.intake.release_all()
 
 
 class Channel(virtual.Channel):
-    """A channel of the SQS transport."""
+    """A channel on SQS."""
 
+    Message = SqsMessage
     QoS = QoS
-    Message = Message
-    do_restore = False
-    # No base64 around JSON: a third of each message would be it.
     body_encoding = None
     from_transport_options = ()
+    supports_fanout = False
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
-        self.engine: Engine = connection.engine
         super().__init__(connection, **kwargs)
+        self.engine = connection.engine
+        self.options = connection.options
+        self._callbacks: dict[str, Callable[[Any], Any]] = {}
+        self._no_ack: set[str] = set()
+        self._intake: Intake | None = None
+        self._ended = False
 
-    # -- sending -------------------------------------------------------------------
+    @property
+    def intake(self) -> Intake:
+        """The consuming side, made when it is first needed."""
+        if self._intake is None:
+            self._intake = Intake(self.engine, self.connection.liveness, self._arrived)
+        return self._intake
 
-    def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
-        headers = message.get("headers") or {}
-        properties = message.get("properties") or {}
-        eta = headers.get("eta")
-        delay = 0.0
-        if eta is not None:
+    # -- publishing
+
+    def basic_publish(
+        self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any
+    ) -> Any:
+        """Send one message and wait until SQS has confirmed it.
+
+        Raises
+        ------
+        QueueUnreachable, QueueNotFound, MessageTooLarge
+            See there.
+        """
+        self._inplace_augment_message(message, exchange, routing_key)
+        queues = [routing_key] if not exchange else self._lookup(exchange, routing_key)
+        waiting = [self._submit(queue, message) for queue in queues if queue]
+        for item in waiting:
+            self._confirm(*item)
+
+    def send_many(self, queue: str, messages: Sequence[dict[str, Any]]) -> list[Exception | None]:
+        """Send many prepared messages; return what went wrong with each, or None.
+
+        The messages share calls of ten, several under way at once. Nothing is
+        raised for a single message, so that the caller knows each one's fate.
+        """
+        results: list[Exception | None] = []
+        waiting: list[tuple[Entry, Future[Outcome], Any] | Exception] = []
+        for message in messages:
+            self._inplace_augment_message(message, "", queue)
             try:
-                delay = max(0.0, (eta_of(headers) or 0.0) - time.time())
-            except Malformed:
-                delay = 0.0
-        self.engine.send(
-            queue,
-            encode(message),
-            delay=delay,
-            group=properties.pop("sealwax-group", None),
-            dedup=properties.pop("sealwax-dedup", None) or headers.get("id"),
+                waiting.append(self._submit(queue, message))
+            except (QueueUnreachable, QueueNotFound, MessageTooLarge) as error:
+                waiting.append(error)
+        for item in waiting:
+            if isinstance(item, Exception):
+                results.append(item)
+                continue
+            try:
+                self._confirm(*item)
+                results.append(None)
+            except (QueueUnreachable, QueueNotFound, MessageTooLarge) as error:
+                results.append(error)
+        return results
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        self._confirm(*self._submit(queue, message))
+
+    def _submit(self, queue: str, message: dict[str, Any]) -> tuple[Entry, Future[Outcome], Any]:
+        url = self.engine.patient_url(queue)
+        fifo = url.endswith(".fifo")
+        fields, size = entry_fields(message, fifo=fifo, options=self.options, now=time.time())
+        future: Future[Outcome] = Future()
+        entry = Entry(
+            fields,
+            done=future.set_result,
+            deadline=time.monotonic() + self.options.send_timeout,
+            size=size,
+            group=fields.get("MessageGroupId") if fifo else None,
+        )
+        batcher = self.engine.calls(url).send
+        batcher.submit(entry)
+        return entry, future, (batcher, queue)
+
+    def _confirm(self, entry: Entry, future: Future[Outcome], where: Any) -> None:
+        batcher, queue = where
+        try:
+            outcome = future.result(max(0.0, entry.deadline - time.monotonic()))
+        except FutureTimeoutError:
+            batcher.cancel(entry)
+            raise QueueUnreachable from None
+        if outcome.ok:
+            return
+        if outcome.code in GONE:
+            self.engine.forget_url(queue)
+            raise QueueNotFound(f"SQS queue {queue!r} does not exist (any more); create it.")
+        if outcome.code in {"BatchRequestTooLong", "MessageTooLong"} or ("TooLong" in outcome.code):
+            raise MessageTooLarge
+        raise QueueUnreachable(
+            f"SQS did not take the message ({outcome.code}); it is safe to send it again."
         )
 
-    # -- receiving -----------------------------------------------------------------
+    def encode_body(self, body: Any, encoding: str | None = None) -> tuple[Any, str | None]:
+        """Send text as it is; bytes (compressed bodies) as base64."""
+        if isinstance(body, bytes):
+            try:
+                return body.decode("ascii"), None
+            except UnicodeDecodeError:
+                return self.codecs["base64"].encode(body), "base64"
+        return body, encoding
+
+    # -- declarations: queues are somebody else's to make
+
+    def _size(self, queue: str) -> int:
+        return 0
+
+    def _new_queue(self, queue: str, **kwargs: Any) -> None:
+        """Do nothing: queues are made by infrastructure code."""
+
+    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
+        logger.warning("Deleting queue %s was asked for; this transport never does", queue)
+
+    def _purge(self, queue: str) -> int:
+        logger.warning("Purging queue %s was asked for; this transport never does", queue)
+        return 0
+
+    # -- consuming
 
     def basic_consume(
         self,
         queue: str,
         no_ack: bool,
-        callback: Any,
+        callback: Callable[[Any], Any],
         consumer_tag: str,
         **kwargs: Any,
     ) -> None:
-        """Receive from a queue."""
-        super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
-        self.engine.consume(queue)
+        """Begin to receive from a queue."""
+        self._tag_to_queue[consumer_tag] = queue
+        self._active_queues.append(queue)
+        self._consumers.add(consumer_tag)
+        self._callbacks[queue] = callback
+        if no_ack:
+            self._no_ack.add(queue)
+        self.connection.before_consuming(queue)
+        self.intake.consume(queue)
 
     def basic_cancel(self, consumer_tag: str) -> None:
-        """Receive no more; what was not started goes back at once."""
-        queue = self._tag_to_queue.get(consumer_tag)
-        super().basic_cancel(consumer_tag)
-        if queue is not None:
-            self.engine.cancel(queue)
-            self.engine.release_unstarted()
+        """Stop receiving from a queue and give back what was not started."""
+        if consumer_tag not in self._consumers:
+            return
+        self._consumers.discard(consumer_tag)
+        queue = self._tag_to_queue.pop(consumer_tag, None)
+        if queue is None:
+            return
+        if queue in self._active_queues:
+            self._active_queues.remove(queue)
+        self._callbacks.pop(queue, None)
+        self._no_ack.discard(queue)
+        self.intake.cancel(queue)
 
-    def drain_events(self, timeout: float | None = None, callback: Any = None) -> None:
-        """Deliver what has arrived, waiting up to `timeout` seconds for the first."""
-        delivery = self.engine.next_delivery(timeout if timeout is not None else 1.0)
-        if delivery is None:
-            raise Empty
-        self.deliver(delivery)
-        self.deliver_waiting()
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> None:
+        """Return nothing: SQS has no cheap look for a single message."""
+        return
 
-    def deliver_waiting(self) -> None:
-        """Deliver what has arrived without waiting."""
-        for _ in range(_PER_TURN):
-            delivery = self.engine.next_delivery()
-            if delivery is None:
-                return
-            self.deliver(delivery)
-        self.engine.signal()
+    def _arrived(self, deliveries: list[Delivery]) -> None:
+        self.connection.arrived(self, deliveries)
 
     def deliver(self, delivery: Delivery) -> None:
-        """Hand one delivery to its consumer; whatever is wrong with it ends here."""
-        engine = self.engine
-        if engine.held.get(delivery.token) is None:
-            return  # released meanwhile
-        try:
-            payload = decode(delivery.body, max_depth=engine.options.max_depth)
-            _identify(delivery, payload)
-            check_message(payload, accept=engine.options.accept, max_depth=engine.options.max_depth)
-            eta = eta_of(payload["headers"])
-        except Malformed as found:
-            self._malformed(delivery, found.kind)
-            return
-        except Exception as error:
-            logger.warning("checking a message failed", extra={"error": type(error).__name__})
-            self._malformed(delivery, "unreadable")
-            return
-        if eta is not None and eta > time.time() + 1:
-            # Held in memory it would block a slot and lose its lease in the end.
-            engine.postpone(delivery.token, eta - time.time())
-            return
-        payload["properties"]["delivery_tag"] = delivery.token
-        payload["properties"]["delivery_info"]["sqs"] = delivery.facts()
-        payload["headers"].pop("eta", None)
-        try:
-            callback = self.connection._callbacks[delivery.queue]
-        except KeyError:
-            engine.postpone(delivery.token, 0)
+        """Hand one received message to Celery. Never raises an `Exception`.
+
+        What is not a task message becomes a dead letter here; what is due later
+        goes back; a FIFO group's second message waits.
+        """
+        if delivery.state is not State.HELD:
             return
         try:
-            callback(payload)
-        except Exception as error:
-            # Celery's main loop choked on it: another kind of malformed.
-            logger.warning("a message broke its consumer", extra={"error": type(error).__name__})
-            self._malformed(delivery, "consumer-failed")
+            message = self._open(delivery)
+            if message is None:
+                return
+            callback = self._callbacks.get(delivery.queue)
+            if callback is None:
+                self.intake.release(delivery.token)
+                return
+        except Malformed as finding:
+            self._malformed(delivery, finding.kind)
+            return
+        except Exception as error:  # noqa: BLE001 - whatever a message does, the worker lives
+            # The class alone: the text of a parser's error quotes what it parsed.
+            logger.warning(
+                "Message %s could not be read: %s", delivery.message_id, type(error).__name__
+            )
+            self._malformed(delivery, type(error).__name__)
+            return
+        try:
+            callback(message)
+        except Exception as error:  # noqa: BLE001 - whatever a message does, the worker lives
+            logger.warning(
+                "Celery could not take message %s: %s", delivery.message_id, type(error).__name__
+            )
+            if delivery.state is State.HELD:
+                self._malformed(delivery, type(error).__name__)
+            return
+        if delivery.queue in self._no_ack:
+            self.basic_ack(delivery.token)
+
+    def _open(self, delivery: Delivery) -> SqsMessage | None:
+        payload = decode(delivery.body, max_depth=self.options.max_depth)
+        headers = payload.get("headers")
+        if isinstance(headers, dict):
+            job, task = headers.get("id"), headers.get("task")
+            delivery.job = job if isinstance(job, str) and len(job) <= 255 else None
+            delivery.task = task if isinstance(task, str) and len(task) <= 255 else None
+        check_message(payload, accept=self.options.accept, max_depth=self.options.max_depth)
+        if not self.intake.groups.admit(delivery):
+            return None
+        eta = eta_of(payload["headers"])
+        if eta is not None and eta - time.time() > ETA_TOLERANCE:
+            self.postpone(delivery.token, eta - time.time())
+            return None
+        return SqsMessage.of(payload, delivery, self)
 
     def _malformed(self, delivery: Delivery, kind: str) -> None:
-        self.engine.dead_letter(
+        self.dead_letter(
             delivery.token,
             DeadLetterReason(
-                reason="malformed",
-                error=kind,
-                attempts=0,
-                job=delivery.job,
-                details={"cause": kind},
+                reason="malformed", error=kind, job=delivery.job, details={"cause": kind}
             ),
-            announce=True,
+            recorded=False,
         )
 
-    # -- settling ------------------------------------------------------------------
+    # -- how a delivery ends
 
-    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
-        """Delete the message."""
-        self.engine.acknowledge(delivery_tag)
+    def start(self, delivery_tag: str) -> bool:
+        """Mark a message as handed to the pool; False: it was given back, do not run it."""
+        return self.intake.held.start(delivery_tag)
 
-    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
-        """Give the message back at once, or dead-letter it, as AMQP does."""
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        """Delete the message, in a batch, soon."""
+        self.intake.acknowledge(delivery_tag)
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Dead-letter the message as `rejected`, or make it visible again."""
         if requeue:
-            self.engine.postpone(delivery_tag, 0)
-            return
-        delivery = self.engine.held.get(delivery_tag)
-        job = delivery.job if delivery else None
-        self.engine.dead_letter(
-            delivery_tag, DeadLetterReason(reason="rejected", job=job), announce=True
-        )
+            self.postpone(delivery_tag, 1)
+        else:
+            self.dead_letter(delivery_tag, DeadLetterReason(reason="rejected"), recorded=False)
 
-    def postpone(self, delivery_tag: str, seconds: float) -> None:
-        """Make the same message visible again after `seconds`."""
-        self.engine.postpone(delivery_tag, seconds)
+    def postpone(self, delivery_tag: str, seconds: float) -> bool:
+        """Have the same message delivered again after `seconds` (whole ones, rounded up).
 
-    def dead_letter(self, delivery_tag: str, reason: DeadLetterReason) -> None:
-        """Dead-letter a message whose outcome is recorded."""
-        self.engine.dead_letter(delivery_tag, reason)
+        Returns False where the message has already met another end.
+        """
+        return self.intake.postpone(delivery_tag, math.ceil(max(0.0, seconds)))
 
-    def unknown_task(self, delivery_tag: str, task: str | None) -> None:
-        """Wait for a worker that knows the task; dead-letter after the grace."""
-        delivery = self.engine.held.get(delivery_tag)
+    def dead_letter(
+        self, delivery_tag: str, reason: DeadLetterReason, *, recorded: bool = True
+    ) -> bool:
+        """Move the message to its dead-letter queue with a reason.
+
+        Parameters
+        ----------
+        recorded
+            Whether the caller has recorded it; otherwise `on_dead_letter` is
+            asked to, first.
+        """
+        return self.intake.dead_letter(delivery_tag, reason, recorded=recorded)
+
+    def unknown_task(self, delivery_tag: str) -> bool:
+        """Let a message of an unknown task wait for a newer worker, then dead-letter it."""
+        delivery = self.intake.held.get(delivery_tag)
         if delivery is None:
-            return
-        waited = time.time() - delivery.first_received_at
-        grace = self.engine.options.unknown_task_grace
-        if waited < grace:
-            self.engine.postpone(delivery_tag, min(5.0, max(1.0, grace - waited)))
-            return
-        self.engine.dead_letter(
+            return False
+        left = delivery.first_received_at + self.options.unknown_task_grace - time.time()
+        if left > 0:
+            return self.postpone(delivery_tag, min(left, GRACE_STEP))
+        return self.dead_letter(
             delivery_tag,
             DeadLetterReason(
                 reason="unknown-task",
                 error="UnknownTask",
-                attempts=0,
                 job=delivery.job,
-                details={"cause": "unknown-task", "task": (task or "")[:100]},
+                details={"cause": "unknown-task"},
             ),
-            announce=True,
+            recorded=False,
         )
 
-    def started(self, delivery_tag: str) -> None:
-        """Note that the pool has the message: SIGTERM no longer gives it back."""
-        self.engine.held.start(delivery_tag)
+    # -- kombu's blocking side
 
-    # -- what SQS has none of ------------------------------------------------------
-
-    def _size(self, queue: str) -> int:
-        return 0  # declaring asks for it; no call is worth the answer
-
-    def _get(self, queue: str, timeout: float | None = None) -> Any:
-        raise Empty  # basic_get is not served: nothing of Celery's worker uses it
-
-    def _new_queue(self, queue: str, **_: Any) -> None:
-        """Queues are made by infrastructure, never by a message."""
-
-    def _delete(self, queue: str, *_: Any, **__: Any) -> None:
-        """Queues are never deleted from here."""
-
-    def _purge(self, queue: str) -> int:
-        raise NotImplementedError(
-            "Purging would lose accepted jobs; discard dead letters or cancel jobs instead."
-        )
+    def drain_events(self, timeout: float | None = None, callback: Any = None) -> None:
+        """Have the transport deliver what has arrived."""
+        if not self.connection.deliver_ready():
+            raise Empty
 
     def close(self) -> None:
-        """Close the channel; the engine goes on for the others."""
-        super().close()
-
-
-def _identify(delivery: Delivery, payload: dict[str, Any]) -> None:
-    """Note job id and task name for records, if they can be read at all."""
-    headers = payload.get("headers")
-    if not isinstance(headers, dict):
-        return
-    job, task = headers.get("id"), headers.get("task")
-    if isinstance(job, str) and 0 < len(job) <= 128 and job.isascii() and job.isprintable():
-        delivery.job = job
-    if isinstance(task, str) and 0 < len(task) <= 128 and task.isascii() and task.isprintable():
-        delivery.task = task
+        """Give back what is not finished, confirm the rest, and stop."""
+        if self._ended:
+            return
+        self._ended = self.closed = True
+        for tag in list(self._consumers):
+            self.basic_cancel(tag)
+        if self._intake is not None:
+            self._intake.close()
+        if self.connection is not None:
+            self.connection.close_channel(self)
+        self.exchange_types = None

@@ -15,12 +15,12 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 __all__ = ["Gate", "gate", "on_child"]
 
 #: Longest time a fork is held up, in seconds: longer than any locked stretch.
-PATIENCE = 2.0
+PATIENCE = 1.0
 
 
 class Gate:
@@ -32,7 +32,7 @@ class Gate:
         self._forking = 0
         self._local = threading.local()
 
-    def __enter__(self) -> Gate:
+    def __enter__(self) -> Self:
         depth = getattr(self._local, "depth", 0)
         with self._condition:
             while self._forking and depth == 0:

@@ -54,7 +54,7 @@ class Delivery:
     started_at: float = field(default=0.0)
 
     def facts(self) -> dict[str, Any]:
-        """What `task.request.delivery_info["sqs"]` says."""
+        """Return what `task.request.delivery_info["sqs"]` says."""
         return {
             "message_id": self.message_id,
             "receive_count": self.receive_count,

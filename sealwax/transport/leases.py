@@ -1,8 +1,8 @@
-"""The thread that keeps everything held invisible to others, by renewing in batches.
+"""Keeps the visibility of everything held, in batches.
 
-A lease is short so that a killed worker's messages come back soon. A renewal
-is due when a third of the lease is gone; SQS ends it all 12 hours after the
-receive, whatever is renewed.
+One thread a consuming channel. A lease that cannot be renewed because the
+message is gone is lost, counted and not tried again; any other failure is
+tried again at the next turn, several of which fit into a lease.
 """
 
 from __future__ import annotations
@@ -10,78 +10,104 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from sealwax.transport.batching import Outcome
-from sealwax.transport.forks import gate
-from sealwax.transport.held import Delivery, State
+from sealwax.transport.batching import Entry, Outcome
+from sealwax.transport.engine import Engine
+from sealwax.transport.held import Delivery, Held, State
 from sealwax.transport.options import MAX_VISIBILITY
 
-if TYPE_CHECKING:
-    from sealwax.transport.engine import Engine
-
-__all__ = ["LeaseKeeper"]
+__all__ = ["LeaseKeeper", "visibility_left"]
 
 logger = logging.getLogger(__name__)
 
+#: SQS's own limit, less what a call may take.
+MARGIN = 10
+
+
+def visibility_left(delivery: Delivery, now: float) -> float:
+    """Return how long a delivery may still be kept invisible, in seconds.
+
+    SQS counts its 12 hours from the receive.
+    """
+    return max(0.0, MAX_VISIBILITY - MARGIN - (now - delivery.received_at))
+
 
 class LeaseKeeper:
-    """Renews an engine's leases."""
+    """Renews the leases of one channel's deliveries.
 
-    def __init__(self, engine: Engine) -> None:
+    Parameters
+    ----------
+    tick
+        Called at each turn, for what else must be done now and then.
+    """
+
+    def __init__(self, engine: Engine, held: Held, *, tick: Callable[[], None]) -> None:
         self._engine = engine
-        self._stopping = threading.Event()
+        self._held = held
+        self._tick = tick
+        self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        lease = engine.options.lease
+        self._interval = min(5.0, lease / 6)
 
     def start(self) -> None:
-        """Start the thread; idempotent."""
+        """Begin to keep leases."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="sealwax-leases", daemon=True)
             self._thread.start()
 
-    def close(self) -> None:
-        """End the thread."""
-        self._stopping.set()
+    def stop(self) -> None:
+        """End; what is still held keeps the lease it has."""
+        self._stop.set()
 
     def _run(self) -> None:
-        lease = self._engine.options.lease
-        while not self._stopping.wait(min(1.0, lease / 10)):
+        while not self._stop.wait(self._interval):
             try:
-                self._renew(lease)
+                self.renew()
+                self._tick()
             except Exception:
-                with gate():
-                    logger.exception("renewing leases failed; it is tried again")
+                logger.exception("Keeping leases failed; trying again")
 
-    def _renew(self, lease: float) -> None:
-        due = self._engine.held.due(within=lease * 2 / 3)
+    def renew(self) -> None:
+        """Renew what has less than half of its lease left."""
+        options = self._engine.options
         now = time.monotonic()
-        jobs = []
-        for delivery in due:
-            if now + lease > delivery.received_at + MAX_VISIBILITY:
+        started: list[str] = []
+        for delivery in self._held.due(options.lease * 0.6):
+            seconds = int(min(options.lease, visibility_left(delivery, now)))
+            if seconds <= 0:
+                delivery.lost = True
                 continue
             delivery.renewing = True
-            self._engine.renew(delivery, self._done(delivery, now + lease))
             if delivery.state is State.STARTED and delivery.job:
-                jobs.append(delivery.job)
-        hook = self._engine.options.on_renew
-        if jobs and hook is not None:
-            self._engine.aside(lambda: hook(jobs))
+                started.append(delivery.job)
+            self._submit(delivery, seconds)
+        if started and options.on_renew:
+            self._engine.background.run(options.on_renew, started)
 
-    def _done(self, delivery: Delivery, until: float):  # type: ignore[no-untyped-def]
-        def done(outcome: Outcome) -> None:
-            delivery.renewing = False
-            if outcome.ok:
-                delivery.lease_until = until
-                if outcome.code != "skipped":
-                    self._engine.counters.add("leases.renewed")
-                return
-            if delivery.state in (State.HELD, State.STARTED):
-                delivery.lost = True
-                self._engine.counters.add("leases.lost")
-                with gate():
-                    logger.warning(
-                        "lease lost",
-                        extra={"queue": delivery.queue, "job": delivery.job, "code": outcome.code},
-                    )
+    def _submit(self, delivery: Delivery, seconds: int) -> None:
+        self._engine.calls(self._engine.url(delivery.queue)).visibility.submit(
+            Entry(
+                {"ReceiptHandle": delivery.receipt, "VisibilityTimeout": seconds},
+                done=lambda outcome: self._renewed(delivery, seconds, outcome),
+                deadline=0.0,  # tried once; the next turn is the retry
+                skip=lambda: delivery.state is State.GONE,
+            )
+        )
 
-        return done
+    def _renewed(self, delivery: Delivery, seconds: int, outcome: Outcome) -> None:
+        delivery.renewing = False
+        if outcome.ok:
+            delivery.lease_until = time.monotonic() + seconds
+            if not outcome.code:
+                self._engine.counters.add("leases.renewed")
+        elif not outcome.retryable:
+            delivery.lost = True
+            self._engine.counters.add("leases.lost")
+            logger.warning(
+                "The lease of message %s on %s is lost (%s); it may run again elsewhere",
+                delivery.message_id,
+                delivery.queue,
+                outcome.code,
+            )

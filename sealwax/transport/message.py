@@ -1,33 +1,62 @@
-"""kombu's message, which knows who rejects it: Celery's consumer or a task."""
+"""kombu's message, with the delivery it came from.
+
+A message that has met its end may be ended again by some other path of Celery
+(a time-out and the death of the child both report): the second is ignored.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kombu.transport import virtual
+from kombu.message import Message as KombuMessage
+
+from sealwax.transport.held import Delivery
+
+if TYPE_CHECKING:
+    from sealwax.transport.channel import Channel
 
 __all__ = ["Message"]
 
-_BY_CONSUMER = object()
 
+class Message(KombuMessage):
+    """A received, checked message."""
 
-class Message(virtual.Message):
-    """A received message."""
+    delivery: Delivery | None = None
 
-    def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
-        super().__init__(payload, channel=channel, **kwargs)
-        # The channel checked and decoded the body already.
-        self.body = payload.get("body")
+    @classmethod
+    def of(cls, payload: dict[str, Any], delivery: Delivery, channel: Channel) -> Message:
+        """Make the message of a checked payload."""
+        properties = payload["properties"]
+        info = properties["delivery_info"]
+        message = cls(
+            body=payload["body"],
+            delivery_tag=delivery.token,
+            content_type=payload["content-type"],
+            content_encoding=payload["content-encoding"],
+            delivery_info={
+                "exchange": info.get("exchange") or "",
+                "routing_key": info.get("routing_key") or delivery.queue,
+                "redelivered": delivery.receive_count > 1,
+                "sqs": delivery.facts(),
+            },
+            properties=properties,
+            headers=payload["headers"],
+            channel=channel,
+        )
+        message.delivery = delivery
+        return message
 
-    def reject_log_error(self, logger: Any, errors: Any, requeue: Any = _BY_CONSUMER) -> None:
-        """Reject.
+    def ack(self, multiple: bool = False) -> None:
+        """Acknowledge, unless it has already met its end."""
+        if not self.acknowledged:
+            super().ack(multiple=multiple)
 
-        Celery's consumer calls it with two arguments, for a message that it
-        does not know what to do with; a task's request with three.
-        """
-        if requeue is _BY_CONSUMER:
-            if not self.acknowledged:
-                self._state = "REJECTED"
-                self.channel.unknown_task(self.delivery_tag, (self.headers or {}).get("task"))
-            return
-        super().reject_log_error(logger, errors, requeue)
+    def reject(self, requeue: bool = False) -> None:
+        """Reject, unless it has already met its end."""
+        if not self.acknowledged:
+            super().reject(requeue=requeue)
+
+    def requeue(self) -> None:
+        """Requeue, unless it has already met its end."""
+        if not self.acknowledged:
+            super().requeue()

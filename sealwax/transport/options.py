@@ -30,6 +30,10 @@ MAX_BYTES = 1_048_576
 # What stock kombu's SQS transport and virtual transports read and ours does not need.
 _IGNORED = frozenset(
     {
+        # kombu mixes its own reconnection policy into the same mapping.
+        "callback", "connect_retries_timeout", "errback", "interval_max", "interval_start",
+        "interval_step", "max_retries", "confirm_publish",
+        # Others' options, of no use here.
         "backoff_policy", "backoff_tasks", "body_encoding", "deadletter_queue", "endpoint_url",
         "fetch_message_attributes", "is_secure", "polling_interval", "queue_name_prefix",
         "queue_tags", "sqs-creation-attributes", "sqs_base64_encoding", "sts_role_arn",

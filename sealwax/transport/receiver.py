@@ -1,7 +1,8 @@
-"""Threads that receive: one long poll a queue when idle, more while receives come back full.
+"""Threads that receive messages of one queue.
 
-Whatever AWS or the network does, a receiver backs off and goes on: it never
-ends the worker. Each attempt, good or bad, is noted for the liveness check.
+One long poll when idle; when receives come back full, helpers join until one
+comes back short. Every call has a time-out; every error is counted and backed
+off from. A receiver never ends because of an error, and never raises.
 """
 
 from __future__ import annotations
@@ -10,172 +11,185 @@ import logging
 import secrets
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from sealwax.transport.client import backoff, describe, is_gone
-from sealwax.transport.forks import gate
-from sealwax.transport.held import Delivery
-
-if TYPE_CHECKING:
-    from sealwax.transport.engine import Engine
+from sealwax.transport.engine import Engine
+from sealwax.transport.errors import QueueNotFound
+from sealwax.transport.held import Delivery, Held
+from sealwax.transport.liveness import Liveness
 
 __all__ = ["Receivers"]
 
 logger = logging.getLogger(__name__)
 
-#: Messages one receive may bring.
-#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
-MOST = 10
-
-#: Seconds a receiver waits for free slots before it looks whether it should end.
-_SLOT_WAIT = 1.0
+#: How long a receiver waits for a slot before it looks whether it should stop.
+SLOT_WAIT = 2.0
 
 
 class Receivers:
-    """The receiving threads of one engine."""
+    """The receiving threads of one queue.
 
-    def __init__(self, engine: Engine) -> None:
+    Parameters
+    ----------
+    queue
+        Logical name.
+    deliver
+        Takes what one receive brought; called from the receiving thread.
+    give_up
+        Takes what arrived after `stop`: to be made visible again.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        queue: str,
+        held: Held,
+        liveness: Liveness,
+        *,
+        deliver: Callable[[list[Delivery]], None],
+        give_up: Callable[[list[Delivery]], None],
+    ) -> None:
         self._engine = engine
+        self._queue = queue
+        self._held = held
+        self._liveness = liveness
+        self._deliver = deliver
+        self._give_up = give_up
+        self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._running: dict[str, set[threading.Thread]] = {}
-        self._closed = False
-        #: Epoch seconds of each queue's last attempt, and of its last success.
-        self.last_attempt: dict[str, float] = {}
-        self.last_success: dict[str, float] = {}
+        self._helpers = 0
+        self._failures = 0
 
-    def start(self, queue: str) -> None:
-        """Receive from a queue with one thread; idempotent."""
-        with self._lock:
-            if queue in self._running:
-                return
-            self._running[queue] = set()
-            self._add(queue, first=True)
+    def start(self) -> None:
+        """Begin to receive."""
+        self._liveness.watch(self._queue)
+        threading.Thread(
+            target=self._main, name=f"sealwax-receive-{self._queue}", daemon=True
+        ).start()
 
-    def stop(self, queue: str) -> None:
-        """Let a queue's threads end; what a poll under way brings is given back."""
-        with self._lock:
-            self._running.pop(queue, None)
-        self._engine.held.wake()
+    def stop(self) -> None:
+        """Receive no more. A poll under way ends by itself; what it brings is given up."""
+        self._stop.set()
+        self._held.wake()
+        self._liveness.forget(self._queue)
 
-    def close(self) -> None:
-        """Stop all."""
-        self._closed = True
-        with self._lock:
-            self._running.clear()
-        self._engine.held.wake()
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stop.is_set()
 
-    def _add(self, queue: str, *, first: bool) -> None:
-        thread = threading.Thread(
-            target=self._run, args=(queue, first), name=f"sealwax-receive-{queue}", daemon=True
-        )
-        self._running[queue].add(thread)
-        thread.start()
-
-    def _wanted(self, queue: str) -> bool:
-        with self._lock:
-            return threading.current_thread() in self._running.get(queue, ())
-
-    def _run(self, queue: str, first: bool) -> None:  # noqa: FBT001 - a thread's argument
-        failures = 0
-        held = self._engine.held
-        while self._wanted(queue):
-            slots = held.reserve(MOST, _SLOT_WAIT)
-            if not slots:
-                if not first:
-                    break
-                continue
+    def _main(self) -> None:
+        while not self._stop.is_set():
             try:
-                messages = self._receive(queue, slots)
-            except Exception as error:
-                held.give_back(slots)
-                self.last_attempt[queue] = time.time()
-                code = describe(error)
-                with gate():
-                    self._engine.counters.add(f"failures.receive.{code}")
-                    if failures == 0 or failures % 30 == 0:
-                        logger.warning("receive failed", extra={"queue": queue, "code": code})
-                if is_gone(error):
-                    self._engine.forget_url(queue)
-                failures += 1
-                self._pause(queue, backoff(failures))
-                continue
-            failures = 0
-            self.last_attempt[queue] = self.last_success[queue] = time.time()
-            with gate():
-                self._take(queue, messages, slots)
-            if len(messages) == slots:
-                self._help(queue)
-            elif not first:
-                break
-        with self._lock:
-            self._running.get(queue, set()).discard(threading.current_thread())
+                if self._receive(self._engine.options.wait_time):
+                    self._maybe_help()
+            except Exception:
+                logger.exception("Receiving from %s failed unexpectedly", self._queue)
+                self._stop.wait(1)
 
-    def _help(self, queue: str) -> None:
+    def _maybe_help(self) -> None:
         with self._lock:
-            running = self._running.get(queue)
-            if running is None or len(running) >= self._engine.options.receivers:
+            if self._helpers >= self._engine.options.receivers - 1 or self._stop.is_set():
                 return
-            if self._engine.held.free() >= MOST:
-                self._add(queue, first=False)
+            if self._held.free() < 10:
+                return
+            self._helpers += 1
+        threading.Thread(
+            target=self._help, name=f"sealwax-receive-{self._queue}-helper", daemon=True
+        ).start()
 
-    def _pause(self, queue: str, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while self._wanted(queue) and time.monotonic() < until:
-            time.sleep(min(0.1, max(0.0, until - time.monotonic())))
+    def _help(self) -> None:
+        try:
+            while not self._stop.is_set() and self._receive(0, helper=True):
+                self._maybe_help()
+        finally:
+            with self._lock:
+                self._helpers -= 1
 
-    def _receive(self, queue: str, slots: int) -> list[dict[str, Any]]:
-        options = self._engine.options
-        answer = self._engine.clients.polling.receive_message(
-            QueueUrl=self._engine.url(queue),
+    def _receive(self, wait: int, *, helper: bool = False) -> bool:
+        """Make one receive; return whether it came back full."""
+        slots = self._held.reserve(10, 0.2 if helper else SLOT_WAIT)
+        if not slots:
+            self._liveness.finished(self._queue)
+            return False
+        if self._held.contended and wait:
+            # Another queue waits for the slots that this poll would keep.
+            wait = 1
+        received: list[Delivery] | None = None
+        try:
+            messages = self._call(slots, wait)
+            received = [self._delivery(message) for message in messages]
+        except Exception as error:  # noqa: BLE001 - nothing ends a receiver
+            self._failed(error)
+            return False
+        finally:
+            if received is None:
+                self._held.give_back(slots)
+        self._failures = 0
+        self._engine.counters.add("receives")
+        self._engine.counters.add("received", len(received))
+        self._liveness.succeeded(self._queue)
+        self._held.add(received, slots)
+        if not received:
+            self._engine.counters.add("empty")
+        elif self._stop.is_set():
+            self._give_up(received)
+        else:
+            self._deliver(received)
+        return len(received) >= slots
+
+    def _call(self, slots: int, wait: int) -> list[dict[str, Any]]:
+        response = self._engine.polling.receive_message(
+            QueueUrl=self._engine.url(self._queue),
             MaxNumberOfMessages=slots,
-            WaitTimeSeconds=options.wait_time,
-            VisibilityTimeout=int(options.lease),
-            MessageSystemAttributeNames=["All"],
+            WaitTimeSeconds=wait,
+            VisibilityTimeout=int(self._engine.options.lease),
             MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["All"],
         )
-        found: list[dict[str, Any]] = answer.get("Messages") or []
-        return found
+        return response.get("Messages") or []
 
-    def _take(self, queue: str, messages: list[dict[str, Any]], slots: int) -> None:
-        engine = self._engine
-        engine.counters.add("receives")
-        engine.counters.add("received", len(messages))
-        if not messages:
-            engine.counters.add("empty")
-        deliveries = [self._delivery(queue, message) for message in messages]
-        engine.held.add(deliveries, slots)
-        if self._closed or not self._wanted(queue):
-            for delivery in deliveries:
-                engine.postpone(delivery.token, 0)
-            return
-        if deliveries:
-            engine.arrived(deliveries)
+    def _failed(self, error: Exception) -> None:
+        code = "QueueNotFound" if isinstance(error, QueueNotFound) else describe(error)
+        self._engine.counters.add(f"failures.receive.{code}")
+        if is_gone(error):
+            self._engine.forget_url(self._queue)
+        self._liveness.failed(self._queue)
+        pause = backoff(self._failures)
+        if self._failures in {0, 10, 100} or self._failures % 1_000 == 0:
+            logger.warning(
+                "Receiving from %s failed (%s), attempt %d; trying again",
+                self._queue,
+                code,
+                self._failures + 1,
+            )
+        self._failures += 1
+        self._stop.wait(pause)
 
-    def _delivery(self, queue: str, message: dict[str, Any]) -> Delivery:
-        now = time.monotonic()
+    def _delivery(self, message: dict[str, Any]) -> Delivery:
         system = message.get("Attributes") or {}
+        now = time.monotonic()
         return Delivery(
             token=secrets.token_hex(16),
-            queue=queue,
+            queue=self._queue,
             receipt=message["ReceiptHandle"],
-            message_id=message["MessageId"],
+            message_id=str(message.get("MessageId", "")),
             body=message.get("Body") or "",
-            attributes={
-                name: {
-                    key: value[key]
-                    for key in ("DataType", "StringValue", "BinaryValue")
-                    if key in value
-                }
-                for name, value in (message.get("MessageAttributes") or {}).items()
-            },
-            receive_count=int(system.get("ApproximateReceiveCount") or 1),
-            sent_at=_epoch(system.get("SentTimestamp")),
-            first_received_at=_epoch(system.get("ApproximateFirstReceiveTimestamp")),
+            attributes=message.get("MessageAttributes") or {},
+            receive_count=_number(system.get("ApproximateReceiveCount"), 1),
+            sent_at=_number(system.get("SentTimestamp"), 0) / 1_000,
+            first_received_at=_number(system.get("ApproximateFirstReceiveTimestamp"), 0) / 1_000
+            or time.time(),
             received_at=now,
             lease_until=now + self._engine.options.lease,
             group=system.get("MessageGroupId"),
         )
 
 
-def _epoch(milliseconds: str | None) -> float:
-    return int(milliseconds) / 1000 if milliseconds else time.time()
+def _number(value: Any, default: int) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return default

@@ -1,83 +1,176 @@
-"""kombu's transport class: `sealwax://`."""
+"""kombu's transport: one for each connection, over the process's engine.
+
+Celery's event loop is woken by one descriptor when messages have arrived;
+loops without descriptors (`drain_events`) wait on a condition instead.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import threading
 import time
-from queue import Empty
+from collections import deque
 from typing import Any
 
+from kombu.exceptions import ChannelError
+from kombu.exceptions import ConnectionError as KombuConnectionError
 from kombu.transport import virtual
 
-from sealwax.transport.channel import Channel
-from sealwax.transport.engine import Engine
-from sealwax.transport.errors import TransportError
+from sealwax.transport.channel import Channel as SqsChannel
+from sealwax.transport.engine import engine_for
+from sealwax.transport.errors import MessageTooLarge, QueueNotFound, QueueUnreachable
+from sealwax.transport.held import Delivery
+from sealwax.transport.liveness import Liveness
 from sealwax.transport.options import Options
 
 __all__ = ["Transport"]
 
+logger = logging.getLogger(__name__)
+
+#: Messages delivered before the event loop gets to look at anything else.
+DELIVERIES_A_TURN = 50
+
+#: Seconds between two signs of life of the event loop.
+HEARTBEAT = 2.0
+
 
 class Transport(virtual.Transport):
-    """Celery on SQS: batched, leased, and not ended by any message.
+    """The SQS transport: `Celery(broker="sealwax://")`."""
 
-    Use it as ``Celery(broker="sealwax://", broker_transport="sealwax.transport:Transport")``.
-    """
-
-    Channel = Channel
+    Channel = SqsChannel
+    default_port = None
+    can_parse_url = True
     driver_type = "sqs"
     driver_name = "sealwax"
-    default_port = None
-    polling_interval = 0
-    #: SQS being away is the engine's to bear; no error of it restarts Celery's consumer.
-    connection_errors = (*virtual.Transport.connection_errors,)
-    channel_errors = (*virtual.Transport.channel_errors, TransportError)
+    polling_interval = None
+
+    connection_errors = (KombuConnectionError, QueueUnreachable)
+    channel_errors = (ChannelError, QueueNotFound, MessageTooLarge)
+    # Sends have retried for as long as `send_timeout` allows: kombu is not to
+    # begin anew, so nothing is recoverable in its sense.
+    recoverable_connection_errors = ()
+    recoverable_channel_errors = ()
+
     implements = virtual.Transport.implements.extend(
-        asynchronous=True, exchange_type=frozenset({"direct"}), heartbeats=False
+        asynchronous=True,
+        exchange_type=frozenset(["direct", "topic"]),
+        heartbeats=False,
     )
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
-        options = Options.parse(client.transport_options or {})
-        self.engine = Engine.shared(options)
         super().__init__(client, **kwargs)
-
-    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """Let the hub call us when deliveries wait."""
-        loop.add_reader(self.engine.wake_fd, self._on_wake, connection, loop)
-
-    def _on_wake(self, connection: Any, loop: Any) -> None:
-        for channel in list(self.channels):
-            if channel._consumers:
-                channel.deliver_waiting()
-                return
-        # Nobody consumes any more: empty the pipe, or the loop would spin.
-        self.engine.release_unstarted()
-        self.engine.next_delivery()
-
-    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
-        """Deliver without a hub (threads and solo pools, plain kombu consumers)."""
-        until = None if timeout is None else time.monotonic() + timeout
-        while True:
-            left = 1.0 if until is None else max(0.0, until - time.monotonic())
-            for channel in list(self.channels):
-                if channel._consumers:
-                    try:
-                        channel.drain_events(timeout=min(left, 1.0))
-                    except Empty:
-                        break
-                    return
-            else:
-                time.sleep(min(left, 0.05))
-            if until is not None and time.monotonic() >= until:
-                raise TimeoutError
-
-    def close_connection(self, connection: Any) -> None:
-        """Close channels; the last consumer's connection gives back what it holds."""
-        consumed = any(channel._consumers for channel in self.channels)
-        super().close_connection(connection)
-        if consumed:
-            self.engine.release_unstarted()
+        self.options = Options.parse(client.transport_options)
+        self.engine = engine_for(self.options)
+        self.liveness = Liveness(self.options.wait_time + self.options.read_timeout)
+        self._ready: deque[tuple[SqsChannel, Delivery]] = deque()
+        self._arrival = threading.Condition()
+        self._pipe: tuple[int, int] | None = None
+        self._woken = False
+        self._checked: set[str] = set()
 
     def driver_version(self) -> str:
-        """Return our version."""
-        from importlib.metadata import version
+        """Return the version of boto3."""
+        import boto3
 
-        return version("sealwax")
+        return str(boto3.__version__)
+
+    def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
+        """Return the URL as it is: it holds nothing secret."""
+        return uri
+
+    # -- arrivals
+
+    def before_consuming(self, queue: str) -> None:
+        """Check a queue before its first consumer, where the options say so."""
+        if self.options.check and queue not in self._checked:
+            from sealwax.transport.checks import check_queue
+
+            check_queue(self.engine, queue)
+            self._checked.add(queue)
+
+    def arrived(self, channel: SqsChannel, deliveries: list[Delivery]) -> None:
+        """Take deliveries from a receiving thread and wake whoever delivers."""
+        with self._arrival:
+            self._ready.extend((channel, delivery) for delivery in deliveries)
+            self._arrival.notify_all()
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._pipe is not None and not self._woken:
+            self._woken = True
+            try:
+                os.write(self._pipe[1], b"\0")
+            except BlockingIOError:
+                pass  # full: the reader will come
+            except OSError:
+                self._woken = False
+
+    def deliver_ready(self) -> int:
+        """Deliver what has arrived, up to a turn's worth; return how many."""
+        count = 0
+        while count < DELIVERIES_A_TURN:
+            try:
+                channel, delivery = self._ready.popleft()
+            except IndexError:
+                break
+            channel.deliver(delivery)
+            count += 1
+        return count
+
+    # -- event loop
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Have the loop read the wake-up descriptor."""
+        if self._pipe is None:
+            reader, writer = os.pipe()
+            os.set_blocking(reader, False)
+            os.set_blocking(writer, False)
+            self._pipe = (reader, writer)
+        loop.add_reader(self._pipe[0], self._on_readable)
+        loop.call_repeatedly(HEARTBEAT, self.liveness.turned)
+
+    def _on_readable(self) -> None:
+        self.liveness.turned()
+        pipe = self._pipe
+        if pipe is None:
+            return
+        with self._arrival:
+            self._woken = False
+            with contextlib.suppress(OSError):
+                os.read(pipe[0], 4096)
+        self.deliver_ready()
+        with self._arrival:
+            if self._ready:
+                self._wake()
+
+    # -- blocking loop
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+        """Wait for messages and deliver them.
+
+        Raises
+        ------
+        TimeoutError
+            None came within `timeout` seconds.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self.liveness.turned()
+            if self.deliver_ready():
+                return
+            with self._arrival:
+                if not self._ready:
+                    left = 1.0 if until is None else until - time.monotonic()
+                    if left <= 0:
+                        raise TimeoutError
+                    self._arrival.wait(min(left, 1.0))
+
+    def close_connection(self, connection: Any) -> None:
+        """Close all channels: give back, confirm, stop."""
+        super().close_connection(connection)
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            for descriptor in pipe:
+                os.close(descriptor)

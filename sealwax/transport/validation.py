@@ -61,10 +61,10 @@ def check_message(payload: dict[str, Any], *, accept: tuple[str, ...], max_depth
     if not isinstance(content_type, str) or content_type not in accept:
         raise Malformed("content-type")
     encoding = payload.get("content-encoding")
-    if not isinstance(encoding, str) or encoding.lower() not in {"utf-8", "utf8", "us-ascii"}:
-        # "binary" bodies are for other content types than JSON.
-        if content_type == "application/json" or encoding != "binary":
-            raise Malformed("content-encoding")
+    textual = isinstance(encoding, str) and encoding.lower() in {"utf-8", "utf8", "us-ascii"}
+    # "binary" bodies are for other content types than JSON.
+    if not textual and (content_type == "application/json" or encoding != "binary"):
+        raise Malformed("content-encoding")
     payload["body"] = _body(payload, headers)
     if content_type == "application/json":
         check_body(loads(payload["body"], max_depth=max_depth))
@@ -134,14 +134,18 @@ def _check_headers(headers: dict[str, Any]) -> None:
         headers["retries"] = 0
     if not _is_count(headers["retries"]):
         raise Malformed("retries")
+    _check_times(headers)
+    _check_time_limits(headers)
+    _check_stamps(headers)
+
+
+def _check_times(headers: dict[str, Any]) -> None:
     ignore = headers.get("ignore_result")
     if ignore is not None and not isinstance(ignore, bool):
         raise Malformed("ignore_result")
     for name in ("eta", "expires"):
         if headers.get(name) is not None:
             _moment(headers[name], name)
-    _check_time_limits(headers)
-    _check_stamps(headers)
 
 
 def _check_time_limits(headers: dict[str, Any]) -> None:

@@ -1,4 +1,8 @@
-"""What becomes of a message after an attempt: three values."""
+"""What is to become of a message after an attempt that ended without a result.
+
+`Task.on_attempt_lost` and `Task.on_expired` answer with one of these; the
+worker's request carries it out.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +15,19 @@ __all__ = ["Ack", "DeadLetter", "Disposition", "Postpone"]
 
 @dataclass(frozen=True)
 class Ack:
-    """Delete it: its outcome is recorded."""
+    """Delete the message: its outcome is recorded."""
 
 
 @dataclass(frozen=True)
 class Postpone:
-    """Make the same message visible again after `seconds`."""
+    """Deliver the same message again after `seconds`."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """Send it to the dead-letter queue with its reason, then delete it."""
+    """Move the message to its dead-letter queue."""
 
     reason: DeadLetterReason
 

@@ -1,85 +1,161 @@
-"""The Celery task class for any app on our transport: `Celery(task_cls=…)`.
+"""The task class for any Celery app on the Sealwax transport.
 
-Late acknowledgement, retries of the same message, and no deletion of what
-failed. It knows neither envelope nor ledger; `sealed.SealedTask` adds them.
+`Celery(task_cls="sealwax.worker.task:Task")`: acknowledges late, retries by
+postponing the same message, and decides what becomes of attempts whose child
+died. Works on the app's own conventions; knows nothing of ledger or envelope.
 """
 
 from __future__ import annotations
 
-import random
+import logging
+from datetime import datetime
 from typing import Any, Literal
 
-from celery import Task as CeleryTask
-from celery.exceptions import MaxRetriesExceededError, Retry
+import celery
+from celery.exceptions import Reject
 
+import sealwax.transport  # noqa: F401 - makes "sealwax://" known
 from sealwax.transport.dead_letters import DeadLetterReason
-from sealwax.worker.disposition import DeadLetter, Disposition, Postpone
+from sealwax.worker.disposition import Ack, DeadLetter, Disposition, Postpone
+from sealwax.worker.retries import CopiedRetry, crash_delay, mark_exhausted
 
 __all__ = ["Task"]
 
-#: Deaths of the process that runs a message before it is dead-lettered.
-CRASHES = 3
+logger = logging.getLogger(__name__)
 
 
-class Task(CeleryTask):
-    """A task whose message is kept until its outcome is known."""
+class Task(celery.Task):
+    """A task whose message is never lost, copied or deleted before its outcome.
+
+    Attributes
+    ----------
+    max_crashes
+        Receives after which a message whose attempts were lost (time-out, dead
+        child, out of memory) is dead-lettered as `crashed`.
+    """
 
     abstract = True
     Request = "sealwax.worker.request:Request"
+    Strategy = "sealwax.worker.consumer:strategy"
     acks_late = True
     acks_on_failure_or_timeout = False
     reject_on_worker_lost = True
-    crashes = CRASHES
-
-    def retry(
-        self,
-        args: Any = None,
-        kwargs: Any = None,
-        exc: BaseException | None = None,
-        throw: bool = True,  # noqa: FBT001, FBT002 - Celery's signature
-        eta: Any = None,
-        countdown: float | None = None,
-        max_retries: int | None = None,
-        **options: Any,
-    ) -> Any:
-        """Try the same message again later; publishes nothing.
-
-        With other arguments or options Celery's own way is taken: a copy is
-        sent, then this message is deleted.
-        """
-        request = self.request
-        facts = (request.delivery_info or {}).get("sqs") if request.delivery_info else None
-        changed = args is not None or kwargs is not None or options
-        if facts is None or request.called_directly or request.is_eager or changed:
-            return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
-        limit = self.max_retries if max_retries is None else max_retries
-        if limit is not None and facts["receive_count"] > limit:
-            if exc is not None:
-                raise exc
-            raise MaxRetriesExceededError(
-                f"{self.name} has used its retries", task_args=(), task_kwargs={}
-            )
-        when = eta if eta is not None else countdown
-        again = Retry(exc=exc, when=self.default_retry_delay if when is None else when)
-        if throw:
-            raise again
-        return again
+    max_crashes = 3
 
     def on_attempt_lost(self, request: Any, kind: Literal["timeout", "crashed"]) -> Disposition:
-        """Decide what becomes of a message whose process died or was killed for its time.
+        """Say what becomes of a message whose attempt was lost.
 
-        Called in the worker's main process, in a thread beside the loop.
+        Called in the worker's main process on a background thread; may block
+        for a moment. `request` is the worker's request: `request.id`,
+        `request.delivery_info["sqs"]`.
         """
-        receives = int((request.delivery_info or {}).get("sqs", {}).get("receive_count") or 1)
-        if receives >= self.crashes:
+        receives = int((request.delivery_info.get("sqs") or {}).get("receive_count", 1))
+        if receives >= self.max_crashes:
             return DeadLetter(
                 DeadLetterReason(
                     reason="crashed",
                     error="TimeLimitExceeded" if kind == "timeout" else "WorkerLost",
                     attempts=receives,
                     job=request.id,
-                    details={"task": self.name, "cause": kind},
+                    details={"cause": "time-limit" if kind == "timeout" else "process-died"},
                 )
             )
-        bound = min(900.0, 2.0**receives)
-        return Postpone(bound * (0.5 + random.random() / 2))  # noqa: S311 - jitter
+        return Postpone(crash_delay(receives))
+
+    def on_expired(self, request: Any) -> Disposition:
+        """Say what becomes of a message whose `expires` has passed. On a background thread."""
+        logger.warning("Task %s[%s] expired before it ran", request.name, request.id)
+        self.backend.mark_as_revoked(
+            request.id,
+            "expired",
+            request=request._context,  # noqa: SLF001 - as Celery's own request does
+            store_result=request.store_errors,
+        )
+        return Ack()
+
+    def retry(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run again later: the same message, postponed.
+
+        A retry with changed arguments or options, or with `throw=False`, is
+        published as a new message, as stock Celery does; the old one is deleted
+        after that. In between the job exists twice.
+
+        Raises
+        ------
+        celery.exceptions.Retry
+            Tells the worker to postpone.
+        MaxRetriesExceededError, or `exc`
+            When `max_retries` is used up.
+        """
+        request = self.request
+        changed = (
+            (args is not None and list(args) != list(request.args or ()))
+            or (kwargs is not None and kwargs != (request.kwargs or {}))
+            or bool(options)
+            or not throw
+        )
+        on_sqs = "sqs" in (getattr(request, "delivery_info", None) or {})
+        if request.called_directly or request.is_eager or not on_sqs:
+            return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
+        if changed:
+            return self._copy(args, kwargs, exc, throw, eta, countdown, max_retries, options)
+        limit = self.max_retries if max_retries is None else max_retries
+        if max_retries is not None:
+            self.override_max_retries = max_retries
+        if limit is not None and request.retries + 1 > limit:
+            if exc:
+                raise mark_exhausted(exc)
+            raise self.MaxRetriesExceededError(
+                f"Can't retry {self.name}[{request.id}]: {limit} retries are used up",
+                task_args=request.args,
+                task_kwargs=request.kwargs,
+            )
+        if eta is None and countdown is None:
+            countdown = self.default_retry_delay
+        raise celery.exceptions.Retry(exc=exc, when=eta or countdown)
+
+    def _copy(
+        self,
+        args: Any,
+        kwargs: Any,
+        exc: BaseException | None,
+        throw: bool,
+        eta: datetime | None,
+        countdown: float | None,
+        max_retries: int | None,
+        options: dict[str, Any],
+    ) -> Any:
+        ret = super().retry(
+            args,
+            kwargs,
+            exc,
+            False,  # noqa: FBT003 - Celery's signature
+            eta,
+            countdown,
+            max_retries,
+            **options,
+        )
+        copied = CopiedRetry(exc=exc, when=ret.when)
+        if throw:
+            raise copied
+        return copied
+
+    def dead_letter(self, reason: DeadLetterReason) -> None:
+        """End this attempt: the message becomes a dead letter with this reason.
+
+        Raises
+        ------
+        celery.exceptions.Reject
+            Always; to be raised out of the task.
+        """
+        raise Reject(reason.to_json(), requeue=False)

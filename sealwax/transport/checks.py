@@ -1,0 +1,111 @@
+"""Checks before a worker consumes: each fails with a named error that says what to set.
+
+Only what is certainly wrong stops the start. When SQS cannot be asked now, the
+worker starts all the same: its receivers back off and go on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from sealwax.aws import error_code
+from sealwax.transport.client import describe
+from sealwax.transport.engine import Engine
+from sealwax.transport.errors import (
+    DeadLetterQueueMissing,
+    PermissionMissing,
+    QueueMisconfigured,
+    QueueNotFound,
+)
+
+__all__ = ["check_attributes", "check_queue"]
+
+logger = logging.getLogger(__name__)
+
+#: A receive count that a released or postponed message may well reach.
+RECEIVES_LEAST = 100
+
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
+
+
+def check_queue(engine: Engine, queue: str) -> None:
+    """Check a queue that is about to be consumed.
+
+    Raises
+    ------
+    QueueNotFound, QueueMisconfigured, DeadLetterQueueMissing, PermissionMissing
+        See there.
+    """
+    try:
+        url = engine.url(queue)
+        attributes = engine.quick.get_queue_attributes(QueueUrl=url, AttributeNames=["All"]).get(
+            "Attributes", {}
+        )
+        check_attributes(queue, attributes, has_dead_letter_queue=_dead_letters(engine, queue))
+        for action, call in (
+            ("sqs:DeleteMessage", engine.quick.delete_message_batch),
+            ("sqs:ChangeMessageVisibility", engine.quick.change_message_visibility_batch),
+        ):
+            _permitted(queue, action, call, url)
+    except (QueueNotFound, QueueMisconfigured, PermissionMissing):
+        raise
+    except Exception as error:  # noqa: BLE001 - what cannot be asked must not stop the start
+        logger.warning(
+            "Queue %s could not be checked (%s); consuming from it all the same",
+            queue,
+            describe(error),
+        )
+
+
+def check_attributes(
+    queue: str, attributes: dict[str, Any], *, has_dead_letter_queue: bool
+) -> None:
+    """Check a queue's attributes. Pure.
+
+    Raises
+    ------
+    DeadLetterQueueMissing, QueueMisconfigured
+        See there.
+    """
+    policy = json.loads(attributes.get("RedrivePolicy") or "{}")
+    if not has_dead_letter_queue and not policy.get("deadLetterTargetArn"):
+        raise DeadLetterQueueMissing(
+            f"Queue {queue!r} has no dead-letter queue; give it a RedrivePolicy with "
+            "maxReceiveCount 1000, or set the transport option dead_letter_queue."
+        )
+    most = int(policy.get("maxReceiveCount") or 1_000)
+    if most < RECEIVES_LEAST:
+        logger.warning(
+            "Queue %s has maxReceiveCount %d: retries and releases count as receives, so SQS "
+            "itself may dead-letter jobs that are well; set it to 1000",
+            queue,
+            most,
+        )
+
+
+def _dead_letters(engine: Engine, queue: str) -> bool:
+    try:
+        engine.dead_letter_url(queue)
+    except DeadLetterQueueMissing:
+        return False
+    return True
+
+
+def _permitted(queue: str, action: str, call: Any, url: str) -> None:
+    """Try an action on a message that does not exist: refused for the handle, or for the role."""
+    entry = {"Id": "0", "ReceiptHandle": "none", "VisibilityTimeout": 0}
+    if action == "sqs:DeleteMessage":
+        del entry["VisibilityTimeout"]
+    try:
+        call(QueueUrl=url, Entries=[entry])
+    except ClientError as error:
+        if error_code(error) in _DENIED:
+            raise PermissionMissing(
+                f"This role may not call {action} on queue {queue!r}; allow it, or each message "
+                "would run again and again."
+            ) from error
+        raise

@@ -1,0 +1,70 @@
+"""Retries without copies: what counts as one, and which must be a copy after all. Pure."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Any
+
+from celery.exceptions import MaxRetriesExceededError, Retry
+
+from sealwax.transport.options import MAX_DELAY, MAX_VISIBILITY
+
+__all__ = ["CopiedRetry", "crash_delay", "is_exhausted", "mark_exhausted", "receives_charged"]
+
+
+class CopiedRetry(Retry):
+    """A retry that was published as a new message: the old one is done."""
+
+
+#: Travels with the exception from the child to the worker's main process.
+_EXHAUSTED = "_sealwax_exhausted"
+
+
+def mark_exhausted(error: BaseException) -> BaseException:
+    """Note on an exception that it ends the last of several attempts."""
+    # A class with slots takes no mark: the letter says `rejected` then.
+    with contextlib.suppress(AttributeError):
+        setattr(error, _EXHAUSTED, True)
+    return error
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Whether an exception ends the last of several attempts."""
+    return isinstance(error, MaxRetriesExceededError) or getattr(error, _EXHAUSTED, False) is True
+
+
+def receives_charged(facts: dict[str, Any], eta: Any, *, delayed: Any) -> int:
+    """Return how many attempts came before, as far as receives tell.
+
+    Releases at a shutdown are charged as well. The receives that only waited
+    for a long eta are not.
+
+    Parameters
+    ----------
+    facts
+        `delivery_info["sqs"]`.
+    eta
+        The message's eta header.
+    delayed
+        Seconds of the eta that SQS itself waited for, as the sender says.
+    """
+    before = max(0, int(facts.get("receive_count", 1)) - 1)
+    if before == 0 or not isinstance(eta, str):
+        return before
+    from sealwax.transport.codec import Malformed
+    from sealwax.transport.validation import eta_of
+
+    try:
+        moment = eta_of({"eta": eta})
+    except Malformed:
+        return before
+    waited = min(MAX_DELAY, delayed) if isinstance(delayed, int) else 0
+    left = (moment or 0.0) - facts.get("sent_at", 0.0) - waited
+    hops = math.ceil(left / MAX_VISIBILITY) if left > 1 else 0
+    return max(0, before - hops)
+
+
+def crash_delay(receive_count: int, *, base: float = 1.0, cap: float = 300.0) -> float:
+    """Return the seconds to wait after an attempt that was lost."""
+    return float(min(cap, base * 2 ** min(max(0, receive_count - 1), 20)))

@@ -1,0 +1,130 @@
+"""Whatever stands in a queue: the worker lives, neighbours run once, bad bodies are letters."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+from support.sqs_lab import Lab, message
+from support.waiting import wait_for
+
+CASES = Path(__file__).parents[2] / "data/transport/malformed.json"
+
+#: Decided by the task's own signature and by its expiry, not by the transport.
+NOT_OURS = {"wrongargs", "expired"}
+
+
+def bodies(queue: str) -> dict[str, str]:
+    found = {}
+    for name, body in json.loads(CASES.read_text()).items():
+        if name in NOT_OURS:
+            continue
+        try:
+            text = base64.b64decode(body, validate=True).decode()
+        except ValueError:
+            found[name] = body
+        else:
+            found[name] = base64.b64encode(text.replace("QUEUE", queue).encode()).decode()
+    return found
+
+
+def more_bodies() -> dict[str, str]:
+    """Return other kinds than the collected ones: types, ranges and shapes of every field."""
+    headers = {
+        "id": [5, None, [1], {}, "", " "], "task": [["ok"], {}, 5, ""],
+        "retries": ["many", 10**30, -1, True, 1.5], "eta": [5, [1], "99999-01-01T00:00:00",
+        "9999-12-31T23:59:59+00:00", "garbage"], "expires": ["soon", 12, "0001-01-01T00:00:00"],
+        "timelimit": ["5", [-1, None], [1, 2, 3], {"a": 1}, ["a", "b"], [True, None]],
+        "group": [[1]], "group_index": ["a"], "stamps": [[1], {"a": {}}],
+        "stamped_headers": ["abc", [1]], "root_id": [1], "parent_id": [{}], "origin": [[]],
+        "shadow": [{}], "argsrepr": [1], "lang": [1], "ignore_result": ["no"], "get": [1],
+        "__class__": [1], "update": [1], "delivery_info": [1], "compression": [{}, "bzip2", "x"],
+        "replaced_task_nesting": ["a"], "groups": ["a"],
+    }  # fmt: skip
+    properties = {
+        "correlation_id": [{}, 5], "reply_to": [[]], "priority": ["high", 10**9],
+        "delivery_info": [[1], "x", {"routing_key": 5}], "body_encoding": ["rot13", 3],
+    }  # fmt: skip
+    parts = [
+        5, [1], "", "null", "{", "[]", "[[],{},{},{}]", "[{},{},{}]", "[[],[],{}]", "[[],{},[]]",
+        '[[],{},{"id":5}]', '[[],{},{"callbacks":"x"}]', '[[],{},{"callbacks":[1]}]',
+        '[[],{},{"errbacks":[{"x":1}]}]', '[[],{},{"chord":"x"}]', '[[],{},{"chain":5}]',
+        '[[],{},{"chain":[5]}]', "[" * 3000 + "]" * 3000, "[[NaN],{},{}]",
+        "[[" + "9" * 5000 + "],{},{}]", "[[" + "[" * 500 + "]" * 500 + "],{},{}]",
+    ]  # fmt: skip
+    found = {}
+    for name, values in headers.items():
+        for number, value in enumerate(values):
+            found[f"header-{name}-{number}"] = message("ok", headers={name: value})
+    for name, values in properties.items():
+        for number, value in enumerate(values):
+            found[f"property-{name}-{number}"] = message("ok", properties={name: value})
+    for number, value in enumerate(parts):
+        found[f"body-{number}"] = message("ok", body=value)
+    for name, top in {
+        "type-list": {"content-type": ["a"]}, "type-yaml": {"content-type": "application/x-yaml"},
+        "encoding-number": {"content-encoding": 1}, "encoding-bogus": {"content-encoding": "u-9"},
+        "headers-text": {"headers": "x"}, "headers-missing": {"headers": None},
+    }.items():  # fmt: skip
+        found[name] = json.dumps({**json.loads(message("ok")), **top})
+    found |= {
+        "deep-header": '{"headers":' + '{"a":' * 400 + "1" + "}" * 400 + "}",
+        "binary": base64.b64encode(bytes(range(256))).decode(),
+        "number": "12", "text": '"abc"', "null": "null", "xml": "<a/>", "blank": "   ",
+        "notification": json.dumps({"Type": "Notification", "Message": "hi"}),
+        "surrogate": message("ok", headers={"shadow": "\ud800"}),
+    }  # fmt: skip
+    return found
+
+
+def test_malformed_messages_are_dead_lettered_among_healthy_ones(lab: Lab) -> None:
+    bad = {**bodies(lab.queue), **more_bodies()}
+    names = list(bad)
+    for number in range(max(30, len(names))):
+        if number < 30:
+            lab.send("ok", number)
+        if number < len(names):
+            lab.put(bad[names[number]])
+    worker = lab.start_worker(unknown_task_grace=0)
+    pid = worker.pid
+    wait_for(lambda: lab.dead_count() >= len(names) and lab.empty(), seconds=60)
+    assert worker.poll() is None
+    assert worker.pid == pid
+    assert sorted(note["args"][0] for note in lab.notes("ok")) == list(range(30))
+    assert {note["receives"] for note in lab.notes("ok")} == {1}
+    letters = lab.letters()
+    assert sorted(letter["body"] for letter in letters) == sorted(bad.values())
+    reasons = {letter["body"]: letter["reason"] for letter in letters}
+    for name, body in bad.items():
+        assert reasons[body] == ("unknown-task" if name == "unreg" else "malformed"), name
+
+
+def test_messages_of_stock_kombu_are_read(lab: Lab) -> None:
+    inner = json.loads(message("ok", "old"))
+    inner["body"] = base64.b64encode(inner["body"].encode()).decode()
+    inner["properties"]["body_encoding"] = "base64"
+    inner["properties"]["delivery_tag"] = "theirs"
+    lab.put(base64.b64encode(json.dumps(inner).encode()).decode())
+    lab.start_worker()
+    wait_for(lambda: lab.notes("ok") and lab.empty())
+    assert lab.notes("ok")[0]["args"] == ["old"]
+
+
+def test_an_unknown_task_waits_for_its_grace(lab: Lab) -> None:
+    lab.send("no.such.task")
+    lab.start_worker(unknown_task_grace=2)
+    wait_for(lambda: "unknown task" in lab.log())
+    assert lab.dead_count() == 0
+    wait_for(lambda: lab.dead_count() == 1)
+    (letter,) = lab.letters()
+    assert letter["reason"] == "unknown-task"
+    assert letter["receive_count"] > 1
+
+
+def test_an_expired_message_is_not_run_and_not_dead(lab: Lab) -> None:
+    lab.put(message("ok", headers={"expires": "2020-01-01T00:00:00+00:00"}))
+    lab.start_worker()
+    wait_for(lambda: "expired before it ran" in lab.log() and lab.empty())
+    assert not lab.notes("ok")
+    assert lab.dead_count() == 0

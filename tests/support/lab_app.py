@@ -1,0 +1,120 @@
+"""The Celery app of the transport's laboratory; set up by environment variables."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import Any
+
+from celery import Celery
+
+OURS = os.environ["LAB_BROKER"].startswith("sealwax")
+
+if OURS:
+    import sealwax.transport  # noqa: F401 - makes the URL's scheme known
+
+app = Celery(
+    "lab",
+    broker=os.environ["LAB_BROKER"],
+    task_cls="sealwax.worker.task:Task" if OURS else None,
+)
+app.conf.update(
+    broker_transport_options=json.loads(os.environ["LAB_OPTIONS"]) if OURS else {},
+    broker_connection_retry_on_startup=True,
+    task_default_queue=os.environ["LAB_QUEUE"],
+    task_ignore_result=True,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    worker_prefetch_multiplier=4,
+    **json.loads(os.environ["LAB_CONF"]),
+)
+
+
+def note(event: str, **fields: Any) -> None:
+    """Append one line to the notes, whole."""
+    line = json.dumps({"event": event, "at": time.time(), "pid": os.getpid(), **fields}) + "\n"
+    descriptor = os.open(os.environ["LAB_NOTES"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(descriptor, line.encode())
+    os.close(descriptor)
+
+
+def facts(task: Any) -> dict[str, Any]:
+    """Return what a task knows of its message."""
+    return {
+        "id": task.request.id,
+        "retries": task.request.retries,
+        "receives": (task.request.delivery_info.get("sqs") or {}).get("receive_count"),
+    }
+
+
+@app.task(name="ok", bind=True)
+def ok(self: Any, *args: Any) -> None:
+    note("ok", args=args, **facts(self))
+
+
+@app.task(name="noop")
+def noop(*args: Any) -> None:
+    pass
+
+
+@app.task(name="again", bind=True, max_retries=3)
+def again(self: Any, times: int) -> None:
+    note("again", **facts(self))
+    if self.request.retries < times:
+        raise self.retry(countdown=1)
+
+
+@app.task(name="changed", bind=True)
+def changed(self: Any, step: int) -> None:
+    note("changed", step=step, **facts(self))
+    if step < 2:
+        raise self.retry(args=(step + 1,), countdown=0)
+
+
+@app.task(name="boom", bind=True)
+def boom(self: Any, secret: str) -> None:
+    note("boom", **facts(self))
+    raise ValueError(secret)
+
+
+@app.task(name="memory")
+def memory() -> None:
+    raise MemoryError
+
+
+@app.task(name="die", bind=True)
+def die(self: Any) -> None:
+    note("die", **facts(self))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="sleep", bind=True)
+def sleep(self: Any, seconds: float) -> None:
+    note("start", **facts(self))
+    time.sleep(seconds)
+    note("end", **facts(self))
+
+
+@app.task(name="hard", bind=True, time_limit=1)
+def hard(self: Any) -> None:
+    note("hard", **facts(self))
+    time.sleep(60)
+
+
+@app.task(name="keyed", bind=True, max_retries=None)
+def keyed(self: Any, key: str, number: int, fails: int) -> None:
+    if self.request.retries < fails:
+        note("keyed-failed", key=key, number=number)
+        raise self.retry(countdown=0)
+    note("keyed", key=key, number=number)
+
+
+@app.task(name="add", ignore_result=False)
+def add(first: int, second: int) -> int:
+    return first + second
+
+
+@app.task(name="total", ignore_result=False)
+def total(numbers: list[int]) -> int:
+    return sum(numbers)

@@ -1,0 +1,235 @@
+"""A laboratory for the transport: an SQS server, a queue, real worker processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from support.waiting import wait_for
+
+ROOT = Path(__file__).parent.parent.parent
+APP = Path(__file__).parent / "lab_app.py"
+VARIABLES = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+
+@contextmanager
+def sqs_server(latency: float = 0.0) -> Iterator[str]:
+    """Run the in-memory SQS; yield its URL. `latency` in milliseconds."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "bench/sqs_server.py"), "--latency", str(latency)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
+
+
+class Lab:
+    """One test's queue and workers."""
+
+    def __init__(self, url: str, folder: Path, *, fifo: bool = False) -> None:
+        self.url = url
+        self.folder = folder
+        self.queue = f"lab-{uuid.uuid4().hex[:8]}{'.fifo' if fifo else ''}"
+        self.dead = self.queue.replace(".fifo", "") + "-dlq" + (".fifo" if fifo else "")
+        self.notes_path = folder / "notes.jsonl"
+        self.log_path = folder / "worker.log"
+        self.status_path = folder / "status.json"
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.sqs = boto3.client(
+            "sqs",
+            endpoint_url=url,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(retries={"total_max_attempts": 5}),
+        )
+        attributes = {"FifoQueue": "true"} if fifo else {}
+        dead_url = self.sqs.create_queue(QueueName=self.dead, Attributes=attributes)["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
+        policy = {
+            "deadLetterTargetArn": arn["Attributes"]["QueueArn"],
+            "maxReceiveCount": "1000",
+        }
+        self.queue_url = self.sqs.create_queue(
+            QueueName=self.queue,
+            Attributes={**attributes, "RedrivePolicy": json.dumps(policy)},
+        )["QueueUrl"]
+        self.dead_url = dead_url
+
+    # -- processes
+
+    def environment(self, **options: Any) -> dict[str, str]:
+        """Return the environment of a process of this lab; `options` are the transport's."""
+        return {
+            **os.environ,
+            **VARIABLES,
+            "AWS_ENDPOINT_URL": options.pop("endpoint", self.url),
+            "PYTHONPATH": os.pathsep.join([str(APP.parent), str(ROOT)]),
+            "LAB_QUEUE": self.queue,
+            "LAB_NOTES": str(self.notes_path),
+            "LAB_CONF": json.dumps(options.pop("conf", {})),
+            "LAB_BROKER": options.pop("broker", "sealwax://"),
+            "LAB_OPTIONS": json.dumps({"liveness_file": str(self.status_path), **options}),
+        }
+
+    def start_worker(
+        self, *arguments: str, concurrency: int = 2, pool: str = "prefork", **options: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start a worker and wait until it is ready."""
+        environment = self.environment(**options)
+        before = self.log().count(" ready.")
+        with self.log_path.open("ab") as log:
+            process = subprocess.Popen(
+                [
+                    sys.executable, "-m", "celery", "-A", "lab_app", "worker", "-P", pool, "-c",
+                    str(concurrency), "-Q", self.queue, "-l", "INFO", "--without-gossip",
+                    "--without-mingle", *arguments,
+                ],
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )  # fmt: skip
+        self.workers.append(process)
+        wait_for(
+            lambda: self.log().count(" ready.") > before or process.poll() is not None, seconds=30
+        )
+        assert process.poll() is None, self.log()
+        return process
+
+    def send(self, task: str, *args: Any, **options: Any) -> None:
+        """Send one task as a stranger would: the message's JSON, directly."""
+        self.put(message(task, *args, queue=self.queue, **options))
+
+    def put(self, body: str, **fields: Any) -> None:
+        """Send one body."""
+        if self.queue.endswith(".fifo"):
+            fields.setdefault("MessageGroupId", "g")
+            fields.setdefault("MessageDeduplicationId", uuid.uuid4().hex)
+        self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body, **fields)
+
+    # -- observations
+
+    def log(self) -> str:
+        """Return what the workers wrote."""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def notes(self, event: str | None = None) -> list[dict[str, Any]]:
+        """Return what tasks noted."""
+        if not self.notes_path.exists():
+            return []
+        found = [json.loads(line) for line in self.notes_path.read_text().splitlines()]
+        return [note for note in found if event is None or note["event"] == event]
+
+    def depth(self) -> tuple[int, int]:
+        """Return visible and not visible messages."""
+        attributes = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=["All"])
+        found = attributes["Attributes"]
+        return (
+            int(found["ApproximateNumberOfMessages"]),
+            int(found["ApproximateNumberOfMessagesNotVisible"]),
+        )
+
+    def empty(self) -> bool:
+        """Whether the queue is empty."""
+        return self.depth() == (0, 0)
+
+    def letters(self) -> list[dict[str, Any]]:
+        """Take all dead letters; each is its reason with the body under `body`."""
+        found = []
+        while True:
+            messages = self.sqs.receive_message(
+                QueueUrl=self.dead_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+            ).get("Messages", [])
+            if not messages:
+                return found
+            for item in messages:
+                attribute = item["MessageAttributes"]["sealwax-dead-letter"]["StringValue"]
+                found.append({**json.loads(attribute), "body": item["Body"]})
+                self.sqs.delete_message(QueueUrl=self.dead_url, ReceiptHandle=item["ReceiptHandle"])
+
+    def dead_count(self) -> int:
+        """Return how many dead letters wait."""
+        found = self.sqs.get_queue_attributes(QueueUrl=self.dead_url, AttributeNames=["All"])
+        return int(found["Attributes"]["ApproximateNumberOfMessages"])
+
+    def status(self) -> dict[str, Any]:
+        """Return the worker's health status."""
+        try:
+            found: dict[str, Any] = json.loads(self.status_path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def close(self) -> None:
+        """End all workers."""
+        for process in self.workers:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + 10
+        for process in self.workers:
+            try:
+                process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(5)
+
+
+def server_state(url: str) -> dict[str, Any]:
+    """Return the in-memory server's calls and depths."""
+    with urllib.request.urlopen(f"{url}/_state", timeout=5) as answer:
+        found: dict[str, Any] = json.loads(answer.read())
+    return found
+
+
+def message(
+    task: str,
+    *args: Any,
+    queue: str = "q",
+    body: Any = None,
+    headers: dict[str, Any] | None = None,
+    properties: dict[str, Any] | None = None,
+    **top: Any,
+) -> str:
+    """Return a task message as JSON, with whatever is to be wrong in it."""
+    job = uuid.uuid4().hex
+    return json.dumps(
+        {
+            "body": json.dumps([list(args), {}, {}]) if body is None else body,
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": {
+                "lang": "py", "task": task, "id": job, "retries": 0, "timelimit": [None, None],
+                "argsrepr": "()", "kwargsrepr": "{}", **(headers or {}),
+            },
+            "properties": {
+                "correlation_id": job,
+                "delivery_info": {"exchange": "", "routing_key": queue},
+                "delivery_mode": 2, "priority": 0, **(properties or {}),
+            },
+            **top,
+        }
+    )  # fmt: skip
