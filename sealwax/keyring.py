@@ -324,10 +324,17 @@ class Keyring:
         shared = _parse(_SharedDocument, "shared/keyring", shared_json)
         if private.role != role:
             raise KeyringInvalid(f"Secret {role}/keys holds the keys of another role.")
-        rows: list[_Recipient | _Signer] = [*shared.recipients, *shared.signers]
-        for row in rows:
+        rows: list[tuple[str, _Recipient | _Signer]] = [
+            *((f"recipients.{n}", recipient) for n, recipient in enumerate(shared.recipients)),
+            *((f"signers.{n}", signer) for n, signer in enumerate(shared.signers)),
+        ]
+        for place, row in rows:
             if _true_id(row) != row.id:
-                raise KeyringInvalid(f"Key {row.id} in shared/keyring does not fit its id.")
+                # Told by its place: what stands there as an id may be anything.
+                raise KeyringInvalid(
+                    f"Secret shared/keyring: the key of {place} does not fit its id; restore the "
+                    "secret's last version."
+                )
         return cls(role, private, shared)
 
     def recipient(self, role: Role) -> PublicKey:

@@ -28,9 +28,11 @@ from sealwax.secrets.source import (
 
 __all__ = ["CredStashSource"]
 
-#: Largest secret in bytes. An item has at most 400 KB, and base64 adds a third
-#: to the ciphertext; measured: 290,000 fit with names and HMAC.
-MAX_BYTES = 290_000
+#: Largest secret in bytes. A DynamoDB item has at most 400 KB = 409,600 bytes,
+#: names of attributes included; base64 adds a third to the ciphertext, all else
+#: together has under 3 KB: the name at most 2,048, the data key about 300.
+#: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+MAX_BYTES = 300_000
 
 _DENIED = frozenset(
     {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sealwax.errors import SealwaxError
 
@@ -47,7 +47,7 @@ class SecretVersionConflict(SecretError):
 
 
 class SecretTooLarge(SecretError):
-    """The secret is larger than 290,000 bytes, all that one DynamoDB item holds when encrypted."""
+    """The secret is larger than 300,000 bytes, about what one DynamoDB item holds encrypted."""
 
 
 class SecretSource(Protocol):
@@ -99,7 +99,12 @@ class FileSource:
         if not self._path.exists():
             return {}
         try:
-            found: dict[str, list[str]] = json.loads(self._path.read_text(encoding="utf-8"))
+            found: Any = json.loads(self._path.read_text(encoding="utf-8"))
         except ValueError:
             raise SecretCorrupt(f"{self._path.name} is not JSON.") from None
+        if not isinstance(found, dict) or not all(
+            isinstance(versions, list) and all(isinstance(value, str) for value in versions)
+            for versions in found.values()
+        ):
+            raise SecretCorrupt(f"{self._path.name} is not an object of lists of texts.")
         return found

@@ -23,6 +23,7 @@ from sealwax.secrets import (
     SecretTooLarge,
     SecretVersionConflict,
 )
+from sealwax.secrets.credstash import MAX_BYTES
 from sealwax.settings import AwsTimeouts, Settings
 
 CANARY = "canary-8c1f"
@@ -255,9 +256,11 @@ def test_of_two_writers_one_is_told(make: Make, aws: Aws) -> None:
 
 def test_the_largest_secret_fits_and_one_byte_more_is_refused(make: Make, aws: Aws) -> None:
     source = make()
-    source.put("app/x", "x" * 290_000)
-    assert len(source.get("app/x")) == 290_000
+    # The longest name that DynamoDB takes, and text whose UTF-8 is longer than itself.
+    name = "n" * 2_048
+    source.put(name, "ü" * (MAX_BYTES // 2))
+    assert len(source.get(name).encode()) == MAX_BYTES == 300_000
     aws.calls.clear()
     with pytest.raises(SecretTooLarge):
-        source.put("app/x", "x" * 290_001)
+        source.put(name, "x" + "ü" * (MAX_BYTES // 2))
     assert not aws.calls
