@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +17,10 @@ from api.auth import principal, requires
 from api.body import read_json
 from api.problems import Problem
 from api.services import services
+from sealwax.enrichment import Edge
 from sealwax.envelope import EnvelopeError, Expected, Purpose, open_envelope
+from sealwax.http import shared_client
+from sealwax.http.enrich import NotFoundUpstream, UpstreamDown
 from sealwax.ledger import Entry, LedgerError, State
 from sealwax.submission import (
     IdempotencyConflict,
@@ -48,11 +53,24 @@ def submit() -> Response:
     key = request.headers.get("Idempotency-Key")
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise Problem("invalid-idempotency-key")
-    _validate(definition, payload)
+    model = _validate(definition, payload)
     try:
         submission = services().submitter.submit(
-            definition, payload, tenant=principal().tenant, idempotency_key=key
+            definition,
+            payload,
+            tenant=principal().tenant,
+            idempotency_key=key,
+            enrich=_enricher(definition, model),
         )
+    except NotFoundUpstream as error:
+        raise Problem("reference-not-found", system=error.system) from None
+    except UpstreamDown as error:
+        log.warning("system unavailable", system=error.system, cause=error.cause)
+        raise Problem(
+            "system-unavailable",
+            retry_after=max(1, math.ceil(error.retry_after or 5)),
+            system=error.system,
+        ) from None
     except IdempotencyConflict:
         raise Problem("idempotency-conflict") from None
     except JobInFlux:
@@ -95,7 +113,21 @@ def _read_request(body: Any) -> tuple[TaskDefinition[Any], Any]:
     return definition, body["payload"]
 
 
-def _validate(definition: TaskDefinition[Any], payload: Any) -> None:
+def _enricher(definition: TaskDefinition[Any], model: Any) -> Callable[[], Any] | None:
+    """Return what fetches the rest of the payload, if the task has something fetched."""
+    enrich = definition.enrich
+    if enrich is None:
+        return None
+    runtime = services().runtime
+    edge = Edge(
+        settings=services().settings,
+        client=shared_client(),
+        secrets={name: runtime.secrets[name] for name in definition.edge_secrets(runtime.settings)},
+    )
+    return lambda: enrich(model, edge).model_dump(mode="json")
+
+
+def _validate(definition: TaskDefinition[Any], payload: Any) -> Any:
     try:
         model = definition.contract.model_validate(payload)
         if definition.validate is not None:
@@ -109,6 +141,7 @@ def _validate(definition: TaskDefinition[Any], payload: Any) -> None:
             "validation-failed",
             errors=[{"pointer": f"/payload{error.pointer}", "detail": error.detail}],
         ) from None
+    return model
 
 
 def field_errors(error: ValidationError, contract: type) -> list[dict[str, str]]:
@@ -207,6 +240,16 @@ def _document(entry: Entry) -> dict[str, Any]:
                 ("reason", entry.reason),
                 ("cause", entry.cause),
                 ("class", entry.error),
+            )
+            if value is not None
+        }
+    if entry.progress_done is not None and not entry.final:
+        document["progress"] = {
+            name: value
+            for name, value in (
+                ("done", entry.progress_done),
+                ("total", entry.progress_total),
+                ("phase", entry.phase),
             )
             if value is not None
         }

@@ -61,6 +61,9 @@ PROBLEMS: dict[str, Kind] = {
         "Idempotency-Key reused",
         "This key was used for a different request; use a new key for a new job.",
     ),
+    "reference-not-found": Kind(
+        422, "Referenced thing not found", "`system` does not know what the payload refers to."
+    ),
     "rate-limited": Kind(429, "Too many requests", "Wait for the seconds in Retry-After."),
     "internal-error": Kind(
         500, "Internal error", "Nothing was accepted. Quote the request id to the operator."

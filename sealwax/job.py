@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from sealwax.aws import Aws
 from sealwax.errors import SealwaxError
 from sealwax.settings import Settings
 
@@ -58,8 +59,10 @@ class Job:
     accepted_at: float
     settings: Settings
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    aws: Aws | None = field(default=None, repr=False)
     checker: Callable[[], None] = field(default=_nothing, repr=False)
     reporter: Callable[[int, int | None, str | None], None] | None = field(default=None, repr=False)
+    sender: Callable[[str, Any, str], str] | None = field(default=None, repr=False)
 
     @property
     def log(self) -> Any:
@@ -87,7 +90,41 @@ class Job:
         """Raise `LeaseLost` if this attempt must not go on; call it before each effect."""
         self.checker()
 
+    def submit(self, task: str, payload: Any, *, key: str) -> str:
+        """Enqueue a follow-up job for the same tenant; return its id.
+
+        Signed with the worker's key. The id follows from this job's id and
+        `key`, so that a repeated attempt enqueues nothing twice.
+
+        Parameters
+        ----------
+        task
+            Its name.
+        payload
+            What its function gets (enriched already, where the task enriches).
+        key
+            Tells this job's follow-ups apart.
+
+        Raises
+        ------
+        sealwax.outcomes.Rejected
+            Unknown task, or a payload that does not fit its contract.
+        sealwax.outcomes.Transient
+            The queue or the ledger cannot be reached.
+        """
+        if self.sender is None:
+            raise NotImplementedError("this job was made without a queue")
+        return self.sender(task, payload, key)
+
     def progress(self, done: int, total: int | None = None, phase: str | None = None) -> None:
-        """Show callers how far the job is: numbers and a phase of a fixed set, never free text."""
+        """Show callers how far the job is; written at most once a second.
+
+        Parameters
+        ----------
+        done, total
+            Counts.
+        phase
+            One of the task's declared `phases`.
+        """
         if self.reporter is not None:
             self.reporter(done, total, phase)

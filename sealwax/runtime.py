@@ -212,6 +212,8 @@ class Runtime:
         yield "shared/hmac"
         if self.role == "api":
             yield "api/token-key"
+            for definition in self.definitions.values():
+                yield from definition.edge_secrets(self.settings)
         else:
             for definition in self.definitions.values():
                 yield from definition.secrets(self.settings)

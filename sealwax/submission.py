@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from sealwax.digests import Digests
-from sealwax.envelope import Context, Purpose, seal, sealed_size
+from sealwax.envelope import Context, PublicKey, Purpose, SigningKey, seal, sealed_size
 from sealwax.errors import SealwaxError
 from sealwax.keyring import Keyring
 from sealwax.ledger import Entry, Ledger, NewJob, State
@@ -128,8 +128,17 @@ class Submitter:
         *,
         tenant: str,
         idempotency_key: str | None = None,
+        enrich: Callable[[], Any] | None = None,
     ) -> Submission:
         """Seal, record and send a payload that fits its contract.
+
+        Parameters
+        ----------
+        payload
+            As the caller sent it: repeats are told by it.
+        enrich
+            Returns what is sealed in its place. Not called for a repeat of a
+            job that has been claimed.
 
         Raises
         ------
@@ -138,33 +147,96 @@ class Submitter:
             Nothing was recorded.
         """
         digests = self._digests()
-        now = self._clock()
-        fingerprint = None
-        job_id = secrets.token_hex(16)
-        if idempotency_key is not None:
+        if idempotency_key is None:
+            job_id, fingerprint = secrets.token_hex(16), None
+        else:
             job_id = digests.job_id(tenant, idempotency_key)
             fingerprint = digests.fingerprint(tenant, definition.name, payload)
+            if enrich is not None:
+                known = self._ledger.get(job_id)
+                if known is not None and known.attempts:
+                    self._match(known, tenant, definition, payload)
+                    return Submission(known, created=False)
+        return self._accept(
+            definition,
+            enrich() if enrich else payload,
+            job_id=job_id,
+            tenant_ref=digests.tenant_ref(tenant),
+            fingerprint=fingerprint,
+            match=lambda entry: self._match(entry, tenant, definition, payload),
+        )
+
+    def follow_up(
+        self, definition: TaskDefinition[Any], payload: Any, *, parent: Entry, key: str
+    ) -> Submission:
+        """Accept a job that a running job enqueues; the same `key` gives the same job.
+
+        Raises
+        ------
+        As `submit`.
+        """
+        digests = self._digests()
+        job_id = digests.job_id(f"follow-up {parent.id}", key)
+        fingerprint = digests.fingerprint(parent.tenant, definition.name, payload)
+
+        def match(entry: Entry) -> None:
+            if not entry.fingerprint or not digests.fingerprint_matches(
+                entry.fingerprint, parent.tenant, definition.name, payload
+            ):
+                raise IdempotencyConflict
+
+        return self._accept(
+            definition,
+            payload,
+            job_id=job_id,
+            tenant_ref=parent.tenant,
+            fingerprint=fingerprint,
+            match=match,
+            parent=parent.id,
+        )
+
+    def _match(
+        self, entry: Entry, tenant: str, definition: TaskDefinition[Any], payload: Any
+    ) -> None:
+        if entry.fingerprint is None or not self._digests().fingerprint_matches(
+            entry.fingerprint, tenant, definition.name, payload
+        ):
+            raise IdempotencyConflict
+
+    def _accept(
+        self,
+        definition: TaskDefinition[Any],
+        payload: Any,
+        *,
+        job_id: str,
+        tenant_ref: str,
+        fingerprint: str | None,
+        match: Callable[[Entry], None],
+        parent: str | None = None,
+    ) -> Submission:
+        now = self._clock()
         limits = self._settings.limits
+        keyring = self._keyring()
+        recipient, signer = keyring.recipient("worker"), keyring.signer
         job = NewJob(
             id=job_id,
             task=definition.name,
-            tenant=digests.tenant_ref(tenant),
+            tenant=tenant_ref,
             lane=definition.lane,
             contract=definition.version,
             created=now,
             not_after=int(now + limits.max_age_seconds),
             expires=int(now + limits.max_age_seconds + limits.retention_seconds),
             fingerprint=fingerprint,
+            recipient=recipient.id,
+            signer=signer.id,
+            parent=parent,
         )
-        envelope = self._seal(job, payload)
+        envelope = self._seal(job, payload, recipient, signer)
         accepted = self._ledger.accept(job)
         entry = accepted.entry
         if not accepted.created:
-            matches = entry.fingerprint is not None and digests.fingerprint_matches(
-                entry.fingerprint, tenant, definition.name, payload
-            )
-            if not matches:
-                raise IdempotencyConflict
+            match(entry)
             if entry.state is State.ABANDONED:
                 if not self._ledger.reaccept(job):
                     raise JobInFlux
@@ -176,7 +248,7 @@ class Submitter:
         log.info("job accepted", job=job_id, task=job.task, tenant=job.tenant, lane=job.lane)
         return Submission(entry, created=accepted.created)
 
-    def _seal(self, job: NewJob, payload: Any) -> str:
+    def _seal(self, job: NewJob, payload: Any, recipient: PublicKey, signer: SigningKey) -> str:
         plaintext = encode_payload(payload)
         context = Context(
             purpose=Purpose.JOB,
@@ -187,8 +259,6 @@ class Submitter:
             issued_at=int(job.created),
             not_after=job.not_after,
         )
-        keyring = self._keyring()
-        recipient, signer = keyring.recipient("worker"), keyring.signer
         size = sealed_size(len(plaintext), context, recipient, signer) + MessageOverhead
         if size > self._settings.limits.message_bytes:
             raise PayloadTooLarge(size, self._settings.limits.message_bytes)

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from sealwax.enrichment import Edge
 from sealwax.errors import ConfigurationError, SealwaxError
 from sealwax.job import Job
 from sealwax.retry import RetryPolicy
@@ -26,6 +27,7 @@ __all__ = ["InvalidPayload", "TaskDefinition", "discover", "task"]
 
 Contract = TypeVar("Contract", bound=BaseModel)
 
+_PHASE = re.compile(r"[a-z][a-z-]{0,31}")
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 #: Longest hard time limit in seconds: SQS keeps a message invisible for at most
@@ -60,7 +62,7 @@ class TaskDefinition(Generic[Contract]):
 
     name: str
     contract: type[Contract]
-    function: Callable[[Contract, Job], Any]
+    function: Callable[[Any, Job], Any]
     version: int = 1
     lane: str = "default"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -68,8 +70,17 @@ class TaskDefinition(Generic[Contract]):
     secrets: Callable[[Settings], Iterable[str]] = _no_secrets
     validate: Callable[[Contract, Settings], None] | None = None
     configure: Callable[[Settings], None] | None = None
+    enrich: Callable[[Contract, Edge], BaseModel] | None = None
+    enriched: type[BaseModel] | None = None
+    edge_secrets: Callable[[Settings], Iterable[str]] = _no_secrets
+    phases: tuple[str, ...] = ()
 
-    def __call__(self, payload: Contract, job: Job) -> Any:
+    @property
+    def sealed_contract(self) -> type[BaseModel]:
+        """What is sealed and what the function gets: the enriched contract, if there is one."""
+        return self.enriched or self.contract
+
+    def __call__(self, payload: Any, job: Job) -> Any:
         """Run the function itself: no queue, no envelope."""
         return self.function(payload, job)
 
@@ -103,7 +114,11 @@ def task(
     secrets: Callable[[Settings], Iterable[str]] = _no_secrets,
     validate: Callable[[Contract, Settings], None] | None = None,
     configure: Callable[[Settings], None] | None = None,
-) -> Callable[[Callable[[Contract, Job], Any]], TaskDefinition[Contract]]:
+    enrich: Callable[[Contract, Edge], BaseModel] | None = None,
+    enriched: type[BaseModel] | None = None,
+    edge_secrets: Callable[[Settings], Iterable[str]] = _no_secrets,
+    phases: tuple[str, ...] = (),
+) -> Callable[[Callable[[Any, Job], Any]], TaskDefinition[Contract]]:
     """Declare a task.
 
     Parameters
@@ -130,6 +145,14 @@ def task(
     configure
         Run once when a role starts; raises `ConfigurationError` where the
         task's section of the settings is wrong.
+    enrich, enriched
+        A function that the API calls before it seals, and the model that it
+        returns: the function of the task then gets that model.
+    edge_secrets
+        Like `secrets`, for `enrich`: named `api/…`, under the API's key.
+    phases
+        What `job.progress` may name: a fixed set, since free text could hold
+        the payload.
 
     Example
     -------
@@ -152,7 +175,12 @@ def task(
             "a message invisible for at most 12 hours."
         )
 
-    def declare(function: Callable[[Contract, Job], Any]) -> TaskDefinition[Contract]:
+    if (enrich is None) != (enriched is None):
+        raise ConfigurationError(f"Task {name}: enrich and enriched belong together.")
+    if not all(_PHASE.fullmatch(phase) for phase in phases):
+        raise ConfigurationError(f"Task {name}: phases are lower-case words of 1 to 32 letters.")
+
+    def declare(function: Callable[[Any, Job], Any]) -> TaskDefinition[Contract]:
         return TaskDefinition(
             name=name,
             contract=contract,
@@ -164,6 +192,10 @@ def task(
             secrets=secrets,
             validate=validate,
             configure=configure,
+            enrich=enrich,
+            enriched=enriched,
+            edge_secrets=edge_secrets,
+            phases=phases,
         )
 
     return declare

@@ -44,6 +44,8 @@ class Outcome:
         the exception's class name.
     delays
         Seconds that each retry would have waited.
+    follow_ups
+        Names of the tasks that `job.submit` enqueued; they are not run.
     """
 
     state: str
@@ -53,6 +55,7 @@ class Outcome:
     cause: str | None = None
     error: str | None = None
     delays: tuple[float, ...] = ()
+    follow_ups: tuple[str, ...] = ()
 
 
 def run_task(
@@ -87,8 +90,9 @@ def run_task(
     'succeeded'
     """
     settings = settings or load_settings()
-    model = definition.contract.model_validate(payload)
-    if definition.validate is not None:
+    # With enrichment the payload is what the API would seal: nothing is fetched here.
+    model = definition.sealed_contract.model_validate(payload)
+    if definition.validate is not None and definition.enrich is None:
         definition.validate(model, settings)
     documents = _documents(settings.suite)
     ledger = MemoryLedger()
@@ -106,9 +110,12 @@ def run_task(
         publisher=queue,
     )
     job_id = submitter.submit(definition, payload, tenant=tenant).entry.id
+    follow_ups = _Queue()
     delays = []
     for _ in range(attempts):
-        disposition = Attempt(worker, definition, queue.deliver(), lease=60).run()
+        disposition = Attempt(
+            worker, definition, queue.deliver(), lease=60, publisher=follow_ups
+        ).run()
         if not isinstance(disposition, Postpone):
             break
         delays.append(disposition.seconds)
@@ -122,6 +129,7 @@ def run_task(
         cause=entry.cause,
         error=entry.error,
         delays=tuple(delays),
+        follow_ups=tuple(follow_ups.tasks),
     )
 
 
@@ -160,9 +168,11 @@ class _Queue:
 
     def __init__(self) -> None:
         self._message: tuple[str, str, str] | None = None
+        self.tasks: list[str] = []
 
     def publish(self, *, definition: TaskDefinition[Any], job_id: str, envelope: str) -> None:
         self._message = (job_id, definition.name, envelope)
+        self.tasks.append(definition.name)
 
     def deliver(self) -> Delivery:
         assert self._message is not None  # noqa: S101 - published before
@@ -213,6 +223,13 @@ class MemoryLedger:
                 error=None,
             )
         )
+
+    def progress(
+        self, job_id: str, *, token: str, done: int, total: int | None, phase: str | None
+    ) -> bool:
+        """Record progress."""
+        self._put(self._held(job_id, token), progress_done=done, progress_total=total, phase=phase)
+        return True
 
     def succeed(
         self, job_id: str, *, token: str, result: str | None, omitted: str | None = None

@@ -11,7 +11,7 @@ from sealwax.ledger.errors import (
     LedgerError,
     LedgerUnreachable,
 )
-from sealwax.ledger.store import Accepted, Claimed, Ledger, Refused
+from sealwax.ledger.store import Accepted, Claimed, Ledger, Needing, Refused
 
 __all__ = [
     "Accepted",
@@ -22,6 +22,7 @@ __all__ = [
     "LedgerDenied",
     "LedgerError",
     "LedgerUnreachable",
+    "Needing",
     "NewJob",
     "Refused",
     "State",

@@ -47,6 +47,10 @@ class NewJob:
         Epoch seconds after which no attempt starts.
     expires
         Epoch seconds when DynamoDB may drop the finished entry.
+    recipient, signer
+        Ids of the keys that the envelope needs: `keys retire` counts by them.
+    parent
+        The job that enqueued this one, if one did.
     """
 
     id: str
@@ -58,6 +62,9 @@ class NewJob:
     not_after: int
     expires: int
     fingerprint: str | None = None
+    recipient: str | None = None
+    signer: str | None = None
+    parent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +93,12 @@ class Entry:
     reason: str | None = None
     cause: str | None = None
     error: str | None = None
+    progress_done: int | None = None
+    progress_total: int | None = None
+    phase: str | None = None
+    recipient: str | None = None
+    signer: str | None = None
+    parent: str | None = None
     result: str | None = None
     result_omitted: str | None = None
 

@@ -15,10 +15,11 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sealwax.aws import dynamodb_value, error_code
-from sealwax.ledger.entry import Entry, NewJob, State
+from sealwax.envelope import EnvelopeError, peek
+from sealwax.ledger.entry import FINAL, Entry, NewJob, State
 from sealwax.ledger.errors import ClaimLost, LedgerDenied, LedgerUnreachable
 
-__all__ = ["Accepted", "Claimed", "Ledger", "Refused"]
+__all__ = ["Accepted", "Claimed", "Ledger", "Needing", "Refused"]
 
 #: AWS error codes after which the same call may succeed later.
 #: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
@@ -63,6 +64,23 @@ class Refused:
     """This attempt must not run; `entry` is None where the job is unknown."""
 
     entry: Entry | None
+
+
+@dataclass(frozen=True)
+class Needing:
+    """How many jobs need a key: open ones, dead ones, and results."""
+
+    open: int
+    dead: int
+    results: int
+
+
+def _needs(result: str, key_id: str) -> bool:
+    try:
+        header = peek(result)
+    except EnvelopeError:
+        return False
+    return key_id in (header.recipient, header.signer)
 
 
 class Ledger:
@@ -238,6 +256,54 @@ class Ledger:
             "#state = :running AND #token = :token",
             {":running": State.RUNNING, ":token": token, ":lease": now + lease, ":now": now},
         )
+
+    def progress(
+        self, job_id: str, *, token: str, done: int, total: int | None, phase: str | None
+    ) -> bool:
+        """Record how far an attempt is; False where the claim is lost."""
+        values: dict[str, Any] = {
+            ":running": State.RUNNING,
+            ":token": token,
+            ":now": self._clock(),
+            ":done": done,
+        }
+        sets = ["updated = :now", "progress_done = :done"]
+        for name, value in (("progress_total", total), ("phase", phase)):
+            if value is not None:
+                sets.append(f"{name} = :{name}")
+                values[f":{name}"] = value
+        return self._update(
+            job_id, "SET " + ", ".join(sets), "#state = :running AND #token = :token", values
+        )
+
+    def needing(self, key_id: str) -> Needing:
+        """Count the jobs whose envelopes or results need a key; reads the whole table."""
+        counts = {"open": 0, "dead": 0, "results": 0}
+        start: dict[str, Any] = {}
+        while True:
+            page = self._call(
+                "scan",
+                TableName=self._table,
+                ConsistentRead=True,
+                ProjectionExpression="#state, recipient, signer, #result",
+                ExpressionAttributeNames={"#state": "state", "#result": "result"},
+                **start,
+            )
+            for item in page.get("Items", []):
+                state = State(item["state"]["S"])
+                sealed = key_id in (
+                    item.get("recipient", {}).get("S"),
+                    item.get("signer", {}).get("S"),
+                )
+                if sealed and state is State.DEAD:
+                    counts["dead"] += 1
+                elif sealed and state not in FINAL:
+                    counts["open"] += 1
+                if "result" in item and _needs(item["result"]["S"], key_id):
+                    counts["results"] += 1
+            if not page.get("LastEvaluatedKey"):
+                return Needing(**counts)
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     def succeed(
         self, job_id: str, *, token: str, result: str | None, omitted: str | None = None

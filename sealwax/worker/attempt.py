@@ -35,10 +35,12 @@ from sealwax.job import Job, LeaseLost
 from sealwax.ledger import ClaimLost, Entry, LedgerError, Refused, State
 from sealwax.log import describe_exception
 from sealwax.outcomes import Dead, Failure, Rejected, RetryLater, classify, decide
+from sealwax.publisher import Publisher
 from sealwax.runtime import Runtime
 from sealwax.submission import encode_payload
 from sealwax.task import TaskDefinition
 from sealwax.transport.dead_letters import DeadLetterReason
+from sealwax.worker.aids import Reporter, Sender
 from sealwax.worker.disposition import Ack, DeadLetter, Disposition, Postpone
 
 __all__ = ["Attempt", "Delivery"]
@@ -76,6 +78,8 @@ class Attempt:
     ----------
     lease
         Seconds the claim lasts without renewal.
+    publisher
+        Sends the follow-ups that the task enqueues.
     chance
         Random numbers in [0, 1) for the jitter.
     """
@@ -87,6 +91,7 @@ class Attempt:
         delivery: Delivery,
         *,
         lease: float,
+        publisher: Publisher | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._runtime = runtime
@@ -94,6 +99,7 @@ class Attempt:
         self._policy = definition.policy(runtime.settings)
         self._delivery = delivery
         self._lease = lease
+        self._publisher = publisher
         self._chance = chance
         self._log = log.bind(job=delivery.job_id, task=delivery.task)
 
@@ -204,7 +210,7 @@ class Attempt:
     def _call(self, entry: Entry, opened: Opened) -> Any:
         definition = self._definition
         try:
-            payload = definition.contract.model_validate(json.loads(opened.plaintext))
+            payload = definition.sealed_contract.model_validate(json.loads(opened.plaintext))
         except (ValidationError, ValueError, RecursionError):
             raise Rejected("contract-broken") from None
         job = Job(
@@ -215,6 +221,9 @@ class Attempt:
             accepted_at=entry.created,
             settings=self._runtime.settings,
             secrets=self._runtime.task_secrets(definition),
+            aws=self._runtime.aws,
+            reporter=Reporter(self._runtime, definition, entry.id, self._delivery.token),
+            sender=Sender(self._runtime, self._publisher, entry),
         )
         with structlog.contextvars.bound_contextvars(
             job=entry.id, task=entry.task, tenant=entry.tenant, attempt=entry.attempts

@@ -16,6 +16,7 @@ from celery.exceptions import Reject, Retry
 
 from sealwax.ledger import ClaimLost, LedgerError
 from sealwax.outcomes import Dead, Failure, RetryLater, decide
+from sealwax.publisher import CeleryPublisher
 from sealwax.runtime import Runtime
 from sealwax.task import TaskDefinition
 from sealwax.transport.dead_letters import DeadLetterReason
@@ -64,7 +65,10 @@ class SealedTask(Task):
         # Renewed by the worker's main process with the message's visibility, so
         # that a killed worker's jobs are claimed again soon.
         lane = runtime.settings.lanes[self.definition.lane]
-        self._apply(Attempt(runtime, self.definition, delivery, lease=lane.lease).run())
+        publisher = CeleryPublisher(self.app, runtime.settings)
+        self._apply(
+            Attempt(runtime, self.definition, delivery, lease=lane.lease, publisher=publisher).run()
+        )
 
     def _apply(self, disposition: Disposition) -> None:
         """Tell Celery what becomes of the message, in the words our Request understands."""

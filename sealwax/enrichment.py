@@ -1,0 +1,35 @@
+"""What the API fetches for a payload before it is sealed.
+
+A task names an `enrich` function; the API calls it after validation, inside
+the request. It gets an `Edge` and returns the model that is sealed; the worker
+validates against that model. Failures are `sealwax.http.enrich.NotFoundUpstream`
+(the caller's mistake) and `UpstreamDown` (try again later).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sealwax.http import OutgoingClient
+from sealwax.settings import Settings
+
+__all__ = ["Edge"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """What an `enrich` function may use.
+
+    Parameters
+    ----------
+    client
+        Checks addresses and bounds time; see `sealwax.http`.
+    secrets
+        Those that the task declares with `edge_secrets`; they are under the
+        API's key, not the workers'.
+    """
+
+    settings: Settings
+    client: OutgoingClient
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)

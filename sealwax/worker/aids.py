@@ -1,0 +1,98 @@
+"""What a running task is given to report and to enqueue with."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+
+from sealwax.ledger import Entry, LedgerError
+from sealwax.outcomes import Rejected, Transient
+from sealwax.publisher import Publisher
+from sealwax.runtime import Runtime
+from sealwax.submission import (
+    IdempotencyConflict,
+    JobInFlux,
+    PayloadTooLarge,
+    QueueUnavailable,
+    Submitter,
+)
+from sealwax.task import TaskDefinition
+
+__all__ = ["Reporter", "Sender"]
+
+log = structlog.get_logger("sealwax.worker")
+
+#: Least seconds between two written reports: each is a write request.
+_EVERY = 1.0
+
+
+class Reporter:
+    """`job.progress`: numbers and a declared phase, written at most once a second."""
+
+    def __init__(
+        self, runtime: Runtime, definition: TaskDefinition[Any], job_id: str, token: str
+    ) -> None:
+        self._runtime = runtime
+        self._phases = frozenset(definition.phases)
+        self._job_id = job_id
+        self._token = token
+        self._last = float("-inf")
+
+    def __call__(self, done: int, total: int | None, phase: str | None) -> None:
+        """Report; a phase that was not declared is left out, a lost report costs nothing."""
+        now = time.monotonic()
+        if now - self._last < _EVERY:
+            return
+        self._last = now
+        try:
+            self._runtime.ledger.progress(
+                self._job_id,
+                token=self._token,
+                done=int(done),
+                total=None if total is None else int(total),
+                phase=phase if phase in self._phases else None,
+            )
+        except LedgerError as error:
+            log.info("progress not recorded", job=self._job_id, error=type(error).__name__)
+
+
+class Sender:
+    """`job.submit`: a follow-up job, signed with the worker's key."""
+
+    def __init__(self, runtime: Runtime, publisher: Publisher | None, parent: Entry) -> None:
+        self._runtime = runtime
+        self._publisher = publisher
+        self._parent = parent
+
+    def __call__(self, task: str, payload: Any, key: str) -> str:
+        """Enqueue; see `sealwax.job.Job.submit`."""
+        runtime = self._runtime
+        definition = runtime.definitions.get(task)
+        if definition is None:
+            raise Rejected("unknown-follow-up")
+        if self._publisher is None:
+            raise NotImplementedError("this job was made without a queue")
+        try:
+            definition.sealed_contract.model_validate(payload)
+        except ValidationError:
+            raise Rejected("follow-up-contract-broken") from None
+        submitter = Submitter(
+            settings=runtime.settings,
+            keyring=lambda: runtime.keyring,
+            digests=lambda: runtime.digests,
+            ledger=runtime.ledger,
+            publisher=self._publisher,
+        )
+        try:
+            return submitter.follow_up(definition, payload, parent=self._parent, key=key).entry.id
+        except (IdempotencyConflict, PayloadTooLarge) as error:
+            raise Rejected(
+                "follow-up-too-large"
+                if isinstance(error, PayloadTooLarge)
+                else "follow-up-key-reused"
+            ) from None
+        except (JobInFlux, QueueUnavailable, LedgerError):
+            raise Transient("follow-up-not-queued") from None
