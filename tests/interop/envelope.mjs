@@ -1,10 +1,10 @@
 // A second implementation of the envelope, written from docs/envelope.md alone.
 //
 // Reads a JSON list of requests on stdin and writes the list of answers on stdout:
-//   {"do": "open", suite, text, seed, signer}                              -> {plaintext}
-//   {"do": "seal", suite, plaintext, header, public, signing_seed}         -> {text}
-// or {error} where it fails.
-// Bytes are hex. It knows no trust list and no clock: those are the caller's.
+//   {"do": "open", text, documents, expect, now}                    -> {plaintext}
+//   {"do": "seal", suite, plaintext, header, public, signing_seed}  -> {text}
+// or {error}: the cause, with the field that differs after a colon. Bytes are hex;
+// `documents` are the opener's private key document and the shared one.
 import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from "@hpke/core";
 import { XWing } from "@hpke/hybridkem-x-wing";
 import { createHash, createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
@@ -18,68 +18,153 @@ const SIGNATURE = Buffer.from("sealwax envelope v1 signature\0");
 const PKCS8 = Buffer.from("302e020100300506032b657004220420", "hex"); // RFC 8410, Ed25519
 const SPKI = Buffer.from("302a300506032b6570032100", "hex");
 
-const suiteOf = (name) =>
-  new CipherSuite({ kem: SUITES[name].make(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
-const hex = (text) => Buffer.from(text, "hex");
+const MAX_TEXT = 64 * 1024 * 1024;
+const MAX_HEADER = 4096;
+const MAX_TIME = 253402300799;
+const within = (least, most) => (value) =>
+  Number.isInteger(value) && value >= least && value <= most;
+const text = (pattern) => (value) => typeof value === "string" && pattern.test(value);
+const FIELDS = {
+  v: Number.isInteger, kem: Number.isInteger, kdf: Number.isInteger, aead: Number.isInteger,
+  kid: text(/^[0-9a-f]{16}$/), sid: text(/^[0-9a-f]{16}$/),
+  purpose: text(/^(job|result|reveal)$/), task: text(/^[a-z][a-z0-9_.]{0,99}$/),
+  job: text(/^[0-9a-f]{32}$/), tenant: text(/^[0-9a-f]{16,64}$/),
+  contract: within(1, 1_000_000), iat: within(0, MAX_TIME), exp: within(0, MAX_TIME),
+};
+
+const hex = (digits) => Buffer.from(digits, "hex");
 const exact = (buffer) => new Uint8Array(buffer).buffer;
+const hpkeOf = (name) =>
+  new CipherSuite({ kem: SUITES[name].make(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
 const thumbprint = (kind, raw) =>
   createHash("sha256").update(`sealwax key ${kind}\n`).update(raw).digest("hex").slice(0, 16);
+// JSON.stringify with a sorted list of names gives the canonical form.
+const canonical = (fields) => Buffer.from(JSON.stringify(fields, Object.keys(fields).sort()));
+const ed25519Public = (raw) =>
+  createPublicKey({ key: Buffer.concat([SPKI, raw]), format: "der", type: "spki" });
+const ed25519Private = (seed) =>
+  createPrivateKey({ key: Buffer.concat([PKCS8, seed]), format: "der", type: "pkcs8" });
+const rawPublic = (key) =>
+  createPublicKey(key).export({ format: "der", type: "spki" }).subarray(-32);
 
-function length(part) {
-  const out = Buffer.alloc(8);
-  out.writeBigUInt64BE(BigInt(part.length));
-  return out;
+class Refused extends Error {}
+function check(condition, cause) {
+  if (!condition) throw new Refused(cause);
 }
-const signed = (header, sealed) =>
-  Buffer.concat([SIGNATURE, length(header), header, length(sealed), sealed]);
 
-function decode(part) {
+function signed(header, sealed) {
+  const length = (part) => {
+    const out = Buffer.alloc(8);
+    out.writeBigUInt64BE(BigInt(part.length));
+    return out;
+  };
+  return Buffer.concat([SIGNATURE, length(header), header, length(sealed), sealed]);
+}
+
+function decodePart(part) {
   const raw = Buffer.from(part, "base64url");
-  if (raw.toString("base64url") !== part) throw new Error("envelope-malformed");
+  check(raw.toString("base64url") === part, "envelope-malformed");
   return raw;
 }
 
-async function open({ text, seed, suite, signer }) {
-  const parts = text.split(".");
-  if (parts.length !== 4) throw new Error("envelope-malformed");
-  if (parts[0] !== "swx1") throw new Error("version-unsupported");
-  const [header, sealed, signature] = parts.slice(1).map(decode);
-  const fields = JSON.parse(header.toString("ascii"));
-  if (fields.sid !== thumbprint("ed25519", hex(signer))) throw new Error("unknown-signer");
-  const key = createPublicKey({
-    key: Buffer.concat([SPKI, hex(signer)]), format: "der", type: "spki",
-  });
-  if (!verify(null, signed(header, sealed), key, signature)) throw new Error("signature-invalid");
-  if (fields.kem !== SUITES[suite].kem) throw new Error("unknown-key");
-  const hpke = suiteOf(suite);
-  const recipientKey = await hpke.kem.importKey("raw", exact(hex(seed)), false);
-  const enc = sealed.subarray(0, SUITES[suite].enc);
-  const plaintext = await hpke.open(
-    { recipientKey, enc: exact(enc), info: exact(Buffer.concat([INFO, header])) },
-    exact(sealed.subarray(SUITES[suite].enc)),
+function parseHeader(raw) {
+  let fields;
+  try {
+    fields = JSON.parse(raw.toString("latin1"));
+  } catch {
+    throw new Refused("envelope-malformed");
+  }
+  check(fields !== null && typeof fields === "object", "envelope-malformed");
+  check(
+    Object.keys(fields).sort().join() === Object.keys(FIELDS).sort().join(), "envelope-malformed",
   );
-  return { plaintext: Buffer.from(plaintext).toString("hex") };
+  for (const name of ["v", "kem", "kdf", "aead"])
+    check(FIELDS[name](fields[name]), "envelope-malformed");
+  check(fields.v === 1, "version-unsupported");
+  const suite = Object.keys(SUITES).find((name) => SUITES[name].kem === fields.kem);
+  check(suite && fields.kdf === 1 && fields.aead === 2, "version-unsupported");
+  for (const [name, fits] of Object.entries(FIELDS))
+    check(fits(fields[name]), "envelope-malformed");
+  check(canonical(fields).equals(raw), "envelope-malformed");
+  return { fields, suite };
+}
+
+// Trust patterns: `*`, `?` and `[…]` as in a shell, letter case counts.
+const pattern = (glob) =>
+  new RegExp(`^${glob.replace(/[.+^${}()|\\]/g, "\\$&").replace(/\*/g, ".*").replace(/\?/g, ".")
+    .replace(/\[!/g, "[^")}$`, "s");
+
+async function open({ text: envelope, documents, expect, now }) {
+  const keys = JSON.parse(documents["worker/keys"]);
+  const shared = JSON.parse(documents["shared/keyring"]);
+  // 1 and 2: form, version, suite
+  check(envelope.length <= MAX_TEXT, "envelope-malformed");
+  const [version, ...parts] = envelope.split(".");
+  if (version !== "swx1")
+    throw new Refused(/^swx[0-9]{1,4}$/.test(version) ? "version-unsupported" : "envelope-malformed");
+  check(parts.length === 3, "envelope-malformed");
+  const [header, sealed, signature] = parts.map(decodePart);
+  check(header.length <= MAX_HEADER && signature.length === 64, "envelope-malformed");
+  check(sealed.length > 0, "envelope-malformed");
+  const { fields, suite } = parseHeader(header);
+  // 3 to 5: signer, signature, trust
+  const signer = shared.signers.find((row) => row.id === fields.sid);
+  if (!signer)
+    throw new Refused(shared.retired.includes(fields.sid) ? "key-retired" : "unknown-signer");
+  const verifier = ed25519Public(hex(signer.public));
+  check(verify(null, signed(header, sealed), verifier, signature), "signature-invalid");
+  check(
+    signer.purposes.includes(fields.purpose) &&
+      signer.tasks.some((glob) => pattern(glob).test(fields.task)) &&
+      (signer.tenants.includes("*") || signer.tenants.includes(fields.tenant)),
+    "signer-not-trusted",
+  );
+  // 6 and 7: context, not-after
+  for (const name of ["purpose", "task", "job", "tenant"])
+    check(expect[name] === fields[name], `context-mismatch:${name}`);
+  check(now <= fields.exp, "envelope-expired");
+  // 8 and 9: key, ciphertext. The library does not derive a public key from an X-Wing
+  // seed, so ids come from the shared document: right for one key a suite.
+  for (const row of keys.hpke) {
+    const hpke = hpkeOf(row.suite);
+    const recipientKey = await hpke.kem.importKey("raw", exact(hex(row.seed)), false);
+    const listed = shared.recipients.find((r) => r.id === fields.kid && r.suite === row.suite);
+    if (!listed || thumbprint(row.suite, hex(listed.public)) !== fields.kid) continue;
+    check(row.suite === suite, "envelope-malformed");
+    try {
+      const { enc } = SUITES[suite];
+      const plaintext = await hpke.open(
+        {
+          recipientKey,
+          enc: exact(sealed.subarray(0, enc)),
+          info: exact(Buffer.concat([INFO, header])),
+        },
+        exact(sealed.subarray(enc)),
+      );
+      return { plaintext: Buffer.from(plaintext).toString("hex") };
+    } catch {
+      throw new Refused("decryption-failed");
+    }
+  }
+  throw new Refused(shared.retired.includes(fields.kid) ? "key-retired" : "unknown-key");
 }
 
 async function seal({ plaintext, header, public: publicKey, suite, signing_seed: seed }) {
-  const hpke = suiteOf(suite);
-  const signingKey = createPrivateKey({
-    key: Buffer.concat([PKCS8, hex(seed)]), format: "der", type: "pkcs8",
-  });
-  const raw = createPublicKey(signingKey).export({ format: "der", type: "spki" }).subarray(-32);
-  const all = {
+  const hpke = hpkeOf(suite);
+  const signingKey = ed25519Private(hex(seed));
+  const fields = {
     ...header, v: 1, kem: SUITES[suite].kem, kdf: 1, aead: 2,
-    kid: thumbprint(suite, hex(publicKey)), sid: thumbprint("ed25519", raw),
+    kid: thumbprint(suite, hex(publicKey)), sid: thumbprint("ed25519", rawPublic(signingKey)),
   };
-  // JSON.stringify with a sorted list of names gives the canonical form.
-  const bytes = Buffer.from(JSON.stringify(all, Object.keys(all).sort()), "ascii");
+  const bytes = canonical(fields);
   const recipientPublicKey = await hpke.kem.importKey("raw", exact(hex(publicKey)), true);
   const { enc, ct } = await hpke.seal(
     { recipientPublicKey, info: exact(Buffer.concat([INFO, bytes])) }, exact(hex(plaintext)),
   );
   const sealed = Buffer.concat([Buffer.from(enc), Buffer.from(ct)]);
   const signature = sign(null, signed(bytes, sealed), signingKey);
-  return { text: ["swx1", ...[bytes, sealed, signature].map((p) => p.toString("base64url"))].join(".") };
+  const parts = [bytes, sealed, signature].map((part) => part.toString("base64url"));
+  return { text: ["swx1", ...parts].join(".") };
 }
 
 let input = "";
@@ -89,6 +174,7 @@ for (const request of JSON.parse(input)) {
   try {
     answers.push(await (request.do === "open" ? open(request) : seal(request)));
   } catch (error) {
+    if (!(error instanceof Refused)) throw error;
     answers.push({ error: error.message });
   }
 }

@@ -7,8 +7,10 @@ the texts differ from run to run: vectors are opened, never compared.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
+import string
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +46,66 @@ def _flip(text: str, part: int) -> str:
     return ".".join(parts)
 
 
-def _negative(private: PrivateKey, signer: SigningKey, context: Context) -> list[dict[str, Any]]:
-    text = seal(b"x", context, recipient=private.public, signer=signer)
-    header, sealed = (
-        base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in text.split(".")[1:3]
-    )
-    spaced = header.replace(b",", b", ", 1)
-    moved = header.replace(context.job.encode(), b"f" * 32)
-    twice = header[:-1] + b',"v":1}'
-    stranger = SigningKey(_seed("stranger"))
-    elsewhere = PrivateKey(private.suite, _seed("elsewhere"))
+def _raw(text: str, part: int) -> bytes:
+    found = text.split(".")[part]
+    return base64.urlsafe_b64decode(found + "=" * (-len(found) % 4))
+
+
+def _trailing_bit(text: str) -> str:
+    """Set an unused bit of the last character: 64 bytes leave four over."""
+    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    return text[:-1] + alphabet[alphabet.index(text[-1]) | 1]
+
+
+def _signer_row(key: SigningKey, **changes: Any) -> dict[str, Any]:
+    row = {
+        "id": key.id, "role": "api", "public": key.public.raw.hex(), "state": "open", "created": 1,
+        "purposes": ["job"], "tasks": ["*"], "tenants": ["*"],
+    }  # fmt: skip
+    return row | changes
+
+
+def _keys(suite: Suite) -> dict[str, Any]:
+    names = ("signer", "stranger", "results only", "exports only", "one tenant", "retired signer",
+             "worker")  # fmt: skip
+    keys: dict[str, Any] = {name: SigningKey(_seed(name)) for name in names}
+    for name in ("recipient", "elsewhere", "retired"):
+        keys[name] = PrivateKey(suite, _seed(f"{name} {suite.label}"))
+    return keys
+
+
+def _documents(suite: Suite, keys: dict[str, Any]) -> dict[str, str]:
+    """Return the two key documents with which a worker opens the vectors."""
+    row = {"state": "active", "created": 1}
+    private = {
+        "role": "worker",
+        "hpke": [{"suite": suite.label, "seed": _seed(f"recipient {suite.label}").hex(), **row}],
+        "signing": [{"seed": _seed("worker").hex(), **row}],
+    }
+    recipient = keys["recipient"].public
+    shared = {
+        "recipients": [
+            {"id": recipient.id, "role": "worker", "suite": suite.label,
+             "public": recipient.raw.hex(), **row}
+        ],
+        "signers": [
+            _signer_row(keys["signer"], state="active"),
+            _signer_row(keys["results only"], purposes=["result"]),
+            _signer_row(keys["exports only"], tasks=["exports.*"]),
+            _signer_row(keys["one tenant"], tenants=["f" * 32]),
+            _signer_row(keys["worker"], role="worker", state="active"),
+        ],
+        "retired": [keys["retired"].id, keys["retired signer"].id],
+    }  # fmt: skip
+    return {"worker/keys": json.dumps(private), "shared/keyring": json.dumps(shared)}
+
+
+def _negative(keys: dict[str, Any], context: Context) -> list[dict[str, Any]]:
+    signer = keys["signer"]
+
+    def sealed_by(name: str = "signer", to: str = "recipient", **changes: Any) -> str:
+        changed = dataclasses.replace(context, **changes)
+        return seal(b"x", changed, recipient=keys[to].public, signer=keys[name])
 
     def signed(head: bytes, body: bytes) -> str:
         return join(head, body, signer.sign(_signed(head, body)))
@@ -61,43 +113,74 @@ def _negative(private: PrivateKey, signer: SigningKey, context: Context) -> list
     def case(name: str, cause: str, changed: str, **rest: Any) -> dict[str, Any]:
         return {"name": name, "cause": cause, "text": changed, **rest}
 
+    text = sealed_by()
+    header, sealed = _raw(text, 1), _raw(text, 2)
+    moved = header.replace(context.job.encode(), b"f" * 32)
+    other = {"purpose": "result", "task": "exports.build", "job": "f" * 32, "tenant": "f" * 32}
+
+    def malformed(name: str, changed: bytes) -> dict[str, Any]:
+        return case(name, "envelope-malformed", signed(changed, sealed))
+
     return [
+        case("empty", "envelope-malformed", ""),
         case("three parts", "envelope-malformed", text.rsplit(".", 1)[0]),
+        case("five parts", "envelope-malformed", text + ".AA"),
         case("padded", "envelope-malformed", text + "="),
-        case("space in the header", "envelope-malformed", signed(spaced, sealed)),
-        case("member twice", "envelope-malformed", signed(twice, sealed)),
+        case("line break after", "envelope-malformed", text + "\n"),
+        case("unused bit set", "envelope-malformed", _trailing_bit(text)),
+        case("no ciphertext", "envelope-malformed", signed(header, b"")),
+        case("short signature", "envelope-malformed", join(header, sealed, _raw(text, 3)[:63])),
+        malformed("header is no object", b"[]"),
+        malformed("space in the header", header.replace(b",", b", ", 1)),
+        malformed("member twice", header[:-1] + b',"v":1}'),
+        malformed("member too many", header[:-1] + b',"x":1}'),
+        malformed("member missing", header.replace(b',"v":1', b"")),
+        malformed("members in another order", b'{"v":1,' + header[1:].replace(b',"v":1', b"")),
+        malformed("fraction", header.replace(b'"contract":3', b'"contract":3.0')),
+        malformed("text for a number", header.replace(b'"contract":3', b'"contract":"3"')),
+        malformed("contract version zero", header.replace(b'"contract":3', b'"contract":0')),
+        malformed("escape", header.replace(b"webhooks", b"\\u0077ebhooks")),
+        malformed("capitals in the job id", header.replace(b"aabbcc", b"AABBCC")),
+        malformed("unknown purpose", header.replace(b'"purpose":"job"', b'"purpose":"any"')),
+        malformed("header over 4,096 bytes", header.replace(b"webhooks", b"w" * 4_096)),
         case("later version", "version-unsupported", text.replace("swx1", "swx2", 1)),
-        case(
-            "unknown signer",
-            "unknown-signer",
-            seal(b"x", context, recipient=private.public, signer=stranger),
-        ),
+        case("later header", "version-unsupported",
+             signed(header.replace(b'"v":1', b'"v":2'), sealed)),
+        case("unknown suite", "version-unsupported",
+             signed(header.replace(b'"aead":2', b'"aead":3'), sealed)),
+        case("unknown signer", "unknown-signer", sealed_by("stranger")),
+        case("retired signer", "key-retired", sealed_by("retired signer")),
         case("bit of the ciphertext", "signature-invalid", _flip(text, 2)),
         case("bit of the signature", "signature-invalid", _flip(text, 3)),
-        case(
-            "header changed after signing",
-            "signature-invalid",
-            join(moved, sealed, signer.sign(_signed(header, sealed))),
+        case("header changed after signing", "signature-invalid",
+             join(moved, sealed, signer.sign(_signed(header, sealed)))),
+        case("signed without its lengths", "signature-invalid",
+             join(header, sealed, signer.sign(header + sealed))),
+        case("signed by another", "signature-invalid",
+             join(header, sealed, keys["stranger"].sign(_signed(header, sealed)))),
+        case("signer of results", "signer-not-trusted", sealed_by("results only")),
+        case("signer of exports", "signer-not-trusted", sealed_by("exports only")),
+        case("signer of another tenant", "signer-not-trusted", sealed_by("one tenant")),
+        *(
+            case(f"another {name}", "context-mismatch", text, expect={name: value}, field=name)
+            for name, value in other.items()
         ),
-        case("another job", "context-mismatch", text, expect={"job": "f" * 32}),
-        case("another tenant", "context-mismatch", text, expect={"tenant": "f" * 32}),
         case("a second too late", "envelope-expired", text, now=context.not_after + 1),
-        case(
-            "another recipient",
-            "unknown-key",
-            seal(b"x", context, recipient=elsewhere.public, signer=signer),
-        ),
+        case("another recipient", "unknown-key", sealed_by(to="elsewhere")),
+        case("retired recipient", "key-retired", sealed_by(to="retired")),
         case("header changed, signed anew", "decryption-failed", signed(moved, sealed),
              expect={"job": "f" * 32}),
         case("ciphertext cut, signed anew", "decryption-failed", signed(header, sealed[:40])),
+        case("one byte, signed anew", "decryption-failed", signed(header, b"x")),
+        case("zeros, signed anew", "decryption-failed", signed(header, bytes(len(sealed)))),
     ]  # fmt: skip
 
 
 def main() -> None:
     """Write one file for each suite."""
     for suite in Suite:
-        private = PrivateKey(suite, _seed(f"recipient {suite.label}"))
-        signer = SigningKey(_seed("signer"))
+        keys = _keys(suite)
+        private, signer = keys["recipient"], keys["signer"]
         context = Context(**{**CONTEXT, "purpose": Purpose.JOB})  # type: ignore[arg-type]
         document = {
             "origin": "tests/vectors/make.py, sealed by Sealwax with pyca/cryptography",
@@ -112,6 +195,7 @@ def main() -> None:
                 "seed": _seed("signer").hex(),
                 "public": signer.public.raw.hex(),
             },
+            "documents": _documents(suite, keys),
             "context": CONTEXT,
             "open": [
                 {
@@ -121,7 +205,7 @@ def main() -> None:
                 }
                 for name, plaintext in PLAINTEXTS.items()
             ],
-            "refuse": _negative(private, signer, context),
+            "refuse": _negative(keys, context),
         }
         path = Path(__file__).parent / f"{suite.label}.json"
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
