@@ -260,7 +260,9 @@ class Channel(virtual.Channel):
         return
 
     def _arrived(self, deliveries: list[Delivery]) -> None:
-        self.connection.arrived(self, deliveries)
+        # Groups are joined in the order of arrival, before anything can finish.
+        admitted = [d for d in deliveries if self.intake.groups.admit(d)]
+        self.connection.arrived(self, admitted)
 
     def deliver(self, delivery: Delivery) -> None:
         """Hand one received message to Celery. Never raises an `Exception`.
@@ -308,8 +310,6 @@ class Channel(virtual.Channel):
             delivery.job = job if isinstance(job, str) and len(job) <= 255 else None
             delivery.task = task if isinstance(task, str) and len(task) <= 255 else None
         check_message(payload, accept=self.options.accept, max_depth=self.options.max_depth)
-        if not self.intake.groups.admit(delivery):
-            return None
         eta = eta_of(payload["headers"])
         if eta is not None and eta - time.time() > ETA_TOLERANCE:
             self.postpone(delivery.token, eta - time.time())

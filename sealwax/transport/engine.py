@@ -38,6 +38,7 @@ class QueueCalls:
     def __init__(self, engine: Engine, url: str) -> None:
         options, counters = engine.options, engine.counters
         self.url = url
+        fifo = url.endswith(".fifo")
         self._engine = engine
         self.send = Batcher(
             self._send,
@@ -52,8 +53,9 @@ class QueueCalls:
             self._delete,
             kind="delete",
             counters=counters,
-            linger=options.settle_linger,
-            immediate=False,
+            # A group's next message waits for the delete of the one before.
+            linger=options.linger if fifo else options.settle_linger,
+            immediate=fifo,
             concurrency=2,
         )
         # One call at a time: a renewal must not overtake the postponement after it.

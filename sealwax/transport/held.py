@@ -21,6 +21,10 @@ from typing import Any
 __all__ = ["Delivery", "Held", "State"]
 
 
+#: How long a receive waits for ten free slots when there are some, in seconds.
+PATIENCE = 0.25
+
+
 class State(enum.Enum):
     """How far a delivery has come."""
 
@@ -104,24 +108,25 @@ class Held:
     def reserve(self, most: int, timeout: float) -> int:
         """Wait for slots and take up to `most` of them; 0 after `timeout` seconds.
 
-        With a limit that allows it, waits until a full receive fits: nine free
-        slots would make a call for nine.
+        With a limit that allows it, waits a little until a full receive fits:
+        under load the slots of a few messages would make a call each.
         """
-        until = self._clock() + timeout
+        now = self._clock()
+        until, patient = now + timeout, now + min(timeout, PATIENCE)
         with self._condition:
             self._waiting += 1
             try:
                 while True:
                     free = self._free()
-                    enough = most if self._limit >= 2 * most else 1
-                    if free >= enough:
+                    now = self._clock()
+                    waits = self._limit >= 2 * most and now < patient
+                    if free >= (most if waits else 1):
                         taken = min(free, most)
                         self._reserved += taken
                         return taken
-                    left = until - self._clock()
-                    if left <= 0:
+                    if now >= until:
                         return 0
-                    self._condition.wait(left)
+                    self._condition.wait((patient if waits else until) - now)
             finally:
                 self._waiting -= 1
 

@@ -53,7 +53,7 @@ class Intake:
         self._arrived = arrived
         self._receivers: dict[str, Receivers] = {}
         self._leases = LeaseKeeper(engine, self.held, tick=self._tick)
-        self._burial = Burial(engine, on_buried=self._buried)
+        self._burial = Burial(engine, on_buried=self._delete)
         self._lock = threading.Lock()
         self._closed = False
 
@@ -116,7 +116,6 @@ class Intake:
             return False
         self.engine.counters.add("acknowledged")
         self._delete(delivery)
-        self._next_of_group(delivery)
         return True
 
     def postpone(self, token: str, seconds: int) -> bool:
@@ -148,10 +147,6 @@ class Intake:
         self.engine.counters.add(f"quarantined.{reason.reason}")
         self._burial.bury(delivery, reason, recorded=recorded)
         return True
-
-    def _buried(self, delivery: Delivery) -> None:
-        self._delete(delivery)
-        self._next_of_group(delivery)
 
     def _delete(self, delivery: Delivery) -> None:
         self.engine.calls(self.engine.url(delivery.queue)).delete.submit(
@@ -197,6 +192,10 @@ class Intake:
                 outcome.code,
             )
         self.held.done(delivery)
+        if kind == "delete":
+            # Not before: were this worker killed in between, the group's next
+            # would have run before this one's repetition.
+            self._next_of_group(delivery)
 
     def _next_of_group(self, delivery: Delivery) -> None:
         following = self.groups.finished(delivery)

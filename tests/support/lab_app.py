@@ -20,15 +20,15 @@ app = Celery(
     broker=os.environ["LAB_BROKER"],
     task_cls="sealwax.worker.task:Task" if OURS else None,
 )
-app.conf.update(
+settings = dict(
     broker_transport_options=json.loads(os.environ["LAB_OPTIONS"]) if OURS else {},
     broker_connection_retry_on_startup=True,
     task_default_queue=os.environ["LAB_QUEUE"],
     task_ignore_result=True,
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_prefetch_multiplier=4,
-    **json.loads(os.environ["LAB_CONF"]),
 )
+app.conf.update(settings | json.loads(os.environ["LAB_CONF"]))
 
 
 def note(event: str, **fields: Any) -> None:
