@@ -17,6 +17,7 @@ from api.auth import principal, requires
 from api.body import read_json
 from api.problems import Problem
 from api.services import services
+from sealwax.claims import ClaimsUnreachable
 from sealwax.enrichment import Edge
 from sealwax.envelope import EnvelopeError, Expected, Purpose, open_envelope
 from sealwax.http import shared_client
@@ -79,6 +80,9 @@ def submit() -> Response:
         raise Problem("too-large", limit=error.limit, detail=str(error)) from None
     except QueueUnavailable:
         raise Problem("queue-unavailable", retry_after=5) from None
+    except ClaimsUnreachable:
+        log.warning("payload bucket unavailable")
+        raise Problem("system-unavailable", retry_after=5, system="payload store") from None
     except LedgerError as error:
         log.warning("ledger unavailable", error=type(error).__name__)
         raise Problem("ledger-unavailable", retry_after=5) from None

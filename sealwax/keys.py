@@ -1,6 +1,6 @@
 """Making and listing keys where the role's secrets are kept.
 
-Used by `sealwax keys` and `sealwax dev`; the only code that writes key secrets.
+Used by `sealwax keys` and `sealwax dev`: the only code that writes key secrets.
 """
 
 from __future__ import annotations
@@ -10,11 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from sealwax.errors import SealwaxError
-from sealwax.keyring import KeyDocuments, Keyring
+from sealwax.keyring import KeyDocuments, KeyInUse, Keyring, NoSuchKey, Role
+from sealwax.ledger import Ledger, Needing
 from sealwax.secrets import SecretNotFound, SecretSource
 from sealwax.settings import Settings
 
-__all__ = ["InitReport", "KeysExist", "describe_keys", "init_keys"]
+__all__ = [
+    "InitReport",
+    "KeyNeeded",
+    "KeysExist",
+    "describe_keys",
+    "init_keys",
+    "retire_key",
+    "rotate_keys",
+]
 
 #: In the order in which they are written: the public document last, so that
 #: nobody seals to a key whose private half is not stored yet.
@@ -63,6 +72,75 @@ def _exists(source: SecretSource, name: str) -> bool:
     except SecretNotFound:
         return False
     return True
+
+
+class KeyNeeded(SealwaxError):
+    """Jobs still need this key; wait until they have ended, or use --force and lose them.
+
+    Parameters
+    ----------
+    needing
+        How many.
+    """
+
+    def __init__(self, key_id: str, needing: Needing) -> None:
+        self.needing = needing
+        super().__init__(
+            f"Key {key_id} is needed by {needing.open} open jobs, {needing.dead} dead letters and "
+            f"{needing.results} results. Wait until the jobs have ended and the letters are "
+            "resolved, or use --force: what is sealed to the key can then never be opened again."
+        )
+
+
+def rotate_keys(settings: Settings, source: SecretSource, role: Role) -> list[str]:
+    """Give a role new keys to seal to and sign with; return the new ids.
+
+    Needs no drain: the old ones still open. The private half is written
+    first, so that nobody seals to a key that its owner cannot read yet.
+
+    Raises
+    ------
+    sealwax.secrets.SecretVersionConflict
+        Somebody else rotated just now; nothing was overwritten.
+    """
+    before = {row["id"] for row in describe_keys(source)}
+    names = (f"{role}/keys", "shared/keyring")
+    documents = KeyDocuments({name: source.get(name) for name in DOCUMENTS if name in names})
+    rotated = documents.rotate(role, settings.suite, int(time.time())).secrets()
+    for name in names:
+        source.put(name, rotated[name])
+    return sorted({row["id"] for row in describe_keys(source)} - before)
+
+
+def retire_key(
+    source: SecretSource, ledger: Ledger, key_id: str, *, force: bool = False
+) -> Needing:
+    """Remove a key that is no longer active; refuse while jobs need it.
+
+    The shared document is written first: from then on everybody tells the key
+    as retired, whoever still holds its private half.
+
+    Raises
+    ------
+    KeyNeeded
+        Unless `force`.
+    sealwax.keyring.KeyInUse, sealwax.keyring.NoSuchKey
+    """
+    row = next((row for row in describe_keys(source) if row["id"] == key_id), None)
+    if row is None:
+        raise NoSuchKey
+    if row["state"] == "active":
+        raise KeyInUse
+    needing = ledger.needing(key_id)
+    if not force and (needing.open or needing.dead or needing.results):
+        raise KeyNeeded(key_id, needing)
+    names = ("shared/keyring", f"{row['role']}/keys")
+    before = {name: source.get(name) for name in names}
+    after = KeyDocuments(before).retire(key_id).secrets()
+    for name in names:
+        if after[name] != before[name]:
+            source.put(name, after[name])
+    return needing
 
 
 def describe_keys(source: SecretSource) -> list[Any]:

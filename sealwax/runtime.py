@@ -19,6 +19,7 @@ from typing import Any, Literal
 import structlog
 
 from sealwax.aws import Aws
+from sealwax.claims import ClaimChecks
 from sealwax.digests import Digests
 from sealwax.errors import SealwaxError
 from sealwax.keyring import Keyring
@@ -204,6 +205,11 @@ class Runtime:
             self.settings.table_name("jobs"),
             keep=limits.max_age_seconds + limits.retention_seconds,
             clock=self.clock,
+        )
+        self.claims = ClaimChecks(
+            # Up to 45 MB go through it.
+            self.aws.client("s3", read_timeout=60),
+            self.settings.bucket_name,
         )
 
     def _names(self) -> Iterable[str]:

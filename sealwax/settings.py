@@ -55,7 +55,13 @@ class Limits(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     request_bytes: int = Field(
-        200_000, ge=1_024, description="Largest accepted request body, in bytes."
+        34_000_000, ge=1_024, le=34_000_000, description="Largest accepted request body, in bytes."
+    )
+    payload_bytes: int = Field(
+        33_554_432,
+        ge=1_024,
+        le=33_554_432,
+        description="Largest payload, in bytes of JSON; above `message_bytes` it goes through S3.",
     )
     message_bytes: int = Field(
         262_144, ge=1_024, le=1_048_576, description="Largest SQS message sent, in bytes."
@@ -134,6 +140,11 @@ class Settings(BaseSettings):
     )
     limits: Limits = Field(default_factory=lambda: Limits.model_validate({}))
     aws: AwsTimeouts = Field(default_factory=lambda: AwsTimeouts.model_validate({}))
+    bucket: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        description="S3 bucket of payloads too big for a message; default `<prefix>-payloads`.",
+    )
     suite: Literal["x-wing", "x25519"] = Field("x-wing", description="KEM of new keys.")
     secrets_file: Path | None = Field(
         None, description="Read secrets from this JSON file instead of CredStash (tests only)."
@@ -171,6 +182,11 @@ class Settings(BaseSettings):
     def table_name(self, table: Literal["jobs", "tokens", "secrets", "outbox"]) -> str:
         """Return the name of a DynamoDB table."""
         return f"{self.name_prefix}-{table}"
+
+    @property
+    def bucket_name(self) -> str:
+        """The S3 bucket of payloads that do not fit into a message."""
+        return self.bucket or f"{self.name_prefix}-payloads".lower().replace("_", "-")
 
     def kms_alias(self, role: Literal["api", "worker", "steward", "shared"]) -> str:
         """Return the alias of a role's KMS key."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from sealwax.claims import ClaimChecks
 from sealwax.digests import Digests
 from sealwax.envelope import Context, PublicKey, Purpose, SigningKey, seal, sealed_size
 from sealwax.errors import SealwaxError
@@ -27,9 +28,9 @@ from sealwax.task import TaskDefinition
 from sealwax.transport.errors import TransportError
 
 __all__ = [
+    "MESSAGE_OVERHEAD",
     "IdempotencyConflict",
     "JobInFlux",
-    "MessageOverhead",
     "PayloadTooLarge",
     "QueueUnavailable",
     "Submission",
@@ -64,14 +65,14 @@ class PayloadTooLarge(SealwaxError):
         self.size = size
         self.limit = limit
         super().__init__(
-            f"The sealed message would have {size} bytes; at most {limit} fit. Send less, or a "
+            f"The payload has {size} bytes; at most {limit} are accepted. Send less, or a "
             "reference to where the data is."
         )
 
 
 #: Bytes that Celery's message adds around an envelope: headers, properties,
 #: body frame. Measured 1,150 for our longest task name; rounded up.
-MessageOverhead = 2_048
+MESSAGE_OVERHEAD = 2_048
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class Submitter:
         digests: Callable[[], Digests],
         ledger: Ledger,
         publisher: Publisher,
+        claims: ClaimChecks | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -119,6 +121,7 @@ class Submitter:
         self._digests = digests
         self._ledger = ledger
         self._publisher = publisher
+        self._claims = claims
         self._clock = clock
 
     def submit(
@@ -143,7 +146,7 @@ class Submitter:
         Raises
         ------
         IdempotencyConflict, JobInFlux, QueueUnavailable, PayloadTooLarge
-        sealwax.ledger.LedgerUnreachable
+        sealwax.ledger.LedgerUnreachable, sealwax.claims.ClaimsUnreachable
             Nothing was recorded.
         """
         digests = self._digests()
@@ -259,10 +262,19 @@ class Submitter:
             issued_at=int(job.created),
             not_after=job.not_after,
         )
-        size = sealed_size(len(plaintext), context, recipient, signer) + MessageOverhead
-        if size > self._settings.limits.message_bytes:
-            raise PayloadTooLarge(size, self._settings.limits.message_bytes)
-        return seal(plaintext, context, recipient=recipient, signer=signer)
+        limits = self._settings.limits
+        if len(plaintext) > limits.payload_bytes:
+            raise PayloadTooLarge(len(plaintext), limits.payload_bytes)
+        # Known before sealing, so that nothing is sealed in vain.
+        size = sealed_size(len(plaintext), context, recipient, signer) + MESSAGE_OVERHEAD
+        if size <= limits.message_bytes:
+            return seal(plaintext, context, recipient=recipient, signer=signer)
+        if self._claims is None:
+            raise PayloadTooLarge(size, limits.message_bytes)
+        # Stored before the job is recorded: a reference never comes first.
+        return self._claims.put(
+            job.id, seal(plaintext, context, recipient=recipient, signer=signer)
+        )
 
     def _send(self, definition: TaskDefinition[Any], job_id: str, envelope: str) -> None:
         try:

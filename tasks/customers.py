@@ -16,11 +16,20 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sealwax.http import HttpRule, OutgoingClient, OutgoingError, outcome, parse_target
-from sealwax.http.enrich import Enricher
+from sealwax.enrichment import Edge
+from sealwax.http import (
+    HttpRule,
+    OutgoingClient,
+    OutgoingError,
+    outcome,
+    parse_target,
+    shared_client,
+)
+from sealwax.http.enrich import Enricher, UpstreamDown
 from sealwax.http.errors import OutgoingRefused
 from sealwax.job import Job
 from sealwax.settings import Settings
+from sealwax.task import task
 
 __all__ = [
     "Contact",
@@ -33,6 +42,7 @@ __all__ = [
     "normalise",
     "normalise_name",
     "normalise_phone",
+    "sync",
     "upsert",
 ]
 
@@ -261,3 +271,28 @@ def upsert(payload: EnrichedCustomer, job: Job, client: OutgoingClient) -> Synce
     except OutgoingError as error:
         raise outcome(error) from error
     return Synced(status=answer.status, dropped=dropped)
+
+
+def _enrich(payload: CustomerSync, edge: Edge) -> EnrichedCustomer:
+    if "customers" not in edge.settings.tasks:
+        raise UpstreamDown("customers", "not-configured")
+    customer = enricher(edge.settings, edge.client).fetch(payload.customer_id)
+    return EnrichedCustomer(customer_id=payload.customer_id, customer=customer)
+
+
+def _configure(settings: Settings) -> None:
+    if "customers" in settings.tasks:
+        settings.section("customers", CustomerSettings)
+
+
+@task(
+    name="customers.sync",
+    contract=CustomerSync,
+    enrich=_enrich,
+    enriched=EnrichedCustomer,
+    secrets=secrets,
+    configure=_configure,
+)
+def sync(payload: EnrichedCustomer, job: Job) -> Synced:
+    """Bring a customer of the internal system into the CRM."""
+    return upsert(payload, job, shared_client())

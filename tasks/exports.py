@@ -20,8 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from sealwax.aws import Aws, error_code
 from sealwax.job import Job
+from sealwax.outcomes import Transient
+from sealwax.settings import Settings
+from sealwax.task import InvalidPayload, task
 
-__all__ = ["Built", "Export", "ExportSettings", "build", "columns_of", "guard", "lines"]
+__all__ = ["Built", "Export", "ExportSettings", "build", "columns_of", "export", "guard", "lines"]
 
 #: S3 takes parts of at least 5 MiB, at most 10,000 of them.
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
@@ -245,3 +248,29 @@ def _watched(records: Sequence[Record], report: Callable[[int], None]) -> Iterat
         if number % STEP == 0:
             report(number)
         yield record
+
+
+def _configure(settings: Settings) -> None:
+    if "exports" in settings.tasks:
+        settings.section("exports", ExportSettings)
+
+
+def _validate(_: Export, settings: Settings) -> None:
+    if "exports" not in settings.tasks:
+        raise InvalidPayload("", "exports are not configured here")
+
+
+@task(
+    name="exports.build",
+    contract=Export,
+    time_limit=3_600,
+    configure=_configure,
+    validate=_validate,
+    phases=("writing", "done"),
+)
+def export(payload: Export, job: Job) -> Built:
+    """Write records to S3 as CSV or JSON Lines."""
+    if job.aws is None:
+        raise Transient("no-aws")
+    section = job.settings.section("exports", ExportSettings)
+    return build(payload, job, job.aws, section)

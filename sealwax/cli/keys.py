@@ -15,7 +15,7 @@ __all__ = ["keys"]
 
 @click.group()
 def keys() -> None:
-    """Make and list the keys that seal and sign."""
+    """Make, list, rotate and retire the keys that seal and sign."""
 
 
 @keys.command("init")
@@ -59,3 +59,61 @@ def list_(as_json: bool) -> None:  # noqa: FBT001 - a flag of the command line
     for key in found:
         table.add_row(*(str(key.get(c.header, "")) for c in table.columns))
     Console().print(table)
+
+
+@keys.command("rotate")
+@click.option(
+    "--role",
+    type=click.Choice(["api", "worker"]),
+    default="worker",
+    show_default=True,
+    help="Whose keys: jobs are sealed to the worker's, results to the API's.",
+)
+def rotate(role: str) -> None:
+    r"""Give a role new keys; what is sealed to the old ones still opens.
+
+    Needs no drain and no restart: roles read keys again by timer and on
+    SIGHUP, and a worker that meets an unknown key reads them at once. Retire
+    the old ones when nothing needs them any more.
+
+    \b
+    Example:
+      sealwax keys rotate --role worker
+    """
+    from sealwax.keys import rotate_keys
+
+    settings = load_settings()
+    source = make_source(settings, Aws(settings.aws))
+    for key_id in rotate_keys(settings, source, role):  # type: ignore[arg-type]  # a choice
+        click.echo(f"new key {key_id}")
+    click.echo("see `sealwax keys list`; retire old ones with `sealwax keys retire ID`", err=True)
+
+
+@keys.command("retire")
+@click.argument("key_id", metavar="ID")
+@click.option("--force", is_flag=True, help="Retire although jobs need it: they are lost.")
+@click.option("--yes", is_flag=True, help="Do it; without, only say what would happen.")
+def retire(key_id: str, force: bool, yes: bool) -> None:  # noqa: FBT001 - flags
+    r"""Remove an old key for ever; refuses while jobs, dead letters or results need it.
+
+    \b
+    Example:
+      sealwax keys retire 4f9c2a61b0de77aa --yes
+    """
+    from sealwax.keys import KeyNeeded, retire_key
+    from sealwax.ledger import Ledger
+
+    settings = load_settings()
+    aws = Aws(settings.aws)
+    ledger = Ledger(aws.client("dynamodb"), settings.table_name("jobs"))
+    if not yes:
+        needing = ledger.needing(key_id)
+        click.echo(
+            f"{key_id} is needed by {needing.open} open jobs, {needing.dead} dead letters and "
+            f"{needing.results} results; nothing was changed, add --yes to retire it."
+        )
+        if (needing.open or needing.dead or needing.results) and not force:
+            raise KeyNeeded(key_id, needing)
+        return
+    retire_key(make_source(settings, aws), ledger, key_id, force=force)
+    click.echo(f"retired {key_id}")

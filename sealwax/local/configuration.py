@@ -54,6 +54,15 @@ secret = {quote(DEMO_SECRET)}
 cidrs = ["{HOST}/32"]
 schemes = ["http"]
 ports = [{sandbox_port}]
+
+[tasks.customers]
+internal_url = {quote(f"http://{HOST}:{sandbox_port}/internal/customers/{{id}}")}
+internal_rule = {{cidrs = ["{HOST}/32"], schemes = ["http"], ports = [{sandbox_port}]}}
+crm_url = {quote(f"http://{HOST}:{sandbox_port}/crm/contacts/{{id}}")}
+crm_rule = {{cidrs = ["{HOST}/32"], schemes = ["http"], ports = [{sandbox_port}]}}
+
+[tasks.exports]
+bucket = "sealwax-local-payloads"
 """
 
 

@@ -19,6 +19,7 @@ from sealwax.provision.desired import (
     desired_state,
 )
 from sealwax.provision.observed import (
+    bucket_exists,
     describe_table,
     key_state,
     missing_indexes,
@@ -77,6 +78,8 @@ def provision(
         _provision_table(table, aws.client("dynamodb"), report, sleep)
     for key in state.keys:
         _provision_key(key, aws.client("kms"), report)
+    for bucket in state.buckets:
+        _provision_bucket(bucket, aws, report)
     return report
 
 
@@ -204,3 +207,26 @@ def _provision_key(spec: KeySpec, kms: Any, report: Report) -> None:
     made = kms.create_key(Description=spec.description, KeyUsage="ENCRYPT_DECRYPT")
     kms.create_alias(AliasName=spec.alias, TargetKeyId=made["KeyMetadata"]["KeyId"])
     report.created.append(spec.alias)
+
+
+def _provision_bucket(name: str, aws: Aws, report: Report) -> None:
+    s3 = aws.client("s3")
+    if bucket_exists(s3, name):
+        report.unchanged.append(name)
+        return
+    # us-east-1 is S3's default and may not be named.
+    # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucketConfiguration.html
+    place = (
+        {}
+        if aws.region == "us-east-1"
+        else {"CreateBucketConfiguration": {"LocationConstraint": aws.region}}
+    )
+    s3.create_bucket(Bucket=name, **place)
+    s3.put_public_access_block(
+        Bucket=name,
+        PublicAccessBlockConfiguration=dict.fromkeys(
+            ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"),
+            True,
+        ),
+    )
+    report.created.append(name)

@@ -15,6 +15,7 @@ from sealwax.provision.desired import (
     desired_state,
 )
 from sealwax.provision.observed import (
+    bucket_exists,
     describe_table,
     key_state,
     missing_indexes,
@@ -33,7 +34,7 @@ __all__ = ["Finding", "audit"]
 class Finding:
     """One line of an audit: a resource, and what is wrong with it (`None`: nothing)."""
 
-    kind: Literal["queue", "dead-letter queue", "table", "key"]
+    kind: Literal["queue", "dead-letter queue", "table", "key", "bucket"]
     name: str
     problem: str | None = None
     remedy: str | None = None
@@ -55,6 +56,7 @@ def audit(settings: Settings, aws: Aws) -> list[Finding]:
         *(_audit_queue(spec, aws.client("sqs")) for spec in state.queues),
         *(_audit_table(spec, aws.client("dynamodb")) for spec in state.tables),
         *(_audit_key(spec, aws.client("kms")) for spec in state.keys),
+        *(_audit_bucket(name, aws.client("s3")) for name in state.buckets),
     ]
 
 
@@ -129,3 +131,9 @@ def _audit_key(spec: KeySpec, kms: Any) -> Finding:
     if state != "Enabled":
         return Finding("key", spec.alias, f"its state is {state}", "enable the key in KMS")
     return Finding("key", spec.alias)
+
+
+def _audit_bucket(name: str, s3: Any) -> Finding:
+    if bucket_exists(s3, name):
+        return Finding("bucket", name)
+    return Finding("bucket", name, "it does not exist", _MAKE)

@@ -72,6 +72,7 @@ class DesiredState:
     queues: tuple[QueueSpec, ...]
     tables: tuple[TableSpec, ...]
     keys: tuple[KeySpec, ...]
+    buckets: tuple[str, ...] = ()
 
 
 def desired_state(settings: Settings) -> DesiredState:
@@ -101,7 +102,7 @@ def desired_state(settings: Settings) -> DesiredState:
                 dead_letter_queue=dead,
             )
         )
-    return DesiredState(tuple(queues), _tables(settings), _keys(settings))
+    return DesiredState(tuple(queues), _tables(settings), _keys(settings), (settings.bucket_name,))
 
 
 def _tables(settings: Settings) -> tuple[TableSpec, ...]:

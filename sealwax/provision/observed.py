@@ -11,6 +11,7 @@ from sealwax.aws import error_code
 from sealwax.provision.desired import IndexSpec, TableSpec
 
 __all__ = [
+    "bucket_exists",
     "describe_table",
     "key_state",
     "missing_indexes",
@@ -101,3 +102,14 @@ def key_state(kms: Any, alias: str) -> str | None:
         if error_code(error) == "NotFoundException":
             return None
         raise
+
+
+def bucket_exists(s3: Any, name: str) -> bool:
+    """Whether a bucket exists and we may see it."""
+    try:
+        s3.head_bucket(Bucket=name)
+    except ClientError as error:
+        if error_code(error) in ("404", "NoSuchBucket", "NotFound"):
+            return False
+        raise
+    return True

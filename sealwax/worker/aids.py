@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
+from sealwax.claims import ClaimsUnreachable
 from sealwax.ledger import Entry, LedgerError
 from sealwax.outcomes import Rejected, Transient
 from sealwax.publisher import Publisher
@@ -85,6 +86,7 @@ class Sender:
             digests=lambda: runtime.digests,
             ledger=runtime.ledger,
             publisher=self._publisher,
+            claims=runtime.claims,
         )
         try:
             return submitter.follow_up(definition, payload, parent=self._parent, key=key).entry.id
@@ -94,5 +96,5 @@ class Sender:
                 if isinstance(error, PayloadTooLarge)
                 else "follow-up-key-reused"
             ) from None
-        except (JobInFlux, QueueUnavailable, LedgerError):
+        except (JobInFlux, QueueUnavailable, LedgerError, ClaimsUnreachable):
             raise Transient("follow-up-not-queued") from None

@@ -22,6 +22,7 @@ from typing import Any
 import structlog
 from pydantic import BaseModel, ValidationError
 
+from sealwax.claims import ClaimMissing, ClaimsUnreachable, is_reference
 from sealwax.envelope import (
     Context,
     EnvelopeError,
@@ -31,6 +32,7 @@ from sealwax.envelope import (
     open_envelope,
     seal,
 )
+from sealwax.errors import SealwaxError
 from sealwax.job import Job, LeaseLost
 from sealwax.ledger import ClaimLost, Entry, LedgerError, Refused, State
 from sealwax.log import describe_exception
@@ -107,9 +109,9 @@ class Attempt:
         """Run the attempt; return what becomes of the message."""
         try:
             return self._run()
-        except LedgerError as error:
+        except (LedgerError, ClaimsUnreachable) as error:
             # Nothing was decided: the message comes back and the ledger tells.
-            self._log.warning("ledger unavailable", error=type(error).__name__)
+            self._log.warning("store unavailable", error=type(error).__name__)
             return Postpone(_SHORT)
 
     def _run(self) -> Disposition:
@@ -157,7 +159,7 @@ class Attempt:
         for again in (True, False):
             try:
                 return open_envelope(
-                    delivery.envelope, keyring=runtime.keyring, expect=expect, now=0.0
+                    self._envelope(), keyring=runtime.keyring, expect=expect, now=0.0
                 )
             except EnvelopeError as error:
                 if error.transient:
@@ -170,10 +172,25 @@ class Attempt:
                 return self._unopenable(error)
         raise AssertionError("unreachable")
 
+    def _envelope(self) -> str:
+        """Return the envelope, from the bucket where the message only refers to it."""
+        text = self._delivery.envelope
+        if is_reference(text):
+            return self._runtime.claims.fetch(self._delivery.job_id, text)
+        return text
+
     def _unopenable(self, error: EnvelopeError) -> Disposition:
         """Dead-letter the message; the job too, unless it runs or has ended."""
         dead = Dead(reason="unopenable", cause=error.cause, error=type(error).__name__)
         entry = self._runtime.ledger.get(self._delivery.job_id)
+        if (
+            isinstance(error, ClaimMissing)
+            and entry is not None
+            and entry.final
+            and entry.state is not State.DEAD
+        ):
+            # A copy of a message whose job has succeeded: its payload is gone by right.
+            return Ack()
         if entry is not None and not entry.final:
             self._runtime.ledger.die(
                 entry.id, token=None, reason=dead.reason, cause=dead.cause, error=dead.error
@@ -240,6 +257,12 @@ class Attempt:
             self._log.warning("late success refused")
             return Postpone(_SHORT)
         self._log.info("job succeeded", result_omitted=omitted)
+        if is_reference(self._delivery.envelope):
+            try:
+                self._runtime.claims.delete(entry.id, self._delivery.envelope)
+            except SealwaxError as error:
+                # It costs a few cents; the outcome is recorded.
+                self._log.warning("payload not deleted", error=type(error).__name__)
         return Ack()
 
     def _seal_result(self, entry: Entry, result: Any) -> tuple[str | None, str | None]:
@@ -307,6 +330,12 @@ class Attempt:
         return self._letter(dead, entry)
 
     def _letter(self, dead: Dead, entry: Entry | None) -> DeadLetter:
+        if is_reference(self._delivery.envelope) and entry is not None and entry.final:
+            try:
+                self._runtime.claims.bury(entry.id, self._delivery.envelope)
+            except SealwaxError as error:
+                # Where it is it has no expiry either, and a replay finds it.
+                self._log.info("payload not moved", error=type(error).__name__)
         return DeadLetter(
             DeadLetterReason(
                 reason=dead.reason,
