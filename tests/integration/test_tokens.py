@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from support.aws import CLIENT_VARIABLES
 
 from sealwax.aws import Aws
 from sealwax.digests import TokenDigest
-from sealwax.settings import Settings
 from sealwax.tokens import Principal, TokenInvalid, TokenStore, TokensUnreachable
 
 DIGEST = TokenDigest(b"k" * 32)
@@ -43,8 +44,21 @@ class Failing:
         return call
 
 
+@pytest.fixture(scope="module")
+def aws(moto_server: str) -> Iterator[Aws]:
+    """Clients of moto for all tests here: they are slow to make."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CLIENT_VARIABLES.items():
+            patch.setenv(name, value)
+        patch.setenv("AWS_ENDPOINT_URL", moto_server)
+        made = Aws()
+        client = made.client("dynamodb")
+    yield made
+    client.close()
+
+
 @pytest.fixture
-def table(moto_env: Settings, aws: Aws) -> str:
+def table(aws: Aws) -> str:
     name = f"tokens-{uuid.uuid4().hex[:8]}"
     aws.client("dynamodb").create_table(
         TableName=name,

@@ -51,7 +51,7 @@ def _client_error(code: str) -> ClientError:
 
 
 @pytest.fixture
-def table(moto_env: Settings, aws: Aws) -> str:
+def table(aws: Aws) -> str:
     name = f"secrets-{uuid.uuid4().hex[:8]}"
     aws.client("dynamodb").create_table(
         TableName=name,
@@ -69,7 +69,7 @@ def table(moto_env: Settings, aws: Aws) -> str:
 
 
 @pytest.fixture
-def key(moto_env: Settings, aws: Aws) -> str:
+def key(aws: Aws) -> str:
     return str(aws.client("kms").create_key()["KeyMetadata"]["KeyId"])
 
 
@@ -229,7 +229,7 @@ def test_dynamodb_errors_have_our_names(
 
 
 def test_a_store_that_does_not_answer_is_unreachable_soon(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+    make: Make, moto_env: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     aws = Aws(AwsTimeouts(connect=1, read=1, attempts=1))

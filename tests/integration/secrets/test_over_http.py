@@ -279,7 +279,7 @@ def test_a_row_that_vanishes_between_the_two_reads_is_not_found(
 
 
 @pytest.fixture
-def table(moto_env: Settings, aws: Aws) -> str:
+def table(aws: Aws) -> str:
     name = f"secrets-{uuid.uuid4().hex[:8]}"
     aws.client("dynamodb").create_table(
         TableName=name,
@@ -296,7 +296,9 @@ def table(moto_env: Settings, aws: Aws) -> str:
     return name
 
 
-def test_of_writers_at_the_same_time_each_version_has_one(aws: Aws, table: str) -> None:
+def test_of_writers_at_the_same_time_each_version_has_one(
+    aws: Aws, moto_env: Settings, table: str
+) -> None:
     key = str(aws.client("kms").create_key()["KeyMetadata"]["KeyId"])
     gate = threading.Barrier(4)
 

@@ -1,0 +1,25 @@
+"""One set of moto's clients for a module: making them takes longer than the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from support.aws import CLIENT_VARIABLES
+
+from sealwax.aws import Aws
+
+
+@pytest.fixture(scope="module")
+def aws(moto_server: str) -> Iterator[Aws]:
+    """Clients of moto; `moto_env` besides, where a test makes its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CLIENT_VARIABLES.items():
+            patch.setenv(name, value)
+        patch.setenv("AWS_ENDPOINT_URL", moto_server)
+        made = Aws()
+        clients = [made.client("dynamodb"), made.client("kms"),
+                   made.resource("dynamodb").meta.client]  # fmt: skip
+    yield made
+    for client in clients:
+        client.close()
