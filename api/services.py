@@ -58,7 +58,7 @@ def make_services(
             digests=lambda: runtime.digests,
             ledger=runtime.ledger,
             publisher=publisher,
-            claims=runtime.claims,
+            claims=lambda: runtime.claims,
         ),
         limiter=RateLimiter(limits.requests_per_second, limits.request_burst),
     )

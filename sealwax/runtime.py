@@ -139,6 +139,15 @@ class Runtime:
         """The secrets of the role and its tasks, as last read."""
         return self._loaded.secrets
 
+    @property
+    def claims(self) -> ClaimChecks:
+        """The bucket of payloads that do not fit into a message; made when one is met."""
+        if self._claims is None:
+            # Up to 45 MB go through it.
+            client = self.aws.client("s3", read_timeout=60)
+            self._claims = ClaimChecks(client, self.settings.bucket_name)
+        return self._claims
+
     def task_secrets(self, definition: TaskDefinition[Any]) -> Mapping[str, str]:
         """Return the secrets that one task declared, and no others."""
         return {name: self.secrets[name] for name in definition.secrets(self.settings)}
@@ -206,11 +215,7 @@ class Runtime:
             keep=limits.max_age_seconds + limits.retention_seconds,
             clock=self.clock,
         )
-        self.claims = ClaimChecks(
-            # Up to 45 MB go through it.
-            self.aws.client("s3", read_timeout=60),
-            self.settings.bucket_name,
-        )
+        self._claims: ClaimChecks | None = None
 
     def _names(self) -> Iterable[str]:
         yield f"{self.role}/keys"

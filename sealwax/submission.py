@@ -113,7 +113,7 @@ class Submitter:
         digests: Callable[[], Digests],
         ledger: Ledger,
         publisher: Publisher,
-        claims: ClaimChecks | None = None,
+        claims: Callable[[], ClaimChecks] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -272,7 +272,7 @@ class Submitter:
         if self._claims is None:
             raise PayloadTooLarge(size, limits.message_bytes)
         # Stored before the job is recorded: a reference never comes first.
-        return self._claims.put(
+        return self._claims().put(
             job.id, seal(plaintext, context, recipient=recipient, signer=signer)
         )
 

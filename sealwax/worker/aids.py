@@ -86,7 +86,7 @@ class Sender:
             digests=lambda: runtime.digests,
             ledger=runtime.ledger,
             publisher=self._publisher,
-            claims=runtime.claims,
+            claims=lambda: runtime.claims,
         )
         try:
             return submitter.follow_up(definition, payload, parent=self._parent, key=key).entry.id

@@ -327,15 +327,15 @@ class Attempt:
             self._log.warning("late death refused")
             return Postpone(_SHORT)
         self._log.warning("job dead", reason=dead.reason, cause=dead.cause)
-        return self._letter(dead, entry)
-
-    def _letter(self, dead: Dead, entry: Entry | None) -> DeadLetter:
-        if is_reference(self._delivery.envelope) and entry is not None and entry.final:
+        if is_reference(self._delivery.envelope):
             try:
                 self._runtime.claims.bury(entry.id, self._delivery.envelope)
             except SealwaxError as error:
                 # Where it is it has no expiry either, and a replay finds it.
                 self._log.info("payload not moved", error=type(error).__name__)
+        return self._letter(dead, entry)
+
+    def _letter(self, dead: Dead, entry: Entry | None) -> DeadLetter:
         return DeadLetter(
             DeadLetterReason(
                 reason=dead.reason,

@@ -36,7 +36,7 @@ def make_stack(
     started: list[LiveStack] = []
     kept = dict(os.environ)
 
-    def start(*, routes: dict[str, dict[str, Any]] | None = None, **more: str) -> LiveStack:
+    def start(*, routes: dict[str, dict[str, Any]] | None = None, **more: Any) -> LiveStack:
         folder = tmp_path_factory.mktemp("stack")
         stop = Stop()
         supervisor = Supervisor(folder / "logs", stop=stop)

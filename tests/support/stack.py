@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,16 +92,18 @@ class LiveStack:
         *,
         routes: Mapping[str, Mapping[str, Any]],
         environment: Path,
+        sections: Callable[[int], str] = lambda _: "",
         **more: str,
     ) -> None:
-        """Start everything."""
+        """Start everything; `sections` gives more configuration for the sandbox's port."""
+        more["extra"] = sections(self._stack.sandbox_port) + more.get("extra", "")
         self._stack.start_emulator(environment)
         self._stack.prepare(
             configuration(
                 api_url=self.api_url,
                 sandbox_port=self._stack.sandbox_port,
                 routes=routes,
-                **{"extra": "", **more},
+                **more,
             )
         )
         self._stack.start_sandbox()

@@ -109,3 +109,45 @@ def test_a_payload_the_api_would_refuse_is_refused() -> None:
 def test_a_missing_secret_says_how_to_pass_it() -> None:
     with pytest.raises(SealwaxError, match="secrets="):
         run_task(behave, {"how": "echo"})
+
+
+class Order(BaseModel):
+    items: int
+
+
+@task(name="test.order", contract=Order)
+def order(payload: Order, job: Job):
+    return [
+        job.submit("test.order", {"items": 0}, key=f"item-{number}")
+        for number in range(payload.items)
+    ]
+
+
+def test_follow_ups_have_ids_of_their_own_that_repeat() -> None:
+    outcome = run_task(order, {"items": 3})
+    assert outcome.state == "succeeded"
+    assert len(set(outcome.result)) == 3
+    assert outcome.follow_ups == ("test.order",) * 3
+
+
+@task(name="test.stray", contract=Order)
+def stray(payload: Order, job: Job):
+    job.submit("test.nobody" if payload.items else "test.stray", {"items": "x"}, key="k")
+
+
+@pytest.mark.parametrize(
+    ("items", "cause"), [(1, "unknown-follow-up"), (0, "follow-up-contract-broken")]
+)
+def test_a_follow_up_that_cannot_be_ends_the_job(items: int, cause: str) -> None:
+    outcome = run_task(stray, {"items": items})
+    assert (outcome.state, outcome.cause) == ("dead", cause)
+
+
+@task(name="test.steps", contract=Order, phases=("counting",))
+def steps(payload: Order, job: Job):
+    job.progress(1, 3, "counting")
+    raise Transient("later")
+
+
+def test_progress_is_reported_while_it_runs() -> None:
+    assert run_task(steps, {"items": 1}).state == "retrying"

@@ -1,0 +1,61 @@
+"""Keys are rotated and retired under load without a drain."""
+
+from __future__ import annotations
+
+import json
+
+import requests
+from support.stack import LiveStack
+from support.waiting import wait_for
+
+
+def seal_keys(stack: LiveStack, role: str) -> dict[str, str]:
+    rows = json.loads(stack.cli("keys", "list", "--json").stdout)
+    return {r["id"]: r["state"] for r in rows if r["role"] == role and r["kind"] == "seal"}
+
+
+def test_keys_rotate_while_200_jobs_are_queued(make_stack) -> None:
+    stack: LiveStack = make_stack(routes={"demo": {}}, extra="[limits]\nunknown_key_seconds = 2\n")
+    stack.stop_worker()
+    (old,) = seal_keys(stack, "worker")
+    jobs = [stack.relay("demo", {"n": n}) for n in range(100)]
+    stack.cli("keys", "rotate", "--role", "worker")
+    keys = seal_keys(stack, "worker")
+    assert keys[old] == "open"
+    assert sorted(keys.values()) == ["active", "open"]
+    stack.restart("api")  # reads the new key now rather than by its timer
+    jobs += [stack.relay("demo", {"n": n}) for n in range(100)]
+
+    refused = stack.cli("keys", "retire", old, "--yes", check=False)
+    assert refused.returncode == 1
+    assert "100 open jobs" in refused.stderr
+
+    # Kept back: a copy of a message that is sealed to the old key.
+    sqs, url = stack.client("sqs"), stack.queue_url()
+    taken = wait_for(
+        lambda: sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=1, VisibilityTimeout=1).get(
+            "Messages"
+        ),
+        seconds=60,
+        what="a message",
+    )[0]
+    stack.start_worker()
+    for job in jobs:
+        assert stack.wait(job, seconds=120)["state"] == "succeeded"
+    delivered = requests.get(
+        f"{stack.sandbox_url}/deliveries/count", params={"path": "/hooks/demo"}, timeout=10
+    ).json()
+    assert delivered["keys_succeeded"] == 200
+
+    dry = stack.cli("keys", "retire", old)
+    assert "nothing was changed" in dry.stdout
+    assert old in seal_keys(stack, "worker")
+    stack.cli("keys", "retire", old, "--yes")
+    assert old not in seal_keys(stack, "worker")
+
+    stack.restart("worker")
+    sqs.send_message(QueueUrl=url, MessageBody=taken["Body"])
+    job = json.loads(taken["Body"])["headers"]["id"]
+    letter = stack.dead_letter_of(job, seconds=60)
+    assert (letter["reason"], letter["cause"]) == ("unopenable", "key-retired")
+    assert stack.job(job)["state"] == "succeeded"  # its outcome stands
