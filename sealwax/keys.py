@@ -50,6 +50,8 @@ def init_keys(settings: Settings, source: SecretSource) -> InitReport:
     KeysExist
         Where some exist and some do not: making the missing ones could break
         what is sealed already. Names which.
+    sealwax.secrets.SecretVersionConflict
+        Somebody else makes keys at this moment.
     """
     existing = tuple(name for name in DOCUMENTS if _exists(source, name))
     if len(existing) == len(DOCUMENTS):
@@ -62,7 +64,8 @@ def init_keys(settings: Settings, source: SecretSource) -> InitReport:
         )
     documents = KeyDocuments.create(settings.suite, int(time.time())).secrets()
     for name in DOCUMENTS:
-        source.put(name, documents[name])
+        # Of two who begin at the same time, one ends here and changes nothing.
+        source.put(name, documents[name], replacing=0)
     return InitReport(created=DOCUMENTS, existing=())
 
 
@@ -101,14 +104,16 @@ def rotate_keys(settings: Settings, source: SecretSource, role: Role) -> list[st
     Raises
     ------
     sealwax.secrets.SecretVersionConflict
-        Somebody else rotated just now; nothing was overwritten.
+        Somebody else changed the keys meanwhile; nothing of theirs was
+        overwritten. Run it again.
     """
     before = {row["id"] for row in describe_keys(source)}
     names = (f"{role}/keys", "shared/keyring")
-    documents = KeyDocuments({name: source.get(name) for name in DOCUMENTS if name in names})
+    versions = {name: source.version(name) for name in names}
+    documents = KeyDocuments({name: source.get(name) for name in names})
     rotated = documents.rotate(role, settings.suite, int(time.time())).secrets()
     for name in names:
-        source.put(name, rotated[name])
+        source.put(name, rotated[name], replacing=versions[name])
     return sorted({row["id"] for row in describe_keys(source)} - before)
 
 
@@ -124,6 +129,8 @@ def retire_key(
     ------
     KeyNeeded
         Unless `force`.
+    sealwax.secrets.SecretVersionConflict
+        As in `rotate_keys`.
     sealwax.keyring.KeyInUse, sealwax.keyring.NoSuchKey
     """
     row = next((row for row in describe_keys(source) if row["id"] == key_id), None)
@@ -135,11 +142,12 @@ def retire_key(
     if not force and (needing.open or needing.dead or needing.results):
         raise KeyNeeded(key_id, needing)
     names = ("shared/keyring", f"{row['role']}/keys")
+    versions = {name: source.version(name) for name in names}
     before = {name: source.get(name) for name in names}
     after = KeyDocuments(before).retire(key_id).secrets()
     for name in names:
         if after[name] != before[name]:
-            source.put(name, after[name])
+            source.put(name, after[name], replacing=versions[name])
     return needing
 
 

@@ -158,7 +158,10 @@ class _MemorySource:
                 f"The task declares the secret {name}: run_task(…, secrets={{{name!r}: …}})."
             ) from None
 
-    def put(self, name: str, value: str) -> int:
+    def version(self, name: str) -> int:
+        return int(name in self.values)
+
+    def put(self, name: str, value: str, *, replacing: int | None = None) -> int:  # noqa: ARG002
         self.values[name] = value
         return 1
 

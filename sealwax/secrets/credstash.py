@@ -101,15 +101,18 @@ class CredStashSource:
             raise self._explain(name, error, library) from error
         return str(found)
 
-    def put(self, name: str, value: str) -> int:
+    def version(self, name: str) -> int:
+        """Return the newest version's number; see `SecretSource`."""
+        return int(self._newest(name) or 0)
+
+    def put(self, name: str, value: str, *, replacing: int | None = None) -> int:
         """Write the next version; see `SecretSource`."""
         if len(value.encode()) > MAX_BYTES:
             raise SecretTooLarge(
                 f"Secret {name} is larger than {MAX_BYTES} bytes; keep the data elsewhere and "
                 "put its key here."
             )
-        newest = self._newest(name)
-        version = 1 if newest is None else int(newest) + 1
+        version = 1 + (self.version(name) if replacing is None else replacing)
         library = _library()
         try:
             library.putSecret(

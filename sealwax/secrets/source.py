@@ -61,8 +61,22 @@ class SecretSource(Protocol):
         SecretNotFound, SecretAccessDenied, SecretCorrupt, SecretsUnreachable
         """
 
-    def put(self, name: str, value: str) -> int:
+    def version(self, name: str) -> int:
+        """Return the number of the newest version, 0 where there is no such secret.
+
+        Raises
+        ------
+        SecretAccessDenied, SecretCorrupt, SecretsUnreachable
+        """
+
+    def put(self, name: str, value: str, *, replacing: int | None = None) -> int:
         """Write a new version and return its number; versions are never overwritten.
+
+        Parameters
+        ----------
+        replacing
+            The version, asked for before reading, that `value` was made from
+            (0: there was none): what somebody else wrote since is not lost.
 
         Raises
         ------
@@ -83,10 +97,18 @@ class FileSource:
         except (KeyError, IndexError):
             raise SecretNotFound(f"There is no secret {name} in {self._path.name}.") from None
 
-    def put(self, name: str, value: str) -> int:
+    def version(self, name: str) -> int:
+        """Return the newest version's number; see `SecretSource`."""
+        return len(self._read().get(name, []))
+
+    def put(self, name: str, value: str, *, replacing: int | None = None) -> int:
         """Append a version; see `SecretSource`."""
         found = self._read()
         versions = found.setdefault(name, [])
+        if replacing is not None and replacing != len(versions):
+            raise SecretVersionConflict(
+                f"Somebody else wrote secret {name} just now; read it and decide again."
+            )
         versions.append(value)
         with tempfile.NamedTemporaryFile(
             "w", dir=self._path.parent, delete=False, encoding="utf-8"

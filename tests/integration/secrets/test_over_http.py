@@ -318,6 +318,21 @@ def test_of_writers_at_the_same_time_each_version_has_one(
     assert _source(aws, table, key).get("app/x") == written[max(written)]
 
 
+def test_what_somebody_wrote_since_the_reading_is_not_lost(aws: Aws, table: str) -> None:
+    key = str(aws.client("kms").create_key()["KeyMetadata"]["KeyId"])
+    source = _source(aws, table, key)
+    assert source.version("app/x") == 0
+    assert source.put("app/x", "mine", replacing=0) == 1
+    with pytest.raises(SecretVersionConflict):
+        source.put("app/x", "theirs", replacing=0)
+    source.put("app/x", "theirs")
+    assert source.version("app/x") == 2
+    with pytest.raises(SecretVersionConflict):
+        source.put("app/x", CANARY, replacing=1)
+    assert source.get("app/x") == "theirs"
+    assert source.put("app/x", "next", replacing=2) == 3
+
+
 def test_names_and_contents_of_all_kinds_come_back(aws: Aws, table: str) -> None:
     key = str(aws.client("kms").create_key()["KeyMetadata"]["KeyId"])
     source = _source(aws, table, key)
@@ -337,6 +352,10 @@ def test_the_file_source_keeps_versions_and_shows_no_secret(tmp_path: Path) -> N
         source.get("app/x")
     assert [source.put("app/x", "one"), source.put("app/x", CANARY)] == [1, 2]
     assert FileSource(path).get("app/x") == CANARY
+    assert FileSource(path).version("app/x") == 2
+    with pytest.raises(SecretVersionConflict):
+        source.put("app/x", "lost", replacing=1)
+    assert source.put("app/x", "kept", replacing=2) == 3
     # Left behind by no write: a half-written file would be read as the store.
     assert [found.name for found in tmp_path.iterdir()] == ["secrets.json"]
 
