@@ -45,8 +45,12 @@ types: $(DEV_STAMP) ## Check types, strictly
 contracts: $(DEV_STAMP) ## Check which package may import which
 	$(BIN)/lint-imports
 
+.PHONY: templates
+templates: $(DEV_STAMP) ## Check the CloudFormation templates
+	$(BIN)/cfn-lint ecs/*.yaml
+
 .PHONY: check
-check: lint types contracts lock-check ## Run all static checks
+check: lint types contracts templates lock-check ## Run all static checks
 
 .PHONY: emulator
 emulator: $(DEV_STAMP) ## Make the emulated AWS's own environment
