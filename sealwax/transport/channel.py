@@ -24,7 +24,12 @@ from sealwax.transport.batching import Entry, Outcome
 from sealwax.transport.client import GONE
 from sealwax.transport.codec import Malformed, decode
 from sealwax.transport.dead_letters import DeadLetterReason
-from sealwax.transport.errors import MessageTooLarge, QueueNotFound, QueueUnreachable
+from sealwax.transport.errors import (
+    MessageTooLarge,
+    QueueNotFound,
+    QueueUnreachable,
+    TransportError,
+)
 from sealwax.transport.held import Delivery, State
 from sealwax.transport.intake import Intake
 from sealwax.transport.message import Message as SqsMessage
@@ -135,14 +140,16 @@ class Channel(virtual.Channel):
         for item in waiting:
             self._confirm(*item)
 
-    def send_many(self, queue: str, messages: Sequence[dict[str, Any]]) -> list[Exception | None]:
+    def send_many(
+        self, queue: str, messages: Sequence[dict[str, Any]]
+    ) -> list[TransportError | None]:
         """Send many prepared messages; return what went wrong with each, or None.
 
         The messages share calls of ten, several under way at once. Nothing is
         raised for a single message, so that the caller knows each one's fate.
         """
-        results: list[Exception | None] = []
-        waiting: list[tuple[Entry, Future[Outcome], Any] | Exception] = []
+        results: list[TransportError | None] = []
+        waiting: list[tuple[Entry, Future[Outcome], Any] | TransportError] = []
         for message in messages:
             self._inplace_augment_message(message, "", queue)
             try:
@@ -150,7 +157,7 @@ class Channel(virtual.Channel):
             except (QueueUnreachable, QueueNotFound, MessageTooLarge) as error:
                 waiting.append(error)
         for item in waiting:
-            if isinstance(item, Exception):
+            if isinstance(item, TransportError):
                 results.append(item)
                 continue
             try:

@@ -21,6 +21,7 @@ from sealwax.transport.fifo import Groups
 from sealwax.transport.held import Delivery, Held
 from sealwax.transport.leases import LeaseKeeper, visibility_left
 from sealwax.transport.liveness import Liveness
+from sealwax.transport.parking import Parking
 from sealwax.transport.receiver import Receivers
 
 __all__ = ["Intake"]
@@ -54,6 +55,7 @@ class Intake:
         self._receivers: dict[str, Receivers] = {}
         self._leases = LeaseKeeper(engine, self.held, tick=self._tick)
         self._burial = Burial(engine, on_buried=self._delete)
+        self._parking = Parking(engine, parked=self._delete, refused=self._return)
         self._lock = threading.Lock()
         self._closed = False
 
@@ -124,7 +126,8 @@ class Intake:
         if delivery is None:
             return False
         self.engine.counters.add("postponed")
-        self._return(delivery, seconds)
+        if not self._parking.take(delivery, seconds):
+            self._return(delivery, seconds)
         return True
 
     def release(self, token: str) -> bool:

@@ -97,6 +97,9 @@ class Options:
         Called in a background thread before the transport dead-letters on its own.
     on_renew
         Called in a background thread with the job ids of started tasks whose lease was renewed.
+    park
+        Called in a background thread with a `sealwax.transport.parking.Parked`; records it
+        durably or raises. Whoever implements it sends the message again when it is due.
     liveness_file
         Where the health status is written, as JSON; None: nowhere.
     fair_queues
@@ -125,6 +128,7 @@ class Options:
     accept: tuple[str, ...] = ("application/json",)
     on_dead_letter: Callable[[Any], None] | None = None
     on_renew: Callable[[list[str]], None] | None = None
+    park: Callable[[Any], None] | None = None
     liveness_file: str | None = None
     fair_queues: bool = False
     check: bool = True

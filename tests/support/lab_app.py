@@ -20,14 +20,14 @@ app = Celery(
     broker=os.environ["LAB_BROKER"],
     task_cls="sealwax.worker.task:Task" if OURS else None,
 )
-settings = dict(
-    broker_transport_options=json.loads(os.environ["LAB_OPTIONS"]) if OURS else {},
-    broker_connection_retry_on_startup=True,
-    task_default_queue=os.environ["LAB_QUEUE"],
-    task_ignore_result=True,
-    worker_cancel_long_running_tasks_on_connection_loss=False,
-    worker_prefetch_multiplier=4,
-)
+settings = {
+    "broker_transport_options": json.loads(os.environ["LAB_OPTIONS"]),
+    "broker_connection_retry_on_startup": True,
+    "task_default_queue": os.environ["LAB_QUEUE"],
+    "task_ignore_result": True,
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    "worker_prefetch_multiplier": 4,
+}
 app.conf.update(settings | json.loads(os.environ["LAB_CONF"]))
 
 

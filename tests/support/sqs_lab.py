@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from botocore.config import Config
 
 from support.waiting import wait_for
@@ -101,13 +102,19 @@ class Lab:
     ) -> subprocess.Popen[bytes]:
         """Start a worker and wait until it is ready."""
         environment = self.environment(**options)
+        return self._start(
+            sys.executable, environment, "-P", pool, "-c", str(concurrency), *arguments
+        )
+
+    def _start(
+        self, python: str, environment: dict[str, str], *arguments: str
+    ) -> subprocess.Popen[bytes]:
         before = self.log().count(" ready.")
         with self.log_path.open("ab") as log:
             process = subprocess.Popen(
                 [
-                    sys.executable, "-m", "celery", "-A", "lab_app", "worker", "-P", pool, "-c",
-                    str(concurrency), "-Q", self.queue, "-l", "INFO", "--without-gossip",
-                    "--without-mingle", *arguments,
+                    python, "-m", "celery", "-A", "lab_app", "worker", "-Q", self.queue, "-l",
+                    "INFO", "--without-gossip", "--without-mingle", *arguments,
                 ],
                 env=environment,
                 stdout=log,
@@ -119,6 +126,23 @@ class Lab:
         )
         assert process.poll() is None, self.log()
         return process
+
+    def start_stock_worker(
+        self, *arguments: str, endpoint: str | None = None, **conf: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start the same app on stock kombu, in the environment of SEALWAX_STOCK_PYTHON."""
+        python = os.environ.get("SEALWAX_STOCK_PYTHON")
+        if not python:
+            pytest.skip("SEALWAX_STOCK_PYTHON names no Python with celery[sqs]")
+        options = {
+            "region": "us-east-1",
+            "predefined_queues": {self.queue: {"url": self.queue_url}},
+            "wait_time_seconds": 2,
+            "polling_interval": 0.1,
+        }
+        environment = self.environment(broker="sqs://", conf=conf, endpoint=endpoint or self.url)
+        environment["LAB_OPTIONS"] = json.dumps(options)
+        return self._start(python, environment, *arguments)
 
     def send(self, task: str, *args: Any, **options: Any) -> None:
         """Send one task as a stranger would: the message's JSON, directly."""

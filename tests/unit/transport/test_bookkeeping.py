@@ -22,6 +22,7 @@ from sealwax.transport.held import Delivery, Held, State
 from sealwax.transport.leases import visibility_left
 from sealwax.transport.liveness import Liveness, read_status
 from sealwax.transport.options import MAX_VISIBILITY, Options
+from sealwax.transport.parking import should_park
 from sealwax.transport.publishing import entry_fields
 from sealwax.worker.retries import crash_delay, is_exhausted, mark_exhausted, receives_charged
 
@@ -306,3 +307,22 @@ def test_an_exhausted_exception_keeps_its_mark() -> None:
     error = pickle.loads(pickle.dumps(mark_exhausted(ValueError("x"))))
     assert is_exhausted(error)
     assert not is_exhausted(ValueError("x"))
+
+
+# -- parking
+
+
+@pytest.mark.parametrize(
+    ("seconds", "crowd", "fifo", "parked"),
+    [
+        (900, 0, False, False),
+        (901, 0, False, True),
+        (1, 60_000, False, False),
+        (1, 60_001, False, True),
+        (43_000, 100_000, True, False),
+    ],
+)
+def test_long_waits_and_crowded_queues_are_parked(
+    seconds: int, crowd: int, fifo: bool, parked: bool
+) -> None:
+    assert should_park(seconds, crowd, fifo=fifo) is parked

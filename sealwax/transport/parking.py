@@ -1,0 +1,140 @@
+"""Parking: a long wait is spent in the outbox, not in SQS's quota of messages in flight.
+
+A postponed message counts as not visible, of which a queue may have 120,000.
+So what waits for more than a quarter of an hour, or anything while half that
+quota is used, is handed to the `park` option instead: it records message and
+due time, the message is deleted, and somebody sends it again when it is due.
+Without that option a long wait stays in the queue, in hops.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sealwax.transport.client import describe
+from sealwax.transport.engine import Engine
+from sealwax.transport.held import Delivery
+
+__all__ = ["Parked", "Parking", "should_park"]
+
+logger = logging.getLogger(__name__)
+
+#: Longest wait that is spent in the queue, in seconds.
+LONGEST = 900
+
+#: Half of what SQS lets a standard queue have in flight.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+CROWDED = 60_000
+
+#: Seconds between two looks at a queue's count.
+LOOK = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parked:
+    """A message that is to be sent again, unchanged, when it is due."""
+
+    queue: str
+    body: str
+    attributes: dict[str, Any]
+    group: str | None
+    job: str | None
+    task: str | None
+    message_id: str
+    due: float
+
+
+def should_park(seconds: float, not_visible: int, *, fifo: bool) -> bool:
+    """Whether a wait is better spent elsewhere. Pure.
+
+    Never on a FIFO queue: what waits there holds its group, which is the point.
+    """
+    return not fifo and (seconds > LONGEST or not_visible > CROWDED)
+
+
+class Parking:
+    """Decides and hands over.
+
+    Parameters
+    ----------
+    parked
+        Deletes the message, once the option has recorded it.
+    refused
+        Postpones it in the queue after all.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        parked: Callable[[Delivery], None],
+        refused: Callable[[Delivery, int], None],
+    ) -> None:
+        self._engine = engine
+        self._parked = parked
+        self._refused = refused
+        self._lock = threading.Lock()
+        self._counts: dict[str, int] = {}
+        self._looked: dict[str, float] = {}
+
+    def take(self, delivery: Delivery, seconds: int) -> bool:
+        """Take over a settled delivery that is to wait; False: it is to wait in the queue."""
+        if self._engine.options.park is None:
+            return False
+        self._look(delivery.queue)
+        crowd = self._counts.get(delivery.queue, 0)
+        if not should_park(seconds, crowd, fifo=delivery.queue.endswith(".fifo")):
+            return False
+        self._engine.background.run(self._park, delivery, seconds)
+        return True
+
+    def _park(self, delivery: Delivery, seconds: int) -> None:
+        park = self._engine.options.park
+        if park is None:
+            return
+        try:
+            park(
+                Parked(
+                    queue=delivery.queue,
+                    body=delivery.body,
+                    attributes=delivery.attributes,
+                    group=delivery.group,
+                    job=delivery.job,
+                    task=delivery.task,
+                    message_id=delivery.message_id,
+                    due=time.time() + seconds,
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - the application's; the message waits here then
+            logger.warning(
+                "Message %s could not be parked (%s); it waits in its queue",
+                delivery.message_id,
+                describe(error),
+            )
+            self._refused(delivery, seconds)
+            return
+        self._engine.counters.add("parked")
+        self._parked(delivery)
+
+    def _look(self, queue: str) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if now - self._looked.get(queue, -LOOK) < LOOK:
+                return
+            self._looked[queue] = now
+        self._engine.background.run(self._count, queue)
+
+    def _count(self, queue: str) -> None:
+        try:
+            attributes = self._engine.quick.get_queue_attributes(
+                QueueUrl=self._engine.url(queue),
+                AttributeNames=["ApproximateNumberOfMessagesNotVisible"],
+            )["Attributes"]
+            self._counts[queue] = int(attributes["ApproximateNumberOfMessagesNotVisible"])
+        except Exception as error:  # noqa: BLE001 - the next look may succeed
+            self._engine.counters.add(f"failures.count.{describe(error)}")
