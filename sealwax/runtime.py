@@ -92,6 +92,8 @@ class Runtime:
         is wrong; says what to do.
     """
 
+    _claims: ClaimChecks | None = None
+
     def __init__(
         self,
         settings: Settings,
@@ -215,7 +217,7 @@ class Runtime:
             keep=limits.max_age_seconds + limits.retention_seconds,
             clock=self.clock,
         )
-        self._claims: ClaimChecks | None = None
+        self._claims = None
 
     def _names(self) -> Iterable[str]:
         yield f"{self.role}/keys"

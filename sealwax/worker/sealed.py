@@ -22,6 +22,7 @@ from sealwax.task import TaskDefinition
 from sealwax.transport.dead_letters import DeadLetterReason
 from sealwax.worker.attempt import Attempt, Delivery
 from sealwax.worker.disposition import DeadLetter, Disposition, Postpone
+from sealwax.worker.request import Request
 from sealwax.worker.task import Task
 
 __all__ = ["SealedTask"]
@@ -32,10 +33,26 @@ log = structlog.get_logger("sealwax.worker")
 KILL_AFTER = 10
 
 
+#: Headers that Celery obeys and nobody has signed: somebody who can write to
+#: the queue could let a job expire or have its attempts killed with them.
+_UNSIGNED = ("timelimit", "expires", "eta", "shadow")
+
+
+class SealedRequest(Request):
+    """A request that obeys no header which the envelope does not vouch for."""
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        headers = dict(options.pop("headers", None) or message.headers)
+        for name in _UNSIGNED:
+            headers.pop(name, None)
+        super().__init__(message, headers=headers, **options)
+
+
 class SealedTask(Task):
     """Opens, runs and settles one sealed job."""
 
     abstract = True
+    Request = "sealwax.worker.sealed:SealedRequest"
     ignore_result = True
     store_errors_even_if_ignored = False
     acks_late = True
@@ -51,9 +68,12 @@ class SealedTask(Task):
         sqs = (request.delivery_info or {}).get("sqs") or {}
         runtime = self.runtime.current()
         runtime.refresh_if_old()
-        # What is not exactly one text is no envelope of ours: an empty one
-        # fails to open and is dead-lettered with that reason.
-        envelope = args[0] if len(args) == 1 and not kwargs and isinstance(args[0], str) else ""
+        # What is not exactly one text, or would have Celery send something on,
+        # is no envelope of ours: an empty one fails to open and is dead-lettered
+        # with that reason.
+        more = request.callbacks or request.errbacks or request.chain or request.chord
+        ours = len(args) == 1 and isinstance(args[0], str) and not kwargs and not more
+        envelope = args[0] if ours else ""
         delivery = Delivery(
             job_id=str(request.id),
             task=self.name,

@@ -167,3 +167,28 @@ def _shared_keyring(stack: LiveStack) -> str:
 
     with stack.in_process() as settings:
         return make_source(settings, Aws(settings.aws)).get("shared/keyring")
+
+
+def test_headers_that_nobody_signed_are_not_obeyed(own: LiveStack) -> None:
+    """A stolen message with an expiry or a time limit must not end its job."""
+    stack = own
+    stack.stop_worker()
+    job = stack.relay("demo", {"n": 1})
+    taken = message_of(stack, job)
+    sqs, url = stack.client("sqs"), stack.queue_url()
+    for changes in (
+        {"expires": "2020-01-01T00:00:00+00:00"},
+        {"timelimit": [0.001, 0.001]},
+        {"shadow": "x" * 500},
+    ):
+        body = json.loads(json.dumps(taken["body"]))
+        body["headers"] |= changes
+        sqs.send_message(QueueUrl=url, MessageBody=json.dumps(body))
+    chained = json.loads(json.dumps(taken["body"]))
+    args, kwargs, embed = json.loads(chained["body"])
+    embed["callbacks"] = [{"task": "webhooks.relay", "args": [], "kwargs": {}, "options": {}}]
+    chained["body"] = json.dumps([args, kwargs, embed])
+    sqs.send_message(QueueUrl=url, MessageBody=json.dumps(chained))
+    stack.start_worker()
+    assert stack.wait(job, "succeeded")["attempts"] == 1
+    assert stack.wait(stack.relay("demo", {"after": True}))["state"] == "succeeded"
