@@ -27,6 +27,7 @@ def everything(settings: Settings) -> list[str]:
         *(queue.name for queue in state.queues),
         *(table.name for table in state.tables),
         *(key.alias for key in state.keys),
+        *state.buckets,
     ]
 
 

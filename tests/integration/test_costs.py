@@ -1,0 +1,75 @@
+"""What one job costs in calls to AWS, counted on the wire."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+
+from pydantic import BaseModel
+
+from sealwax.aws import Aws
+from sealwax.job import Job
+from sealwax.keys import init_keys
+from sealwax.runtime import Runtime, make_source
+from sealwax.settings import Settings
+from sealwax.submission import Submitter
+from sealwax.task import task
+from sealwax.worker.attempt import Attempt, Delivery
+from sealwax.worker.disposition import Ack
+
+JOBS = 20
+
+
+class Nothing(BaseModel):
+    n: int
+
+
+@task(name="test.nothing", contract=Nothing)
+def nothing(payload: Nothing, job: Job):
+    return {"n": payload.n}
+
+
+class Kept:
+    """Keeps what would go to the queue: SQS calls are counted elsewhere."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, str]] = []
+
+    def publish(self, *, definition, job_id: str, envelope: str) -> None:
+        self.messages.append((job_id, envelope))
+
+
+def test_a_job_that_succeeds_at_once_costs_three_writes_and_asks_no_secrets(
+    provisioned: Settings,
+) -> None:
+    init_keys(provisioned, make_source(provisioned, Aws()))
+    served = {nothing.name: nothing}
+    api, worker = Runtime(provisioned, "api", served), Runtime(provisioned, "worker", served)
+    kept = Kept()
+    submitter = Submitter(
+        settings=provisioned,
+        keyring=lambda: api.keyring,
+        digests=lambda: api.digests,
+        ledger=api.ledger,
+        publisher=kept,
+    )
+    before = api.aws.calls + worker.aws.calls
+    for n in range(JOBS):
+        submitter.submit(nothing, {"n": n}, tenant="acme", idempotency_key=f"k{n}")
+    for job_id, envelope in kept.messages:
+        delivery = Delivery(
+            job_id=job_id,
+            task=nothing.name,
+            envelope=envelope,
+            token=secrets.token_hex(16),
+            first_received_at=time.time(),
+        )
+        worker.refresh_if_old()
+        assert Attempt(worker, nothing, delivery, lease=30).run() == Ack()
+    used = Counter(api.aws.calls) + Counter(worker.aws.calls)
+    used.subtract(before)
+    assert {name: count for name, count in used.items() if count} == {
+        "dynamodb.PutItem": JOBS,
+        "dynamodb.UpdateItem": 2 * JOBS,
+    }
