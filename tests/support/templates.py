@@ -178,6 +178,10 @@ class Stack:
             ),
             ("AWS::S3::Bucket", "Ref"): ("BucketName", "{}"),
             ("AWS::S3::Bucket", "Arn"): ("BucketName", "arn:aws:s3:::{}"),
+            ("AWS::Logs::LogGroup", "Arn"): (
+                "LogGroupName",
+                f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{}}:*",
+            ),
             ("AWS::IAM::Role", "Arn"): ("RoleName", f"arn:aws:iam::{ACCOUNT}:role/{{}}"),
         }.get((resource["Type"], attribute))
         if resource["Type"] == "AWS::KMS::Key" and attribute == "Arn":

@@ -1,0 +1,318 @@
+"""What each role may do, evaluated from the templates' policies: all it needs and no more.
+
+Emulators look at actions only, so resources and conditions are evaluated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.templates import ACCOUNT, NAMES, REGION, Request, Stack, allows, listed
+
+from sealwax.settings import Settings
+
+SETTINGS = Settings(environment="prod")
+SQS = f"arn:aws:sqs:{REGION}:{ACCOUNT}:"
+DEFAULT = SQS + SETTINGS.queue_name("default")
+DEAD = SQS + SETTINGS.dead_letter_queue_name("default")
+OTHER = SQS + "sealwax-prod-slow"
+TABLES = {
+    name: f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{SETTINGS.table_name(name)}"
+    for name in ("jobs", "tokens", "secrets", "outbox")
+}
+BUCKET = f"arn:aws:s3:::{SETTINGS.bucket_name}"
+ROLES = {"api": "sealwax-prod-api", "worker": "sealwax-prod-worker-default"}
+
+#: Actions that AWS lets nobody scope.
+UNSCOPED = {"ecr:GetAuthorizationToken"}
+
+
+@pytest.fixture(scope="module")
+def data() -> Stack:
+    return Stack("data", {})
+
+
+@pytest.fixture(scope="module")
+def stacks(data: Stack) -> dict[str, Stack]:
+    queues = Stack("queues", {})
+    cluster = Stack("cluster", {})
+    imports = {**data.exports, **queues.exports, **cluster.exports}
+    return {
+        "data": data,
+        "queues": queues,
+        "cluster": cluster,
+        "api": Stack("api", {"LaneQueueArns": [DEFAULT, OTHER]}, imports),
+        "worker": Stack("worker", {}, imports),
+    }
+
+
+def policies(stack: Stack) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    for logical, role in stack.of_type("AWS::IAM::Role").items():
+        for policy in role["Policies"]:
+            yield logical, policy["PolicyDocument"]["Statement"]
+    for logical, policy in stack.of_type("AWS::IAM::ManagedPolicy").items():
+        yield logical, policy["PolicyDocument"]["Statement"]
+
+
+@pytest.fixture(params=["api", "worker"])
+def role(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def own(stacks: dict[str, Stack], role: str) -> list[dict[str, Any]]:
+    return next(statements for name, statements in policies(stacks[role]) if name == "TaskRole")
+
+
+def may(stacks: dict[str, Stack], role: str, action: str, resource: str, **context: Any) -> bool:
+    return allows(
+        own(stacks, role),
+        Request(action, resource, {k.replace("__", ":"): v for k, v in context.items()}),
+    )
+
+
+def may_use_key(
+    stacks: dict[str, Stack],
+    role: str,
+    action: str,
+    key: str,
+    secret: str,
+    environment: str = "prod",
+) -> bool:
+    """Both must agree: the role's policy, and the key's, which trusts the account's policies."""
+    logical = f"{key.capitalize()}Key"
+    arn = stacks["data"].exports[f"sealwax-prod-{key}-key-arn"]
+    request = Request(
+        action,
+        arn,
+        {
+            "aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/{ROLES.get(role, role)}",
+            "kms:EncryptionContext:environment": environment,
+            "kms:EncryptionContext:name": secret,
+        },
+    )
+    key_policy = stacks["data"].resources[logical]["Properties"]["KeyPolicy"]["Statement"]
+    identity = own(stacks, role) if role in stacks else next(iter(policies(stacks["data"])))[1]
+    return allows(identity, request) and allows(key_policy, request)
+
+
+@pytest.mark.parametrize("template", NAMES)
+def test_no_policy_allows_a_wildcard_of_actions(stacks, template):
+    for _, statements in policies(stacks[template]):
+        for statement in statements:
+            assert not [item for item in listed(statement["Action"]) if "*" in item]
+            assert "NotAction" not in statement
+    for key in stacks[template].of_type("AWS::KMS::Key").values():
+        for statement in key["KeyPolicy"]["Statement"]:
+            assert not [item for item in listed(statement["Action"]) if "*" in item]
+
+
+@pytest.mark.parametrize("template", NAMES)
+def test_every_statement_names_its_resources(stacks, template):
+    for _, statements in policies(stacks[template]):
+        for statement in statements:
+            assert "NotResource" not in statement
+            for resource in listed(statement["Resource"]):
+                if set(listed(statement["Action"])) <= UNSCOPED:
+                    continue
+                assert resource.startswith("arn:aws:"), statement
+                assert "sealwax" in resource or ":key/" in resource, statement
+
+
+@pytest.mark.parametrize("template", ["api", "worker", "cluster"])
+def test_only_tasks_of_this_account_take_on_the_roles(stacks, template):
+    for role in stacks[template].of_type("AWS::IAM::Role").values():
+        (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
+        assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+
+
+# -- what each needs -----------------------------------------------------------------
+
+
+def test_the_api_sends_to_lanes_and_receives_nothing(stacks):
+    for queue in (DEFAULT, OTHER):
+        assert may(stacks, "api", "sqs:SendMessage", queue)
+        assert may(stacks, "api", "sqs:GetQueueUrl", queue)
+        assert not may(stacks, "api", "sqs:ReceiveMessage", queue)
+        assert not may(stacks, "api", "sqs:DeleteMessage", queue)
+    assert not may(stacks, "api", "sqs:SendMessage", DEAD)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "ReceiveMessage",
+        "DeleteMessage",
+        "ChangeMessageVisibility",
+        "GetQueueAttributes",
+        "GetQueueUrl",
+        "SendMessage",
+    ],
+)
+def test_a_worker_consumes_its_own_lane_alone(stacks, action):
+    assert may(stacks, "worker", f"sqs:{action}", DEFAULT)
+    assert not may(stacks, "worker", f"sqs:{action}", OTHER)
+
+
+def test_a_worker_writes_dead_letters_and_takes_none_away(stacks):
+    for action in ("SendMessage", "GetQueueUrl", "GetQueueAttributes"):
+        assert may(stacks, "worker", f"sqs:{action}", DEAD)
+    for action in ("ReceiveMessage", "DeleteMessage", "PurgeQueue"):
+        assert not may(stacks, "worker", f"sqs:{action}", DEAD)
+
+
+def test_follow_ups_go_to_named_lanes_only(stacks):
+    stack = Stack("worker", {"FollowUpQueueArns": [OTHER]}, stacks["worker"].imports)
+    statements = next(iter(policies(stack)))[1]
+    assert allows(statements, Request("sqs:SendMessage", OTHER))
+    assert not allows(statements, Request("sqs:ReceiveMessage", OTHER))
+
+
+def test_both_keep_the_ledger_and_delete_nothing(stacks, role):
+    for action in ("GetItem", "PutItem", "UpdateItem"):
+        assert may(stacks, role, f"dynamodb:{action}", TABLES["jobs"])
+    for action in ("DeleteItem", "Scan", "BatchWriteItem", "DeleteTable"):
+        assert not may(stacks, role, f"dynamodb:{action}", TABLES["jobs"])
+
+
+def test_tokens_are_looked_up_by_the_api_and_issued_by_neither(stacks):
+    assert may(stacks, "api", "dynamodb:GetItem", TABLES["tokens"])
+    assert not may(stacks, "worker", "dynamodb:GetItem", TABLES["tokens"])
+    for role in ROLES:
+        assert not may(stacks, role, "dynamodb:PutItem", TABLES["tokens"])
+
+
+SECRETS = {
+    "api": ["api/keys", "api/token-key", "shared/keyring", "shared/hmac"],
+    "worker": ["worker/keys", "app/webhooks/signing", "shared/keyring", "shared/hmac"],
+}
+FOREIGN = {
+    "api": ["worker/keys", "app/webhooks/signing", "steward/keys", "apis/keys"],
+    "worker": ["api/keys", "api/token-key", "steward/keys"],
+}
+
+
+def test_a_role_reads_the_rows_of_its_own_secrets(stacks, role):
+    for action in ("dynamodb:GetItem", "dynamodb:Query"):
+        for name in SECRETS[role]:
+            keys = {"dynamodb__LeadingKeys": [name]}
+            assert may(stacks, role, action, TABLES["secrets"], **keys), name
+        for name in FOREIGN[role]:
+            keys = {"dynamodb__LeadingKeys": [name]}
+            assert not may(stacks, role, action, TABLES["secrets"], **keys), name
+        mixed = {"dynamodb__LeadingKeys": [SECRETS[role][0], FOREIGN[role][0]]}
+        assert not may(stacks, role, action, TABLES["secrets"], **mixed)
+        assert not may(stacks, role, action, TABLES["secrets"])  # no key named at all
+
+
+def test_neither_role_writes_secrets(stacks, role):
+    keys = {"dynamodb__LeadingKeys": [SECRETS[role][0]]}
+    for action in ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "Scan"):
+        assert not may(stacks, role, f"dynamodb:{action}", TABLES["secrets"], **keys)
+
+
+def key_of(secret: str) -> str:
+    owner = secret.split("/", maxsplit=1)[0]
+    return "worker" if owner == "app" else owner
+
+
+def test_a_role_decrypts_its_own_secrets_under_their_own_key(stacks, role):
+    for name in SECRETS[role]:
+        assert may_use_key(stacks, role, "kms:Decrypt", key_of(name), name), name
+
+
+def test_a_role_decrypts_no_other_roles_secrets(stacks, role):
+    other = "worker" if role == "api" else "api"
+    for name in [*SECRETS[role], *FOREIGN[role]]:
+        assert not may_use_key(stacks, role, "kms:Decrypt", other, name), name
+        assert not may_use_key(stacks, role, "kms:Decrypt", "steward", name), name
+
+
+def test_a_key_decrypts_for_names_of_its_own_only(stacks, role):
+    assert not may_use_key(stacks, role, "kms:Decrypt", role, "shared/keyring")
+    assert not may_use_key(stacks, role, "kms:Decrypt", "shared", f"{role}/keys")
+
+
+def test_a_key_decrypts_nothing_of_another_environment(stacks, role):
+    assert not may_use_key(stacks, role, "kms:Decrypt", role, f"{role}/keys", environment="test")
+
+
+def test_neither_role_makes_data_keys_for_secrets(stacks, role):
+    for key in ("api", "worker", "steward", "shared"):
+        for action in ("kms:GenerateDataKey", "kms:Encrypt", "kms:ReEncryptFrom"):
+            assert not may_use_key(stacks, role, action, key, f"{key}/keys")
+
+
+def test_a_key_policy_stops_what_a_careless_role_policy_would_allow(data):
+    careless = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+    stacks = {"data": data}
+    for role, key in (("api", "worker"), ("worker", "api")):
+        request = Request(
+            "kms:Decrypt",
+            "*",
+            {
+                "aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/{ROLES[role]}",
+                "kms:EncryptionContext:environment": "prod",
+                "kms:EncryptionContext:name": f"{key}/keys",
+            },
+        )
+        assert allows(careless, request)
+        policy = stacks["data"].resources[f"{key.capitalize()}Key"]["Properties"]["KeyPolicy"]
+        assert not allows(policy["Statement"], request)
+
+
+def test_operators_write_and_read_every_secret(stacks):
+    for key in ("api", "worker", "steward", "shared"):
+        for action in ("kms:GenerateDataKey", "kms:Decrypt"):
+            assert may_use_key(stacks, "operator", action, key, f"{key}/keys")
+            assert not may_use_key(stacks, "stranger", action, key, f"{key}/keys")
+    assert may_use_key(stacks, "operator", "kms:GenerateDataKey", "worker", "app/crm/token")
+
+
+def test_administration_of_keys_includes_no_use_of_them(data):
+    for logical, key in data.of_type("AWS::KMS::Key").items():
+        for statement in key["KeyPolicy"]["Statement"]:
+            if "Condition" not in statement:
+                used = {"kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:CreateGrant"}
+                assert not used & set(listed(statement["Action"])), logical
+                # Without this nobody could ever change the policy again.
+                assert "kms:PutKeyPolicy" in statement["Action"]
+
+
+def test_the_api_checks_payloads_in_and_cannot_read_them(stacks):
+    assert may(stacks, "api", "s3:PutObject", f"{BUCKET}/live/1/2")
+    assert not may(stacks, "api", "s3:PutObject", f"{BUCKET}/dead/1/2")
+    assert not may(stacks, "api", "s3:GetObject", f"{BUCKET}/live/1/2")
+
+
+def test_a_worker_checks_payloads_out_buries_and_deletes_them(stacks):
+    for prefix in ("live", "dead"):
+        for action in ("GetObject", "PutObject", "DeleteObject"):
+            assert may(stacks, "worker", f"s3:{action}", f"{BUCKET}/{prefix}/1/2")
+    # S3 says 404 rather than 403 for a missing object to those only who may list.
+    assert may(stacks, "worker", "s3:ListBucket", BUCKET)
+    assert not may(stacks, "worker", "s3:PutObject", f"{BUCKET}/other")
+
+
+def test_the_buckets_key_serves_by_way_of_s3_only(stacks):
+    policy = stacks["data"].resources["PayloadsKey"]["Properties"]["KeyPolicy"]["Statement"]
+    for role, name in ROLES.items():
+        for action in ("kms:GenerateDataKey",) + (("kms:Decrypt",) if role == "worker" else ()):
+            arn = stacks["data"].exports["sealwax-prod-payloads-key-arn"]
+            context = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/{name}"}
+            direct = Request(action, arn, context)
+            by_s3 = Request(
+                action, arn, {**context, "kms:ViaService": f"s3.{REGION}.amazonaws.com"}
+            )
+            assert allows(policy, by_s3)
+            assert allows(own(stacks, role), by_s3)
+            assert not allows(policy, direct)
+            assert not allows(own(stacks, role), direct)
+
+
+def test_the_execution_role_reads_no_secret(stacks):
+    _, statements = next(policies(stacks["cluster"]))
+    actions = {action for item in statements for action in listed(item["Action"])}
+    assert {action.split(":")[0] for action in actions} == {"ecr", "logs"}

@@ -1,0 +1,230 @@
+"""Tasks and services: hardened, ordered to stop without loss, reaching no more than they must."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import click
+import pytest
+from support.templates import NAMES, Stack, load, text
+
+from api.serve import serve
+from sealwax.cli import cli
+
+ANYWHERE = "0.0.0.0/0"
+
+
+@pytest.fixture(params=["api", "worker"])
+def stack(request: pytest.FixtureRequest) -> Stack:
+    return Stack(request.param, {})
+
+
+def container(stack: Stack) -> dict[str, Any]:
+    (definition,) = stack.of_type("AWS::ECS::TaskDefinition").values()
+    (only,) = definition["ContainerDefinitions"]
+    return dict(only)
+
+
+def service(stack: Stack) -> dict[str, Any]:
+    (only,) = stack.of_type("AWS::ECS::Service").values()
+    return dict(only)
+
+
+def egress(stack: Stack, logical: str) -> dict[str, dict[str, Any]]:
+    rules = stack.resources[logical]["Properties"]["SecurityGroupEgress"]
+    return {rule["Description"]: rule for rule in rules}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_is_described_and_every_output_exported(name):
+    template = load(name)
+    for parameter, spec in template["Parameters"].items():
+        assert spec.get("Description"), parameter
+    for output in template["Outputs"].values():
+        assert output["Description"]
+        assert output["Export"]["Name"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_template_fits_into_one_call(name):
+    # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
+    assert len(text(name).encode()) <= 51_200
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_template_holds_yaml_aliases(name):
+    # CloudFormation refuses them.
+    assert not re.search(r"^[^#]*(: |- )[&*][a-z]", text(name), re.MULTILINE)
+
+
+def test_exports_of_all_layers_differ_and_every_import_is_exported():
+    exports = [name for template in NAMES for name in Stack(template, {}).exports]
+    assert len(exports) == len(set(exports))
+    for template in ("api", "worker"):
+        wanted = set(re.findall(r"ImportValue: !Sub (\S+)", text(template)))
+        resolved = {
+            name.replace("${Environment}", "prod").replace("${Lane}", "default") for name in wanted
+        }
+        assert resolved <= set(exports)
+        # Export names take letters, digits, colons and dashes only.
+        assert all(re.fullmatch(r"[A-Za-z0-9:-]+", name) for name in exports)
+
+
+def test_containers_run_without_root_and_on_a_read_only_root(stack):
+    made = container(stack)
+    assert made["User"] == "10001:10001"
+    assert made["ReadonlyRootFilesystem"] is True
+    assert made["Privileged"] is False
+    assert made["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
+    assert [point["ContainerPath"] for point in made["MountPoints"]] == ["/tmp"]
+
+
+def test_secrets_come_from_credstash_alone(stack):
+    made = container(stack)
+    assert "Secrets" not in made
+    assert "EnvironmentFiles" not in made
+    names = {item["Name"] for item in made["Environment"]}
+    assert names == {"SEALWAX_ENVIRONMENT", "SEALWAX_BUCKET", "AWS_REGION"}
+
+
+def test_lanes_and_a_configuration_file_can_be_given(stack):
+    given = Stack(stack.name, {"Lanes": '{"default":{}}', "ConfigFile": "/app/sealwax.toml"})
+    environment = {item["Name"]: item["Value"] for item in container(given)["Environment"]}
+    assert environment["SEALWAX_LANES"] == '{"default":{}}'
+    assert environment["SEALWAX_CONFIG"] == "/app/sealwax.toml"
+
+
+def test_commands_are_in_exec_form_and_known_to_the_command_line(stack):
+    made = container(stack)
+    assert made["EntryPoint"] == ["sealwax"]
+    command = [str(part) for part in made["Command"]]
+    context = click.Context(cli)
+    known = cli.get_command(context, command[0])
+    assert known is not None
+    # Parses all of it, and fails on what it does not know.
+    assert known.make_context(command[0], command[1:], parent=context).args == []
+
+
+def test_a_fifo_lanes_worker_serves_the_lane_by_its_name_in_the_settings():
+    command = container(Stack("worker", {"Lane": "ordered", "Fifo": "true"}))["Command"]
+    assert command[:3] == ["worker", "--lane", "ordered.fifo"]
+
+
+def test_tasks_run_on_arm_in_private_subnets(stack):
+    (definition,) = stack.of_type("AWS::ECS::TaskDefinition").values()
+    assert definition["RuntimePlatform"]["CpuArchitecture"] == "ARM64"
+    network = service(stack)["NetworkConfiguration"]["AwsvpcConfiguration"]
+    assert network["AssignPublicIp"] == "DISABLED"
+
+
+def test_a_deployment_starts_before_it_stops_and_rolls_itself_back(stack):
+    deployment = service(stack)["DeploymentConfiguration"]
+    assert deployment["MinimumHealthyPercent"] == 100
+    assert deployment["MaximumPercent"] == 200
+    assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
+
+
+def graceful_timeout() -> int:
+    found = re.search(r'"graceful_timeout": (\d+)', inspect.getsource(serve))
+    assert found
+    return int(found[1])
+
+
+def test_the_api_stops_in_order():
+    stack = Stack("api", {})
+    (group,) = stack.of_type("AWS::ElasticLoadBalancingV2::TargetGroup").values()
+    attributes = {item["Key"]: item["Value"] for item in group["TargetGroupAttributes"]}
+    delay = int(attributes["deregistration_delay.timeout_seconds"])
+    stop = container(stack)["StopTimeout"]
+    assert delay < graceful_timeout() < stop <= 120
+
+
+def test_a_worker_has_all_the_time_that_fargate_gives():
+    assert container(Stack("worker", {}))["StopTimeout"] == 120
+
+
+def test_the_load_balancer_takes_tls_only_and_asks_for_readiness():
+    stack = Stack("api", {})
+    (listener,) = stack.of_type("AWS::ElasticLoadBalancingV2::Listener").values()
+    assert (listener["Protocol"], listener["Port"]) == ("HTTPS", 443)
+    (group,) = stack.of_type("AWS::ElasticLoadBalancingV2::TargetGroup").values()
+    assert group["HealthCheckPath"] == "/readyz"
+    assert group["TargetType"] == "ip"
+
+
+def test_nothing_connects_to_a_worker():
+    stack = Stack("worker", {})
+    assert "LoadBalancers" not in service(stack)
+    assert "PortMappings" not in container(stack)
+    (group,) = stack.of_type("AWS::EC2::SecurityGroup").values()
+    assert "SecurityGroupIngress" not in group
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"Egress": "none"}, {"S3", "DynamoDB", "Interface endpoints"}),
+        (
+            {"Egress": "nat", "EndpointSecurityGroupId": ""},
+            {"S3", "DynamoDB", "NAT"},
+        ),
+        (
+            {"Egress": "proxy", "ProxyCidr": "10.0.9.4/32"},
+            {"S3", "DynamoDB", "Interface endpoints", "Proxy"},
+        ),
+        (
+            {"Egress": "none", "InternalCidr": "10.0.7.0/24"},
+            {"S3", "DynamoDB", "Interface endpoints", "Internal downstreams"},
+        ),
+    ],
+)
+def test_a_worker_reaches_what_its_egress_says(parameters, expected):
+    rules = egress(Stack("worker", parameters), "SecurityGroup")
+    assert set(rules) == expected
+    open_to_all = {name for name, rule in rules.items() if rule.get("CidrIp") == ANYWHERE}
+    assert open_to_all == ({"NAT"} if parameters["Egress"] == "nat" else set())
+
+
+def test_the_api_reaches_endpoints_only_unless_told_otherwise():
+    assert set(egress(Stack("api", {}), "TaskSecurityGroup")) == {
+        "S3",
+        "DynamoDB",
+        "Interface endpoints",
+    }
+    given = Stack("api", {"Egress": "nat", "InternalCidr": "10.0.7.0/24", "InternalPort": 8443})
+    rules = egress(given, "TaskSecurityGroup")
+    assert set(rules) == {"S3", "DynamoDB", "Interface endpoints", "Internal systems", "NAT"}
+    assert rules["Internal systems"]["FromPort"] == 8443
+
+
+def test_spot_stands_above_an_on_demand_base():
+    stack = Stack("worker", {"Spot": "true", "OnDemandBase": 2})
+    assert service(stack)["CapacityProviderStrategy"] == [
+        {"CapacityProvider": "FARGATE", "Base": 2, "Weight": 0},
+        {"CapacityProvider": "FARGATE_SPOT", "Weight": 1},
+    ]
+    assert service(Stack("worker", {}))["CapacityProviderStrategy"] == [
+        {"CapacityProvider": "FARGATE", "Weight": 1}
+    ]
+
+
+def test_scaling_and_a_fixed_count_exclude_each_other(stack):
+    assert service(stack)["DesiredCount"] == 2
+    assert not stack.of_type("AWS::ApplicationAutoScaling::ScalableTarget")
+    scaled = Stack(stack.name, {"Autoscale": "true"})
+    assert "DesiredCount" not in service(scaled)
+    (target,) = scaled.of_type("AWS::ApplicationAutoScaling::ScalableTarget").values()
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 10)
+
+
+def test_logs_are_kept_as_long_as_said_and_outlive_the_stack():
+    stack = Stack("cluster", {"RetentionInDays": 90})
+    groups = stack.of_type("AWS::Logs::LogGroup")
+    assert {group["LogGroupName"] for group in groups.values()} == {
+        "/sealwax/prod/api",
+        "/sealwax/prod/worker",
+        "/sealwax/prod/steward",
+    }
+    assert {group["RetentionInDays"] for group in groups.values()} == {90}
