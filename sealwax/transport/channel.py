@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -24,6 +25,7 @@ from sealwax.transport.batching import Entry, Outcome
 from sealwax.transport.client import GONE
 from sealwax.transport.codec import Malformed, decode
 from sealwax.transport.dead_letters import DeadLetterReason
+from sealwax.transport.engine import Engine
 from sealwax.transport.errors import (
     MessageTooLarge,
     QueueNotFound,
@@ -108,12 +110,20 @@ class Channel(virtual.Channel):
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
-        self.engine = connection.engine
+        self._engine: Engine = connection.engine
         self.options = connection.options
         self._callbacks: dict[str, Callable[[Any], Any]] = {}
         self._no_ack: set[str] = set()
         self._intake: Intake | None = None
         self._ended = False
+
+    @property
+    def engine(self) -> Engine:
+        """This process's engine."""
+        # A closed channel has lost its connection, and may still be asked.
+        if self.connection is not None:
+            self._engine = self.connection.engine
+        return self._engine
 
     @property
     def intake(self) -> Intake:
@@ -136,6 +146,10 @@ class Channel(virtual.Channel):
         """
         self._inplace_augment_message(message, exchange, routing_key)
         queues = [routing_key] if not exchange else self._lookup(exchange, routing_key)
+        if not any(queues) and self.typeof(exchange).type == "direct":
+            raise QueueNotFound(
+                f"No queue is bound to exchange {exchange!r} by {routing_key!r}; name the queue."
+            )
         waiting = [self._submit(queue, message) for queue in queues if queue]
         for item in waiting:
             self._confirm(*item)
@@ -402,7 +416,7 @@ class Channel(virtual.Channel):
         self._ended = self.closed = True
         for tag in list(self._consumers):
             self.basic_cancel(tag)
-        if self._intake is not None:
+        if self._intake is not None and self._intake.engine.pid == os.getpid():
             self._intake.close()
         if self.connection is not None:
             self.connection.close_channel(self)

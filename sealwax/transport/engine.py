@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -110,6 +111,7 @@ class Engine:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.pid = os.getpid()
         self.counters = Counters()
         self.background = Background()
         self._gate = gate()
@@ -246,16 +248,6 @@ class Engine:
                 complete &= batcher.flush(max(0.0, until - time.monotonic()))
         return complete
 
-    def close_inherited(self) -> None:
-        """In a forked child: let go of the parent's sockets without a word on them."""
-        if self._clients is None:
-            return
-        for client in (self._clients.quick, self._clients.polling):
-            try:
-                client.close()
-            except Exception:
-                logger.debug("Closing an inherited client failed", exc_info=True)
-
 
 def engine_for(options: Options) -> Engine:
     """Return this process's engine for these options."""
@@ -271,7 +263,11 @@ def engine_for(options: Options) -> Engine:
 
 
 class _Forget:
-    """Empties the registry in a forked child."""
+    """Empties the registry in a forked child.
+
+    Nothing of the parent's engines is called, not even to close their sockets:
+    a lost thread may hold any of their locks.
+    """
 
     def run(self) -> None:
         global _engines_lock  # noqa: PLW0603 - the parent's lock may be held by a lost thread
@@ -280,7 +276,6 @@ class _Forget:
         _engines.clear()
         for engine in inherited:
             atexit.unregister(engine.flush)
-            engine.close_inherited()
 
 
 _forget = _Forget()

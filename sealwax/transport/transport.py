@@ -19,7 +19,7 @@ from kombu.exceptions import ConnectionError as KombuConnectionError
 from kombu.transport import virtual
 
 from sealwax.transport.channel import Channel as SqsChannel
-from sealwax.transport.engine import engine_for
+from sealwax.transport.engine import Engine, engine_for
 from sealwax.transport.errors import MessageTooLarge, QueueNotFound, QueueUnreachable
 from sealwax.transport.held import Delivery
 from sealwax.transport.liveness import Liveness
@@ -62,13 +62,20 @@ class Transport(virtual.Transport):
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
         self.options = Options.parse(client.transport_options)
-        self.engine = engine_for(self.options)
+        self._engine = engine_for(self.options)
         self.liveness = Liveness(self.options.wait_time + self.options.read_timeout)
         self._ready: deque[tuple[SqsChannel, Delivery]] = deque()
         self._arrival = threading.Condition()
         self._pipe: tuple[int, int] | None = None
         self._woken = False
         self._checked: set[str] = set()
+
+    @property
+    def engine(self) -> Engine:
+        """This process's engine: after a fork, the child's own."""
+        if self._engine.pid != os.getpid():
+            self._engine = engine_for(self.options)
+        return self._engine
 
     def driver_version(self) -> str:
         """Return the version of boto3."""

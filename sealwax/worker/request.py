@@ -50,7 +50,7 @@ class Request(CeleryRequest):
         if facts:
             self._delivery_info["sqs"] = facts
             headers = self._request_dict
-            headers["retries"] = headers.get("retries") or receives_charged(
+            headers["retries"] = (headers.get("retries") or 0) + receives_charged(
                 facts,
                 headers.get("eta"),
                 delayed=(message.properties or {}).get("sealwax-delayed"),

@@ -103,6 +103,7 @@ class Task(celery.Task):
             or (kwargs is not None and kwargs != (request.kwargs or {}))
             or bool(options)
             or not throw
+            or not self.acks_late  # the message is gone already
         )
         on_sqs = "sqs" in (getattr(request, "delivery_info", None) or {})
         if request.called_directly or request.is_eager or not on_sqs:

@@ -89,7 +89,7 @@ def test_an_eta_is_waited_for_in_the_queue(lab: Lab) -> None:
     lab.start_worker()
     wait_for(lambda: lab.notes("ok") and lab.empty())
     (note,) = lab.notes("ok")
-    assert 0 <= note["at"] - moment.timestamp() < 3
+    assert note["at"] >= moment.timestamp()
 
 
 @pytest.mark.parametrize("pool", ["threads", "solo"])
