@@ -169,7 +169,7 @@ class Batcher:
         with self._condition:
             while True:
                 now = self._clock()
-                while self._later and (self._later[0][0] <= now or self._hurry):
+                while self._later and self._later[0][0] <= now:
                     entry = heapq.heappop(self._later)[2]
                     if entry.group is not None:
                         # Its group waited for it: it goes before its successors.

@@ -114,6 +114,10 @@ class Receivers:
         if not slots:
             self._liveness.finished(self._queue)
             return False
+        if self._stop.is_set():
+            # The slots may be those of what was just given back: not to be taken again.
+            self._held.give_back(slots)
+            return False
         if self._held.contended and wait:
             # Another queue waits for the slots that this poll would keep.
             wait = 1

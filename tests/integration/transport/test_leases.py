@@ -47,6 +47,9 @@ def test_sigterm_gives_back_what_is_held_and_finishes_what_runs(lab: Lab) -> Non
     assert len(lab.notes("end")) == 1
     assert lab.depth() == (50, 0)
     assert not lab.notes("ok")
+    lab.start_worker()
+    wait_for(lambda: len(lab.notes("ok")) == 50 and lab.empty())
+    assert {note["receives"] for note in lab.notes("ok")} == {2}
 
 
 def test_sigterm_with_a_threads_pool_gives_back_what_is_held(lab: Lab) -> None:
