@@ -9,6 +9,7 @@ Secrets never stand here: they come from a `sealwax.secrets.SecretSource`.
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -153,6 +154,9 @@ class Settings(BaseSettings):
         300, ge=5, description="How often secrets are read again; also on SIGHUP."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    liveness_file: Path | None = Field(
+        None, description="Where a worker writes its health for `sealwax health worker`."
+    )
     public_url: str | None = Field(None, description="How callers reach the API.")
     tasks: dict[str, Any] = Field(
         default_factory=dict, description="A section for each task module, read by it."
@@ -227,6 +231,36 @@ def _explain(error: ValidationError, prefix: str = "") -> str:
     return "The configuration does not fit: " + "; ".join(lines)
 
 
+#: Variables that are read elsewhere than in the settings.
+_OTHER_VARIABLES = frozenset(
+    {
+        "SEALWAX_API_URL",
+        "SEALWAX_CONFIG",
+        "SEALWAX_EMULATOR_ENV",
+        "SEALWAX_SANDBOX_SECRET",
+        "SEALWAX_TOKEN",
+    }
+)
+
+
+def _refuse_unknown_variables() -> None:
+    """Refuse a mistyped variable: pydantic-settings would pass it over in silence."""
+    known = {f"SEALWAX_{name.upper()}" for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        if not name.startswith("SEALWAX_") or name in _OTHER_VARIABLES or "_TEST_" in name:
+            continue
+        first = name.split("__", 1)[0]
+        if first not in known:
+            wanted = [setting.removeprefix("SEALWAX_") for setting in sorted(known)]
+            near = difflib.get_close_matches(first.removeprefix("SEALWAX_"), wanted, 1)
+            hint = (
+                f"; did you mean SEALWAX_{near[0]}?"
+                if near
+                else "; see docs/reference/settings.md."
+            )
+            raise ConfigurationError(f"The variable {name} is no setting{hint}")
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings, with `overrides` before the environment.
 
@@ -239,6 +273,7 @@ def load_settings(**overrides: Any) -> Settings:
     named = os.environ.get("SEALWAX_CONFIG")
     if named and not Path(named).is_file():
         raise ConfigurationError(f"SEALWAX_CONFIG names {named}, which is not a file.")
+    _refuse_unknown_variables()
     try:
         return Settings(**overrides)
     except ValidationError as error:

@@ -54,4 +54,4 @@ def worker(lane: str, concurrency: int | None) -> None:
 def _in_thread(runtime: Runtime) -> None:
     import threading
 
-    threading.Thread(target=runtime.refresh, name="sealwax-reload", daemon=True).start()
+    threading.Thread(target=runtime.ask_all, name="sealwax-reload", daemon=True).start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import requests
 from support.stack import LiveStack
@@ -23,12 +24,22 @@ def test_keys_rotate_while_200_jobs_are_queued(make_stack) -> None:
     keys = seal_keys(stack, "worker")
     assert keys[old] == "open"
     assert sorted(keys.values()) == ["active", "open"]
-    stack.restart("api")  # reads the new key now rather than by its timer
+    new = next(key for key, state in keys.items() if state == "active")
+    stack.signal("api", signal.SIGHUP)  # it reads the new key now rather than by its timer
+
+    def sealed_to_the_new_key() -> bool:
+        job = stack.relay("demo", {"probe": True})
+        probes.append(job)
+        return stack.ledger_item(job)["recipient"]["S"] == new
+
+    probes: list[str] = []
+    wait_for(sealed_to_the_new_key, what="a job sealed to the new key")
     jobs += [stack.relay("demo", {"n": n}) for n in range(100)]
 
     refused = stack.cli("keys", "retire", old, "--yes", check=False)
     assert refused.returncode == 1
-    assert "100 open jobs" in refused.stderr
+    waiting = 100 + len(probes) - 1
+    assert f"{waiting} open jobs" in refused.stderr
 
     # Kept back: a copy of a message that is sealed to the old key.
     sqs, url = stack.client("sqs"), stack.queue_url()
@@ -40,12 +51,12 @@ def test_keys_rotate_while_200_jobs_are_queued(make_stack) -> None:
         what="a message",
     )[0]
     stack.start_worker()
-    for job in jobs:
+    for job in jobs + probes:
         assert stack.wait(job, seconds=120)["state"] == "succeeded"
     delivered = requests.get(
         f"{stack.sandbox_url}/deliveries/count", params={"path": "/hooks/demo"}, timeout=10
     ).json()
-    assert delivered["keys_succeeded"] == 200
+    assert delivered["keys_succeeded"] == 200 + len(probes)
 
     dry = stack.cli("keys", "retire", old)
     assert "nothing was changed" in dry.stdout
@@ -53,7 +64,11 @@ def test_keys_rotate_while_200_jobs_are_queued(make_stack) -> None:
     stack.cli("keys", "retire", old, "--yes")
     assert old not in seal_keys(stack, "worker")
 
-    stack.restart("worker")
+    seen = stack.log("worker").count("secrets refreshed")
+    stack.signal("worker", signal.SIGHUP)
+    wait_for(
+        lambda: stack.log("worker").count("secrets refreshed") > seen, what="a refreshed worker"
+    )
     sqs.send_message(QueueUrl=url, MessageBody=taken["Body"])
     job = json.loads(taken["Body"])["headers"]["id"]
     letter = stack.dead_letter_of(job, seconds=60)

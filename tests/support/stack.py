@@ -272,6 +272,10 @@ class LiveStack:
         self._supervisor.end(name)
         self._supervisor.start(self._role(name))
 
+    def signal(self, name: str, number: int) -> None:
+        """Send a signal to the main process of `api` or `worker`."""
+        self._supervisor[name].process.send_signal(number)
+
     def _role(self, name: str) -> Any:
         return next(program for program in self._stack.roles() if program.name == name)
 
@@ -324,6 +328,12 @@ class LiveStack:
             return None
 
         return wait_for(found, seconds=seconds, what=f"a dead letter of job {job_id}")
+
+    def ledger_item(self, job_id: str) -> dict[str, Any]:
+        """Return a job's item in DynamoDB's form."""
+        return self.client("dynamodb").get_item(
+            TableName=f"sealwax-{self.environment_name}-jobs", Key={"id": {"S": job_id}}
+        )["Item"]
 
     def items(self, table: str) -> list[dict[str, Any]]:
         """Return all items of a table in DynamoDB's form."""

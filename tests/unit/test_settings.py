@@ -225,3 +225,13 @@ def test_a_section_that_does_not_fit_is_named_and_not_shown(values: Any, named: 
         Settings(tasks={"crm": values}).section("crm", Section)
     assert named in str(caught.value)
     assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("SEALWAX_LIMIT__ATTEMPTS", "SEALWAX_LIMITS"), ("SEALWAX_XYZZY", "settings.md")],
+)
+def test_a_mistyped_variable_is_refused_with_a_hint(monkeypatch, name: str, hint: str) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ConfigurationError, match=hint):
+        load_settings()
