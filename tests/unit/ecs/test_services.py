@@ -86,7 +86,12 @@ def test_secrets_come_from_credstash_alone(stack):
     assert "Secrets" not in made
     assert "EnvironmentFiles" not in made
     names = {item["Name"] for item in made["Environment"]}
-    assert names == {"SEALWAX_ENVIRONMENT", "SEALWAX_BUCKET", "AWS_REGION"}
+    assert names <= {
+        "SEALWAX_ENVIRONMENT",
+        "SEALWAX_BUCKET",
+        "SEALWAX_LIVENESS_FILE",
+        "AWS_REGION",
+    }
 
 
 def test_lanes_and_a_configuration_file_can_be_given(stack):
@@ -96,15 +101,33 @@ def test_lanes_and_a_configuration_file_can_be_given(stack):
     assert environment["SEALWAX_CONFIG"] == "/app/sealwax.toml"
 
 
+def parses(command: list[Any]) -> bool:
+    context = click.Context(cli)
+    name, *arguments = map(str, command)
+    known = cli.get_command(context, name)
+    assert known is not None, name
+    # Parses all of it, and fails on what it does not know.
+    return known.make_context(name, arguments, parent=context).args == []
+
+
 def test_commands_are_in_exec_form_and_known_to_the_command_line(stack):
     made = container(stack)
     assert made["EntryPoint"] == ["sealwax"]
-    command = [str(part) for part in made["Command"]]
-    context = click.Context(cli)
-    known = cli.get_command(context, command[0])
-    assert known is not None
-    # Parses all of it, and fails on what it does not know.
-    assert known.make_context(command[0], command[1:], parent=context).args == []
+    assert parses(made["Command"])
+
+
+def test_the_health_checks_command_is_known_and_ends_in_time(stack):
+    check = container(stack)["HealthCheck"]
+    assert check["Command"][:2] == ["CMD", "sealwax"]
+    assert parses(check["Command"][2:])
+    assert check["Timeout"] < check["Interval"]
+
+
+def test_the_health_check_of_a_worker_reads_what_the_worker_writes():
+    made = container(Stack("worker", {}))
+    environment = {item["Name"]: item["Value"] for item in made["Environment"]}
+    folder, _, _ = environment["SEALWAX_LIVENESS_FILE"].rpartition("/")
+    assert folder in [point["ContainerPath"] for point in made["MountPoints"]]
 
 
 def test_a_fifo_lanes_worker_serves_the_lane_by_its_name_in_the_settings():
