@@ -45,6 +45,17 @@ class Lane(BaseModel):
         "prefork", description="Only prefork has time limits and survives a crash of a task."
     )
     concurrency: int = Field(2, ge=1, le=256, description="Tasks run at once by one worker.")
+    prefetch: int = Field(
+        4,
+        ge=1,
+        le=100,
+        description="Messages a worker holds for each task it runs at once. More make fuller "
+        "batches, fewer leave more to idle workers: 1 for tasks of minutes.",
+    )
+    fair: bool = Field(
+        False,
+        description="Fair queue: SQS lets no tenant's backlog delay the others'. Standard queues.",
+    )
     lease: int = Field(
         30, ge=2, le=43_200, description="Seconds a held message stays invisible, renewed."
     )

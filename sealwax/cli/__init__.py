@@ -15,13 +15,18 @@ __all__ = ["cli", "main"]
 class _Lazy(click.Group):
     """A group whose commands are imported on use, so that `--help` is quick."""
 
-    #: Command name to module; each module holds a click command of that name.
+    #: Command name to module; each module holds a click command of that name,
+    #: with an underscore for a hyphen.
     modules: ClassVar[dict[str, str]] = {
         "api": "sealwax.cli.api",
         "check": "sealwax.cli.check",
         "dev": "sealwax.cli.dev",
+        "health": "sealwax.cli.health",
         "jobs": "sealwax.cli.jobs",
         "keys": "sealwax.cli.keys",
+        "local-aws": "sealwax.cli.local_aws",
+        "local-init": "sealwax.cli.local_init",
+        "sandbox": "sealwax.cli.sandbox",
         "submit": "sealwax.cli.submit",
         "tokens": "sealwax.cli.tokens",
         "worker": "sealwax.cli.worker",
@@ -33,7 +38,8 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in self.modules:
             return None
-        command: click.Command = getattr(importlib.import_module(self.modules[cmd_name]), cmd_name)
+        module = importlib.import_module(self.modules[cmd_name])
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sealwax.local.ports import HOST
@@ -29,14 +29,30 @@ DEMO_PAYLOAD = {
 }
 
 
-def configuration(*, api_port: int, sandbox_port: int) -> str:
+def configuration(
+    *,
+    api_port: int,
+    sandbox_port: int,
+    sandbox_host: str = HOST,
+    networks: Sequence[str] = (f"{HOST}/32",),
+) -> str:
     """Return `sealwax.toml` for this machine: one lane, one route to the sandbox.
 
-    Values are ports and constants, so a JSON string is a TOML string here.
+    Values are host names, ports and constants, so a JSON string is a TOML
+    string here, and a list of them a TOML list.
+
+    Parameters
+    ----------
+    sandbox_host
+        The sandbox's name, as the API and the worker see it.
+    networks
+        Where that name may lead to.
     """
     quote = json.dumps
+    sandbox = f"http://{sandbox_host}:{sandbox_port}"
+    rule = f'{{cidrs = {quote(list(networks))}, schemes = ["http"], ports = [{sandbox_port}]}}'
     return f"""\
-# Written anew by each `sealwax dev`.
+# Written anew by each `sealwax dev` and `sealwax local-init`.
 environment = "local"
 public_url = {quote(f"http://{HOST}:{api_port}")}
 
@@ -46,20 +62,17 @@ public_url = {quote(f"http://{HOST}:{api_port}")}
 default_route = {quote(DEMO_ROUTE)}
 
 [tasks.webhooks.routes.{DEMO_ROUTE}]
-url = {quote(f"http://{HOST}:{sandbox_port}/hooks/{DEMO_ROUTE}")}
+url = {quote(f"{sandbox}/hooks/{DEMO_ROUTE}")}
 secret = {quote(DEMO_SECRET)}
 
 # Only this machine's sandbox may be reached, in clear.
-[tasks.webhooks.routes.{DEMO_ROUTE}.rule]
-cidrs = ["{HOST}/32"]
-schemes = ["http"]
-ports = [{sandbox_port}]
+rule = {rule}
 
 [tasks.customers]
-internal_url = {quote(f"http://{HOST}:{sandbox_port}/internal/customers/{{id}}")}
-internal_rule = {{cidrs = ["{HOST}/32"], schemes = ["http"], ports = [{sandbox_port}]}}
-crm_url = {quote(f"http://{HOST}:{sandbox_port}/crm/contacts/{{id}}")}
-crm_rule = {{cidrs = ["{HOST}/32"], schemes = ["http"], ports = [{sandbox_port}]}}
+internal_url = {quote(f"{sandbox}/internal/customers/{{id}}")}
+internal_rule = {rule}
+crm_url = {quote(f"{sandbox}/crm/contacts/{{id}}")}
+crm_rule = {rule}
 
 [tasks.exports]
 bucket = "sealwax-local-payloads"

@@ -7,8 +7,6 @@ ends with the process that holds it.
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import http.client
 import os
 import re
@@ -33,6 +31,7 @@ from sealwax.local.emulator import (
 )
 from sealwax.local.environment import ensure_environment
 from sealwax.local.ports import HOST, choose_port
+from sealwax.local.preparation import ensure_demo_secret, ensure_token
 from sealwax.local.state import exports, write_private
 from sealwax.local.supervisor import Program, Stop, Supervisor
 
@@ -41,10 +40,6 @@ __all__ = ["API_PORT", "EMULATOR_PORT", "SANDBOX_PORT", "DemoFailed", "Options",
 API_PORT = 8080
 EMULATOR_PORT = 4566
 SANDBOX_PORT = 8090
-
-#: Tenant of the token that is made for the person at the keyboard.
-TENANT = "local"
-SCOPES = ("jobs:submit", "jobs:read")
 
 #: The demo job takes well under a second where all is well.
 DEMO_SECONDS = 30.0
@@ -181,9 +176,9 @@ class Stack:
         with self.step("keys and secrets"):
             source = make_source(settings, aws)
             init_keys(settings, source)
-            self._demo_secret = _demo_secret(source)
+            self._demo_secret = ensure_demo_secret(source)
         with self.step("token"):
-            self.token = self._token(settings, aws, source)
+            self.token = ensure_token(settings, aws, source, former=self.state / "env")
         write_private(
             self.state / "env",
             exports(
@@ -274,35 +269,6 @@ class Stack:
             + (f" ({reason})" if reason else "")
             + f"; the end of {worker.log}:\n{lines}"
         )
-
-    def _token(self, settings: Any, aws: Any, source: Any) -> str:
-        """Return the token of the last run where it still works, else a new one."""
-        from sealwax.digests import TokenDigest
-        from sealwax.tokens import TokenInvalid, TokenStore
-
-        store = TokenStore(
-            aws.client("dynamodb"),
-            settings.table_name("tokens"),
-            TokenDigest.load(source.get("api/token-key")),
-        )
-        with contextlib.suppress(OSError, TokenInvalid):
-            text = (self.state / "env").read_text()
-            former = re.search(r"^export SEALWAX_TOKEN='([^']+)'$", text, re.MULTILINE)
-            if former:
-                store.look_up(former.group(1))
-                return former.group(1)
-        return store.issue(tenant=TENANT, scopes=SCOPES, label="sealwax dev").token
-
-
-def _demo_secret(source: Any) -> str:
-    from sealwax.secrets import SecretNotFound
-
-    try:
-        return str(source.get(configuration.DEMO_SECRET))
-    except SecretNotFound:
-        value = base64.b64encode(secrets.token_bytes(32)).decode("ascii")
-        source.put(configuration.DEMO_SECRET, f"whsec_{value}")
-        return f"whsec_{value}"
 
 
 def _listens(port: int) -> bool:

@@ -45,13 +45,19 @@ class EmulatorFailed(SealwaxError):
     """The emulated AWS did not start; its log says why."""
 
 
-def emulator_command(python: Path, port: int) -> list[str]:
-    """Return the command that serves the emulated AWS on a port of 127.0.0.1."""
+def emulator_command(python: Path, port: int, *, alone: bool = False) -> list[str]:
+    """Return the command that serves the emulated AWS on a port.
+
+    `alone` is for containers: it does not end when its standard input closes.
+    """
     # -P: its folder holds modules of ours that must not shadow anything there.
-    return [str(python), "-P", str(Path(__file__).with_name("emulator_server.py")), str(port)]
+    server = Path(__file__).with_name("emulator_server.py")
+    return [str(python), "-P", str(server), str(port), *(["alone"] if alone else [])]
 
 
-def emulator_variables(port: int, state: Path | None) -> dict[str, str]:
+def emulator_variables(
+    port: int, state: Path | None, *, bind: str = HOST, name: str = HOST
+) -> dict[str, str]:
     """Return the emulator's whole environment: nothing of the caller's leaks in.
 
     Parameters
@@ -60,14 +66,18 @@ def emulator_variables(port: int, state: Path | None) -> dict[str, str]:
         Where it will listen; it also builds queue URLs from it.
     state
         Folder to keep state in; `None` keeps nothing.
+    bind
+        Address to listen on.
+    name
+        Host name in queue URLs: how its clients reach it.
     """
     variables = {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
         "GATEWAY_PORT": str(port),
-        "BIND_HOST": HOST,
-        "MINISTACK_HOST": HOST,
+        "BIND_HOST": bind,
+        "MINISTACK_HOST": name,
         "MINISTACK_REGION": REGION,
         "SERVICES": SERVICES,
         "LOG_LEVEL": "WARNING",
@@ -97,9 +107,9 @@ def client_variables(port: int) -> dict[str, str]:
     }
 
 
-def is_ready(port: int) -> bool:
+def is_ready(port: int, host: str = HOST) -> bool:
     """Return whether an emulator answers on the port."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
         connection.request("GET", "/_ministack/health")
         return connection.getresponse().status == http.HTTPStatus.OK

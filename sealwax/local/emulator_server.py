@@ -5,7 +5,8 @@ Run as a file by the interpreter of the emulator's own environment, by
 installed there. ministack by itself saves its state only on a clean exit. This
 saves every few seconds too, so that a crash loses seconds and not everything.
 It ends cleanly on SIGTERM, on SIGINT, and when its standard input closes, which
-is how it learns that its parent is gone.
+is how it learns that its parent is gone; with the argument `alone`, for a
+container that has no parent, standard input does not matter.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         loop.call_soon_threadsafe(stop.set)
 
 
-async def _serve(port: int) -> None:
+async def _serve(port: int, *, alone: bool) -> None:
     from hypercorn.asyncio import serve  # type: ignore[import-not-found]
     from hypercorn.config import Config  # type: ignore[import-not-found]
     from ministack import app as ministack  # type: ignore[import-not-found]
@@ -61,10 +62,11 @@ async def _serve(port: int) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(name, stop.set)
-    threading.Thread(target=_watch_stdin, args=(loop, stop), daemon=True).start()
+    if not alone:
+        threading.Thread(target=_watch_stdin, args=(loop, stop), daemon=True).start()
 
     config = Config()
-    config.bind = [f"127.0.0.1:{port}"]
+    config.bind = [f"{os.environ.get('BIND_HOST', '127.0.0.1')}:{port}"]
     config.keep_alive_timeout = 75
     config.graceful_timeout = 1
     config.shutdown_timeout = 10
@@ -85,4 +87,4 @@ if __name__ == "__main__":
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ImportError, ValueError, OSError):
         pass
-    asyncio.run(_serve(int(sys.argv[1])))
+    asyncio.run(_serve(int(sys.argv[1]), alone="alone" in sys.argv[2:]))

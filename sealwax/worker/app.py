@@ -55,8 +55,9 @@ def make_app(
         task_acks_late=True,
         task_acks_on_failure_or_timeout=False,
         task_reject_on_worker_lost=True,
-        # A worker holds no more than it runs plus one round.
-        worker_prefetch_multiplier=1,
+        worker_prefetch_multiplier=settings.lanes[lane].prefetch if lane else 1,
+        # Publishing threads share SQS calls; none should wait for a connection.
+        broker_pool_limit=64,
         # Neither exists on SQS; both would publish.
         worker_enable_remote_control=False,
         worker_send_task_events=False,
@@ -104,9 +105,11 @@ def _transport_options(
         "message_bytes": settings.limits.message_bytes,
         "unknown_task_grace": settings.limits.unknown_task_seconds,
         "crashes": settings.limits.crashes,
+        "fair_queues": any(pool.fair for pool in settings.lanes.values()),
     }
     if lane is not None:
         options["lease"] = settings.lanes[lane].lease
+        options["liveness_file"] = str(settings.liveness_file) if settings.liveness_file else None
     if runtime is not None:
 
         def record(letter: DeadLetter) -> None:

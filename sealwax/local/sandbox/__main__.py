@@ -23,10 +23,14 @@ def main(host: str, port: int, state_dir: Path) -> None:
 
     SEALWAX_SANDBOX_SECRET, a whsec_ secret, has signatures verified.
     """
+    serve(host, port, state_dir, os.environ.get("SEALWAX_SANDBOX_SECRET") or None)
+
+
+def serve(host: str, port: int, state_dir: Path, secret: str | None) -> None:
+    """Serve until SIGTERM or SIGINT; exit with 1 where the address is taken."""
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
-    secret = os.environ.get("SEALWAX_SANDBOX_SECRET") or None
     try:
         sandbox = Sandbox(state_dir, host=host, port=port, secret=secret)
     except OSError as error:
