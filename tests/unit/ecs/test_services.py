@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from typing import Any
 
@@ -12,6 +13,7 @@ from support.templates import NAMES, Stack, load, text
 
 from api.serve import serve
 from sealwax.cli import cli
+from sealwax.settings import load_settings
 
 ANYWHERE = "0.0.0.0/0"
 
@@ -99,6 +101,22 @@ def test_lanes_and_a_configuration_file_can_be_given(stack):
     environment = {item["Name"]: item["Value"] for item in container(given)["Environment"]}
     assert environment["SEALWAX_LANES"] == '{"default":{}}'
     assert environment["SEALWAX_CONFIG"] == "/app/sealwax.toml"
+
+
+def test_the_settings_take_the_environment_of_a_container(stack, monkeypatch):
+    given = Stack(
+        stack.name,
+        {"Lanes": '{"default":{"concurrency":4}}'},
+        {"sealwax-prod-payloads-bucket": "my-payloads"},
+    )
+    for name in [name for name in os.environ if name.startswith("SEALWAX_")]:
+        monkeypatch.delenv(name)
+    for item in container(given)["Environment"]:
+        monkeypatch.setenv(item["Name"], item["Value"])
+    settings = load_settings()
+    assert settings.environment == "prod"
+    assert settings.bucket_name == "my-payloads"
+    assert settings.lanes["default"].concurrency == 4
 
 
 def parses(command: list[Any]) -> bool:
