@@ -245,22 +245,53 @@ def test_neither_role_makes_data_keys_for_secrets(stacks, role):
             assert not may_use_key(stacks, role, action, key, f"{key}/keys")
 
 
-def test_a_key_policy_stops_what_a_careless_role_policy_would_allow(data):
-    careless = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
-    stacks = {"data": data}
-    for role, key in (("api", "worker"), ("worker", "api")):
-        request = Request(
-            "kms:Decrypt",
-            "*",
-            {
-                "aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/{ROLES[role]}",
-                "kms:EncryptionContext:environment": "prod",
-                "kms:EncryptionContext:name": f"{key}/keys",
-            },
-        )
-        assert allows(careless, request)
-        policy = stacks["data"].resources[f"{key.capitalize()}Key"]["Properties"]["KeyPolicy"]
-        assert not allows(policy["Statement"], request)
+PRINCIPALS = {
+    "api": "role/sealwax-prod-api",
+    "worker": "role/sealwax-prod-worker-default",
+    "other lane": "role/sealwax-prod-worker-slow",
+    "steward": "role/sealwax-prod-steward",
+    "execution": "role/sealwax-prod-execution",
+    "other environment": "role/sealwax-test-api",
+    "operator": "role/operator",
+    "stranger": "user/stranger",
+}
+DECRYPTS = {
+    "api": {"api", "operator"},
+    "worker": {"worker", "other lane", "operator"},
+    "steward": {"steward", "operator"},
+    "shared": {"api", "worker", "other lane", "steward", "operator"},
+}
+
+
+@pytest.mark.parametrize("key", list(DECRYPTS))
+def test_a_key_policy_holds_however_careless_the_roles_policies_are(data, key):
+    policy = data.resources[f"{key.capitalize()}Key"]["Properties"]["KeyPolicy"]["Statement"]
+
+    def who(action: str, **context: str) -> set[str]:
+        return {
+            name
+            for name, principal in PRINCIPALS.items()
+            if allows(
+                policy,
+                Request(
+                    action,
+                    "*",
+                    {
+                        "aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:{principal}",
+                        "kms:EncryptionContext:environment": context.get("environment", "prod"),
+                        "kms:EncryptionContext:name": context.get("name", f"{key}/keys"),
+                    },
+                ),
+            )
+        }
+
+    assert who("kms:Decrypt") == DECRYPTS[key]
+    assert who("kms:GenerateDataKey") == {"operator"}
+    for action in ("kms:Encrypt", "kms:ReEncryptFrom", "kms:CreateGrant", "kms:GenerateMac"):
+        assert who(action) == set()
+    for action in ("kms:Decrypt", "kms:GenerateDataKey"):
+        assert who(action, environment="test") == set()
+        assert who(action, name="other/keys") == set()
 
 
 def test_operators_write_and_read_every_secret(stacks):
