@@ -25,7 +25,6 @@ from sealwax.settings import Lane, Settings
 SKIPPED = {
     "AWS::ApplicationAutoScaling::ScalableTarget",
     "AWS::ApplicationAutoScaling::ScalingPolicy",
-    "AWS::EC2::SecurityGroupEgress",
     "AWS::ECS::ClusterCapacityProviderAssociations",
     "AWS::S3::BucketPolicy",
     "AWS::SQS::QueuePolicy",

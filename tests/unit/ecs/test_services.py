@@ -195,6 +195,19 @@ def test_the_load_balancer_takes_tls_only_and_asks_for_readiness():
     assert group["TargetType"] == "ip"
 
 
+def test_only_the_load_balancer_connects_to_the_api_and_it_to_nothing_else():
+    stack = Stack("api", {"CallersCidr": "10.1.0.0/16"})
+    groups = stack.of_type("AWS::EC2::SecurityGroup")
+    (inward,) = stack.of_type("AWS::EC2::SecurityGroupIngress").values()
+    assert "SecurityGroupIngress" not in groups["TaskSecurityGroup"]
+    assert inward["GroupId"] == "<TaskSecurityGroup.GroupId>"
+    assert inward["SourceSecurityGroupId"] == "<LoadBalancerSecurityGroup.GroupId>"
+    (outward,) = groups["LoadBalancerSecurityGroup"]["SecurityGroupEgress"]
+    assert outward["DestinationSecurityGroupId"] == "<TaskSecurityGroup.GroupId>"
+    (callers,) = groups["LoadBalancerSecurityGroup"]["SecurityGroupIngress"]
+    assert (callers["CidrIp"], callers["FromPort"]) == ("10.1.0.0/16", 443)
+
+
 def test_nothing_connects_to_a_worker():
     stack = Stack("worker", {})
     assert "LoadBalancers" not in service(stack)
