@@ -24,8 +24,15 @@ MASK = "(sealed)"
 class Publisher(Protocol):
     """Sends an envelope to a task's queue."""
 
-    def publish(self, *, definition: TaskDefinition[Any], job_id: str, envelope: str) -> None:
+    def publish(
+        self, *, definition: TaskDefinition[Any], job_id: str, envelope: str, group: str
+    ) -> None:
         """Return once the queue has the message.
+
+        Parameters
+        ----------
+        group
+            HMAC of the tenant, for lanes whose queue is fair.
 
         Raises
         ------
@@ -41,8 +48,12 @@ class CeleryPublisher:
         self._app = app
         self._settings = settings
 
-    def publish(self, *, definition: TaskDefinition[Any], job_id: str, envelope: str) -> None:
+    def publish(
+        self, *, definition: TaskDefinition[Any], job_id: str, envelope: str, group: str
+    ) -> None:
         """Send one message; see `Publisher`."""
+        fair = self._settings.lanes[definition.lane].fair
+        properties = {"sealwax-group": group} if fair else {}
         try:
             self._app.send_task(
                 definition.name,
@@ -54,6 +65,7 @@ class CeleryPublisher:
                 # The transport tries again itself, in a bounded time.
                 retry=False,
                 ignore_result=True,
+                **properties,
             )
         except OperationalError as error:
             # kombu's wrapping of what the transport raised.

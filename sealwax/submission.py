@@ -247,7 +247,7 @@ class Submitter:
                 return Submission(entry, created=False)
             # Accepted and never claimed: perhaps its first message was never
             # sent. Sending again is safe, the ledger absorbs the double.
-        self._send(definition, job_id, envelope)
+        self._send(definition, job, envelope)
         log.info("job accepted", job=job_id, task=job.task, tenant=job.tenant, lane=job.lane)
         return Submission(entry, created=accepted.created)
 
@@ -276,9 +276,16 @@ class Submitter:
             job.id, seal(plaintext, context, recipient=recipient, signer=signer)
         )
 
-    def _send(self, definition: TaskDefinition[Any], job_id: str, envelope: str) -> None:
+    def _send(self, definition: TaskDefinition[Any], job: NewJob, envelope: str) -> None:
+        job_id = job.id
         try:
-            self._publisher.publish(definition=definition, job_id=job_id, envelope=envelope)
+            self._publisher.publish(
+                definition=definition,
+                job_id=job_id,
+                envelope=envelope,
+                # The tenant's HMAC again hashed: what SQS shows says nothing of the ledger's.
+                group=self._digests().fair_group(job.tenant),
+            )
         except TransportError as error:
             # The message may have arrived all the same: abandoned, it will be
             # acknowledged without running; claimed meanwhile, it is accepted.

@@ -173,7 +173,10 @@ class _Queue:
         self._message: tuple[str, str, str] | None = None
         self.tasks: list[str] = []
 
-    def publish(self, *, definition: TaskDefinition[Any], job_id: str, envelope: str) -> None:
+    def publish(
+        self, *, definition: TaskDefinition[Any], job_id: str, envelope: str, group: str
+    ) -> None:
+        del group  # one queue, one tenant
         self._message = (job_id, definition.name, envelope)
         self.tasks.append(definition.name)
 
