@@ -17,7 +17,7 @@ export SEALWAX_EMULATOR_ENV ?= $(CURDIR)/.venv-emulator
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(RUN_STAMP) ## Start everything on this machine with a demo job (Ctrl-C stops it; ARGS='--port 9000')
@@ -26,6 +26,11 @@ run: $(RUN_STAMP) ## Start everything on this machine with a demo job (Ctrl-C st
 .PHONY: test
 test: $(DEV_STAMP) emulator ## Run unit, integration and acceptance tests (ARGS='-k name')
 	$(BIN)/pytest -n $(PYTEST_WORKERS) -m "not comparison and not containers" $(ARGS) tests
+
+.PHONY: test-containers
+test-containers: $(DEV_STAMP) ## Build the image, bring the compose file up with podman, test it (needs root)
+	@tests/containers/prepare.sh
+	$(BIN)/pytest -p no:cacheprovider -p no:xdist -m containers --durations=5 $(ARGS) tests/containers
 
 .PHONY: lint
 lint: $(DEV_STAMP) ## Check style and format
@@ -66,7 +71,7 @@ lock-check: $(DEV_STAMP) ## Check that the locks fit pyproject.toml and name no 
 
 .PHONY: clean
 clean: ## Remove environments, caches and local state
-	rm -rf $(VENV) .venv-emulator .venv-emulator.unfinished .venv-emulator.lock .sealwax build dist
+	rm -rf $(VENV) .venv-containers .venv-emulator .venv-emulator.unfinished .venv-emulator.lock .sealwax build dist
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

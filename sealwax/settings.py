@@ -53,7 +53,7 @@ class Lane(BaseModel):
         "batches, fewer leave more to idle workers: 1 for tasks of minutes.",
     )
     fair: bool = Field(
-        False,
+        default=False,
         description="Fair queue: SQS lets no tenant's backlog delay the others'. Standard queues.",
     )
     lease: int = Field(
