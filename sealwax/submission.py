@@ -234,10 +234,12 @@ class Submitter:
             recipient=recipient.id,
             signer=signer.id,
             parent=parent,
+            acceptance=secrets.token_hex(8),
         )
         envelope = self._seal(job, payload, recipient, signer)
         accepted = self._ledger.accept(job)
         entry = accepted.entry
+        may_abandon = True
         if not accepted.created:
             match(entry)
             if entry.state is State.ABANDONED:
@@ -245,9 +247,14 @@ class Submitter:
                     raise JobInFlux
             elif entry.state is not State.ACCEPTED or entry.attempts:
                 return Submission(entry, created=False)
-            # Accepted and never claimed: perhaps its first message was never
-            # sent. Sending again is safe, the ledger absorbs the double.
-        self._send(definition, job, envelope)
+            else:
+                # Accepted and never claimed: perhaps its first message was never
+                # sent. Sending again is safe, the ledger absorbs the double; but
+                # the first request must not abandon what this one promises.
+                if not self._ledger.disown(job_id):
+                    raise JobInFlux
+                may_abandon = False
+        self._send(definition, job, envelope, may_abandon=may_abandon)
         log.info("job accepted", job=job_id, task=job.task, tenant=job.tenant, lane=job.lane)
         return Submission(entry, created=accepted.created)
 
@@ -276,7 +283,9 @@ class Submitter:
             job.id, seal(plaintext, context, recipient=recipient, signer=signer)
         )
 
-    def _send(self, definition: TaskDefinition[Any], job: NewJob, envelope: str) -> None:
+    def _send(
+        self, definition: TaskDefinition[Any], job: NewJob, envelope: str, *, may_abandon: bool
+    ) -> None:
         job_id = job.id
         try:
             self._publisher.publish(
@@ -288,7 +297,13 @@ class Submitter:
             )
         except TransportError as error:
             # The message may have arrived all the same: abandoned, it will be
-            # acknowledged without running; claimed meanwhile, it is accepted.
-            if self._ledger.abandon(job_id):
+            # acknowledged without running.
+            if may_abandon and self._ledger.abandon(job_id, acceptance=job.acceptance or ""):
                 log.warning("job abandoned", job=job_id, task=definition.name)
                 raise QueueUnavailable from error
+            entry = self._ledger.get(job_id)
+            if entry is None or entry.state in (State.ACCEPTED, State.ABANDONED):
+                # A repeat of the request may have been promised that it runs, so
+                # the job stays; this caller was promised nothing.
+                raise QueueUnavailable from error
+            # Claimed meanwhile: it did arrive.

@@ -211,6 +211,10 @@ class MemoryLedger:
         self._entries[job.id] = entry
         return Accepted(created=True, entry=entry)
 
+    def disown(self, job_id: str) -> bool:
+        """Let nobody abandon the job any more."""
+        return self._entries[job_id].state is State.ACCEPTED
+
     def claim(self, job_id: str, *, token: str, lease: float) -> Claimed | Refused:
         """Start an attempt."""
         entry = self._entries.get(job_id)
@@ -254,7 +258,16 @@ class MemoryLedger:
         entry = self._held(job_id, token)
         self._put(entry, state=State.RETRYING, due=due, cause=cause, error=error)
 
-    def die(self, job_id: str, *, token: str | None, reason: str, cause: str, error: str) -> bool:
+    def die(
+        self,
+        job_id: str,
+        *,
+        token: str | None,
+        reason: str,
+        cause: str,
+        error: str,
+        verified: bool = False,  # noqa: ARG002 - the ledger's signature
+    ) -> bool:
         """Record a death."""
         entry = self._held(job_id, token) if token else self._entries[job_id]
         self._put(

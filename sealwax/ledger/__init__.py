@@ -4,7 +4,7 @@ The API accepts, workers claim and finish; nobody else writes. It holds no
 payload: only states, times, counts, keyed hashes and the sealed result.
 """
 
-from sealwax.ledger.entry import Entry, NewJob, State
+from sealwax.ledger.entry import Entry, NewJob, State, is_job_id
 from sealwax.ledger.errors import (
     ClaimLost,
     LedgerDenied,
@@ -26,4 +26,5 @@ __all__ = [
     "NewJob",
     "Refused",
     "State",
+    "is_job_id",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["FINAL", "Entry", "NewJob", "State"]
+__all__ = ["FINAL", "Entry", "NewJob", "State", "is_job_id"]
 
 
 class State(StrEnum):
@@ -22,6 +23,14 @@ class State(StrEnum):
     #: The queue could not be reached and the caller was told so; a late message
     #: of it is acknowledged, not run.
     ABANDONED = "abandoned"
+
+
+_JOB_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def is_job_id(text: str) -> bool:
+    """Whether a text can be a job's id; anything else must not reach DynamoDB."""
+    return _JOB_ID.fullmatch(text) is not None
 
 
 #: States that no attempt leaves again.
@@ -51,6 +60,9 @@ class NewJob:
         Ids of the keys that the envelope needs: `keys retire` counts by them.
     parent
         The job that enqueued this one, if one did.
+    acceptance
+        Random name of this request: only it may abandon the job, and only
+        until the request is repeated.
     """
 
     id: str
@@ -65,6 +77,7 @@ class NewJob:
     recipient: str | None = None
     signer: str | None = None
     parent: str | None = None
+    acceptance: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +112,7 @@ class Entry:
     recipient: str | None = None
     signer: str | None = None
     parent: str | None = None
+    acceptance: str | None = None
     result: str | None = None
     result_omitted: str | None = None
 

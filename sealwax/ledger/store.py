@@ -155,9 +155,10 @@ class Ledger:
         return self._update(
             job.id,
             "SET #state = :accepted, updated = :now, created = :now, not_after = :not_after, "
-            "expires = :expires REMOVE finished",
+            "expires = :expires, acceptance = :acceptance REMOVE finished",
             "#state = :abandoned",
             {
+                ":acceptance": job.acceptance,
                 ":accepted": State.ACCEPTED,
                 ":abandoned": State.ABANDONED,
                 ":now": job.created,
@@ -166,16 +167,30 @@ class Ledger:
             },
         )
 
-    def abandon(self, job_id: str) -> bool:
+    def disown(self, job_id: str) -> bool:
+        """Let nobody abandon the job any more: a repeat of its request is about to send it.
+
+        False where it is no longer waiting for its first claim.
+        """
+        return self._update(
+            job_id,
+            "SET updated = :now REMOVE acceptance",
+            "#state = :accepted",
+            {":accepted": State.ACCEPTED, ":now": self._clock()},
+        )
+
+    def abandon(self, job_id: str, *, acceptance: str) -> bool:
         """Record that the queue could not be reached and the caller was told so.
 
-        False where the job has been claimed meanwhile: then it was sent after all.
+        False where the job has been claimed meanwhile, or its request was
+        repeated: somebody else may have been promised that it runs.
         """
         return self._update(
             job_id,
             "SET #state = :abandoned, updated = :now, finished = :now",
-            "#state = :accepted",
+            "#state = :accepted AND acceptance = :acceptance",
             {
+                ":acceptance": acceptance,
                 ":accepted": State.ACCEPTED,
                 ":abandoned": State.ABANDONED,
                 ":now": self._clock(),
@@ -192,8 +207,9 @@ class Ledger:
         same token (its first response was lost) is granted again, uncounted.
 
         Call it only after the envelope was opened: a job that is dead because a
-        *forged* message bore its id comes back to life with its genuine one, so
-        that somebody who can write to the queue cannot end other people's jobs.
+        message that nobody verified bore its id comes back to life with its
+        genuine one, so that somebody who can write to the queue cannot end other
+        people's jobs.
 
         Parameters
         ----------
@@ -211,7 +227,7 @@ class Ledger:
             ":now": now,
             ":lease": now + lease,
             ":dead": State.DEAD,
-            ":unopenable": "unopenable",
+            ":yes": True,
             ":expires": int(now + self._keep),
             ":one": 1,
             ":zero": 0,
@@ -223,12 +239,13 @@ class Ledger:
                 "SET #state = :running, #token = :token, lease_until = :lease, updated = :now, "
                 "started = :now, fence = if_not_exists(fence, :zero) + :one, "
                 "expires = if_not_exists(expires, :expires) "
-                "ADD attempts :one REMOVE due, finished, #reason, #cause, #error"
+                "ADD attempts :one "
+                "REMOVE due, finished, unverified, acceptance, #reason, #cause, #error"
             ),
             ConditionExpression=(
                 "#state IN (:accepted, :retrying) OR "
                 "(#state = :running AND lease_until < :now AND #token <> :token) OR "
-                "(#state = :dead AND #reason = :unopenable)"
+                "(#state = :dead AND unverified = :yes)"
             ),
             ExpressionAttributeNames={
                 "#state": "state",
@@ -383,7 +400,14 @@ class Ledger:
         )
 
     def die(  # the record of a death has this many parts
-        self, job_id: str, *, token: str | None, reason: str, cause: str, error: str
+        self,
+        job_id: str,
+        *,
+        token: str | None,
+        reason: str,
+        cause: str,
+        error: str,
+        verified: bool = False,
     ) -> bool:
         """Record that the job is dead, before its message goes to the dead-letter queue.
 
@@ -394,6 +418,9 @@ class Ledger:
         token
             The claim's; None where nobody could claim (unknown task, malformed,
             worker lost): then any state that is not final will do.
+        verified
+            Without a token: whether the message was known to be the job's own.
+            If not, its genuine message undoes the death.
 
         Returns
         -------
@@ -417,10 +444,14 @@ class Ledger:
             values |= {":accepted": State.ACCEPTED, ":retrying": State.RETRYING}
         else:
             values[":token"] = token
+        mark = ""
+        if token is None and not verified:
+            mark = ", unverified = :yes"
+            values[":yes"] = True
         done = self._update(
             job_id,
             "SET #state = :state, updated = :now, finished = :now, #reason = :reason, "
-            "#cause = :cause, #error = :error REMOVE expires, lease_until, #due",
+            f"#cause = :cause, #error = :error{mark} REMOVE expires, lease_until, #due",
             condition,
             values,
         )

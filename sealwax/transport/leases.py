@@ -73,7 +73,7 @@ class LeaseKeeper:
         """Renew what has less than half of its lease left."""
         options = self._engine.options
         now = time.monotonic()
-        started: list[str] = []
+        started: list[tuple[str, str]] = []
         for delivery in self._held.due(options.lease * 0.6):
             seconds = int(min(options.lease, visibility_left(delivery, now)))
             if seconds <= 0:
@@ -81,7 +81,7 @@ class LeaseKeeper:
                 continue
             delivery.renewing = True
             if delivery.state is State.STARTED and delivery.job:
-                started.append(delivery.job)
+                started.append((delivery.job, delivery.token))
             self._submit(delivery, seconds)
         if started and options.on_renew:
             self._engine.background.run(options.on_renew, started)

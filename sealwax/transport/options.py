@@ -96,7 +96,8 @@ class Options:
     on_dead_letter
         Called in a background thread before the transport dead-letters on its own.
     on_renew
-        Called in a background thread with the job ids of started tasks whose lease was renewed.
+        Called in a background thread with (job id, delivery token) of each started task whose
+        lease is renewed.
     park
         Called in a background thread with a `sealwax.transport.parking.Parked`; records it
         durably or raises. Whoever implements it sends the message again when it is due.
@@ -127,7 +128,7 @@ class Options:
     drain_timeout: float = 10
     accept: tuple[str, ...] = ("application/json",)
     on_dead_letter: Callable[[Any], None] | None = None
-    on_renew: Callable[[list[str]], None] | None = None
+    on_renew: Callable[[list[tuple[str, str]]], None] | None = None
     park: Callable[[Any], None] | None = None
     liveness_file: str | None = None
     fair_queues: bool = False

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
-from celery.worker.state import requests
 
+from sealwax.ledger import is_job_id
 from sealwax.runtime import Runtime
 from sealwax.settings import Settings
 from sealwax.task import TaskDefinition
@@ -68,6 +68,11 @@ def make_app(
         worker_cancel_long_running_tasks_on_connection_loss=False,
     )
     if runtime is not None:
+        # Celery's own tasks (group, chord, accumulate, ...) run whatever an
+        # unsigned message tells them: here they are unknown tasks like any other.
+        app.finalize()
+        for name in [name for name in app.tasks if name.startswith("celery.")]:
+            del app.tasks[name]
         for definition in definitions.values():
             app.register_task(_make_task(definition, runtime)())
     return app
@@ -114,7 +119,8 @@ def _transport_options(
 
         def record(letter: DeadLetter) -> None:
             """Let the ledger know before the transport dead-letters on its own."""
-            if letter.job is None:
+            if letter.job is None or not is_job_id(letter.job):
+                # No job of ours: there is nothing to record, the letter says all.
                 return
             current = runtime.current()
             current.ledger.die(
@@ -125,14 +131,16 @@ def _transport_options(
                 error=letter.reason.error or "",
             )
 
-        def renew(jobs: list[str]) -> None:
-            """Renew the claims of running jobs along with their messages' leases."""
+        def renew(deliveries: list[tuple[str, str]]) -> None:
+            """Renew the claims of running jobs along with their messages' leases.
+
+            By the delivery's token: two messages may bear one job's id, and only
+            the one that holds the claim renews it.
+            """
             current = runtime.current()
-            for job in jobs:
-                request = requests.get(job)
-                facts = (request.delivery_info or {}).get("sqs", {}) if request else {}
-                if facts:
-                    current.ledger.renew(job, token=str(facts["token"]), lease=options["lease"])
+            for job, token in deliveries:
+                if is_job_id(job):
+                    current.ledger.renew(job, token=token, lease=options["lease"])
 
         options["on_dead_letter"] = record
         options["on_renew"] = renew

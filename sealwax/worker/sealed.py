@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import structlog
 from celery.exceptions import Reject, Retry
 
-from sealwax.ledger import ClaimLost, LedgerError
+from sealwax.ledger import ClaimLost, LedgerError, is_job_id
 from sealwax.outcomes import Dead, Failure, RetryLater, decide
 from sealwax.publisher import CeleryPublisher
 from sealwax.runtime import Runtime
@@ -65,6 +65,13 @@ class SealedTask(Task):
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Run one attempt; Celery calls this in the pool's process."""
         request = self.request
+        if not is_job_id(str(request.id)):
+            # Decided before anything is asked: DynamoDB refuses some such keys,
+            # and a refusal would look like an outage that is waited out for ever.
+            reason = DeadLetterReason(
+                reason="malformed", error="job-id", attempts=0, details={"cause": "job-id"}
+            )
+            raise Reject(reason.to_json(), requeue=False)
         sqs = (request.delivery_info or {}).get("sqs") or {}
         runtime = self.runtime.current()
         runtime.refresh_if_old()
@@ -106,6 +113,10 @@ class SealedTask(Task):
         runtime = self.runtime.current()
         job_id = str(request.id)
         token = str((request.delivery_info or {}).get("sqs", {}).get("token") or "unknown")
+        if not is_job_id(job_id):
+            return DeadLetter(
+                DeadLetterReason(reason="malformed", error="job-id", details={"cause": "job-id"})
+            )
         try:
             return self._settle_lost(runtime, job_id, token, kind)
         except LedgerError as error:
@@ -121,6 +132,18 @@ class SealedTask(Task):
         except ClaimLost:
             entry = None
         if entry is None:
+            if ledger.get(job_id) is None:
+                # Without this a message that kills its child before the claim
+                # would do so until SQS itself gives up.
+                return DeadLetter(
+                    DeadLetterReason(
+                        reason="unknown-job",
+                        error="UnknownJob",
+                        attempts=0,
+                        job=job_id,
+                        details={"task": self.name, "cause": "no-ledger-entry"},
+                    )
+                )
             # It died before its claim, or after its outcome was recorded: the
             # message comes back and the ledger says which.
             return Postpone(1.0)
@@ -159,6 +182,7 @@ class SealedTask(Task):
             reason=decision.reason,
             cause=decision.cause,
             error=decision.error,
+            verified=True,  # it had been claimed, so its envelope had opened
         )
         if not died:
             return Postpone(5.0)

@@ -316,3 +316,41 @@ def test_secrets_and_kms_are_asked_for_no_job(client, auth, app) -> None:
         assert client.post("/v1/jobs", json=GOOD, headers=auth).status_code == 202
     used = {name: count - before.get(name, 0) for name, count in calls.items()}
     assert {name: count for name, count in used.items() if count} == {"dynamodb.PutItem": 20}
+
+
+def test_a_repeat_that_was_promised_is_not_abandoned_by_the_first_that_gave_up(
+    app, auth, monkeypatch
+) -> None:
+    """The first send hangs; the repeat with its key gets 202; the first then answers 503."""
+    from sealwax.transport.errors import QueueUnreachable
+
+    services = app.extensions["sealwax"]
+    real = services.submitter._publisher.publish
+    first_sends, first_may_fail = threading.Event(), threading.Event()
+    calls: list[int] = []
+
+    def publish(**arguments: object) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            first_sends.set()
+            assert first_may_fail.wait(30)
+            raise QueueUnreachable
+        real(**arguments)
+
+    monkeypatch.setattr(services.submitter._publisher, "publish", publish)
+    headers = auth | {"Idempotency-Key": "twice"}
+    answers: list[int] = []
+
+    def first() -> None:
+        answers.append(app.test_client().post("/v1/jobs", json=GOOD, headers=headers).status_code)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert first_sends.wait(30)
+    second = app.test_client().post("/v1/jobs", json=GOOD, headers=headers)
+    assert second.status_code == 202
+    first_may_fail.set()
+    thread.join()
+    assert answers == [503]
+    entry = services.runtime.ledger.get(second.get_json()["id"])
+    assert entry.state is State.ACCEPTED

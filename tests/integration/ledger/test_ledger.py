@@ -44,7 +44,9 @@ def ledger(request: pytest.FixtureRequest, clock: Clock) -> Ledger:
     return Ledger(aws.client("dynamodb"), settings.table_name("jobs"), keep=100, clock=clock)
 
 
-def new_job(clock: Clock, job_id: str = JOB, fingerprint: str | None = None) -> NewJob:
+def new_job(
+    clock: Clock, job_id: str = JOB, fingerprint: str | None = None, acceptance: str = "a"
+) -> NewJob:
     return NewJob(
         id=job_id,
         task="demo.greet",
@@ -55,6 +57,7 @@ def new_job(clock: Clock, job_id: str = JOB, fingerprint: str | None = None) -> 
         not_after=int(clock.now + 60),
         expires=int(clock.now + 100),
         fingerprint=fingerprint,
+        acceptance=acceptance,
     )
 
 
@@ -184,13 +187,13 @@ def test_an_abandoned_job_never_runs_but_may_be_accepted_again(
     ledger: Ledger, clock: Clock
 ) -> None:
     ledger.accept(new_job(clock))
-    assert ledger.abandon(JOB)
+    assert ledger.abandon(JOB, acceptance="a")
     assert isinstance(ledger.claim(JOB, token="t1", lease=30), Refused)
     clock.now += 10
     assert ledger.reaccept(new_job(clock))
     assert not ledger.reaccept(new_job(clock))
     assert isinstance(ledger.claim(JOB, token="t1", lease=30), Claimed)
-    assert not ledger.abandon(JOB)
+    assert not ledger.abandon(JOB, acceptance="a")
 
 
 def test_crashes_are_counted_apart_from_attempts(ledger: Ledger, clock: Clock) -> None:
@@ -206,7 +209,7 @@ def test_unknown_jobs_are_refused_everywhere(ledger: Ledger) -> None:
     assert ledger.get(JOB) is None
     assert ledger.claim(JOB, token="t1", lease=30) == Refused(None)
     assert not ledger.die(JOB, token=None, reason="malformed", cause="x", error="E")
-    assert not ledger.abandon(JOB)
+    assert not ledger.abandon(JOB, acceptance="a")
 
 
 def test_one_of_many_simultaneous_claims_wins(ledger: Ledger, clock: Clock) -> None:
@@ -246,3 +249,37 @@ def test_an_unreachable_table_is_said_so(
     aws = Aws(AwsTimeouts(connect=0.5, read=0.5, attempts=1))
     with pytest.raises(LedgerUnreachable):
         Ledger(aws.client("dynamodb"), "jobs").get(JOB)
+
+
+@pytest.mark.parametrize("reason", ["unopenable", "malformed", "unknown-task", "rejected"])
+def test_a_death_by_an_unverified_message_is_undone_by_the_genuine_one(
+    ledger: Ledger, clock: Clock, reason: str
+) -> None:
+    ledger.accept(new_job(clock))
+    assert ledger.die(JOB, token=None, reason=reason, cause="x", error="E")
+    claim = ledger.claim(JOB, token="t1", lease=30)
+    assert isinstance(claim, Claimed)
+    assert claim.entry.reason is None
+    assert ledger.die(JOB, token="t1", reason=reason, cause="x", error="E")
+    assert isinstance(ledger.claim(JOB, token="t2", lease=30), Refused)
+
+
+def test_a_verified_death_without_a_claim_is_final(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    ledger.crash(JOB, token="t1")
+    assert ledger.die(JOB, token=None, reason="crashed", cause="x", error="E", verified=True)
+    assert isinstance(ledger.claim(JOB, token="t2", lease=30), Refused)
+
+
+def test_only_the_acceptance_that_nobody_repeated_may_be_abandoned(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock, acceptance="a"))
+    assert not ledger.abandon(JOB, acceptance="other")
+    assert ledger.disown(JOB)  # a repeat is about to send
+    assert not ledger.abandon(JOB, acceptance="a")
+    entry = ledger.get(JOB)
+    assert entry is not None
+    assert entry.state is State.ACCEPTED
+    assert isinstance(ledger.claim(JOB, token="t1", lease=30), Claimed)
