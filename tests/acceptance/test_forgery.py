@@ -16,7 +16,10 @@ from sealwax.envelope import Context, PublicKey, Purpose, SigningKey, Suite, pee
 
 @pytest.fixture(scope="module")
 def own(make_stack) -> LiveStack:
-    return make_stack(routes={"demo": {}, "later": {}}, extra="[limits]\nunknown_key_seconds = 2\n")
+    return make_stack(
+        routes={"demo": {}, "later": {}},
+        extra="[limits]\nunknown_key_seconds = 2\nunknown_task_seconds = 1\n",
+    )
 
 
 def message_of(stack: LiveStack, job_id: str) -> dict[str, Any]:
@@ -192,3 +195,82 @@ def test_headers_that_nobody_signed_are_not_obeyed(own: LiveStack) -> None:
     stack.start_worker()
     assert stack.wait(job, "succeeded")["attempts"] == 1
     assert stack.wait(stack.relay("demo", {"after": True}))["state"] == "succeeded"
+
+
+def test_unsigned_messages_with_a_jobs_id_do_not_end_the_job(make_stack) -> None:
+    stack = make_stack(
+        routes={"demo": {}}, lane="lease = 3", extra="[limits]\nunknown_task_seconds = 1\n"
+    )
+    stack.stop_worker()
+    jobs = {how: stack.relay("demo", {"n": 1}) for how in ("malformed", "unknown-task", "control")}
+    sqs, url = stack.client("sqs"), stack.queue_url()
+    taken = {}
+    for how, job in jobs.items():  # the genuine ones come later
+        taken[how] = message_of(stack, job)
+        sqs.delete_message(QueueUrl=url, ReceiptHandle=taken[how]["message"]["ReceiptHandle"])
+    malformed = json.loads(json.dumps(taken["malformed"]["body"]))
+    malformed["headers"]["retries"] = "many"
+    unknown = json.loads(json.dumps(taken["unknown-task"]["body"]))
+    unknown["headers"]["task"] = "nobody.knows"
+    for body in (malformed, unknown):
+        sqs.send_message(QueueUrl=url, MessageBody=json.dumps(body))
+    stack.start_worker()
+    for how in ("malformed", "unknown-task"):
+        assert stack.dead_letter_of(jobs[how], seconds=60)["reason"] == how
+        assert stack.wait(jobs[how], "dead")["error"]["reason"] == how
+    for item in taken.values():
+        sqs.send_message(QueueUrl=url, MessageBody=json.dumps(item["body"]))
+    for job in jobs.values():
+        assert stack.wait(job, "succeeded")["attempts"] == 1
+
+
+@pytest.mark.parametrize(
+    ("job", "task"),
+    [
+        ("\ud800", "webhooks.relay"),
+        ("x", "webhooks.relay"),
+        ("\U0001f600" * 600, "webhooks.relay"),
+        ("A" * 32, "webhooks.relay"),
+        ("0" * 32, "webhooks.relay"),
+        ("0" * 32, "celery.accumulate"),
+        ("0" * 32, "celery.group"),
+    ],
+)
+def test_ids_that_are_none_and_tasks_that_are_celerys_end_as_letters(
+    own: LiveStack, job: str, task: str
+) -> None:
+    text = json.dumps(
+        {
+            "body": json.dumps([["swx1.x.y.z"], {}, {}]),
+            "headers": {"task": task, "id": job, "timelimit": [1e-6, 1e-6]},
+            "content-type": "application/json",
+            "content-encoding": "utf-8",
+            "properties": {},
+        }
+    )
+    sqs, url = own.client("sqs"), own.queue_url()
+    sent = sqs.send_message(QueueUrl=url, MessageBody=text)["MessageId"]
+
+    def reason() -> str | None:
+        for letter in own.dead_letters():
+            found = json.loads(letter["MessageAttributes"]["sealwax-dead-letter"]["StringValue"])
+            if found["message_id"] == sent:
+                return found["reason"]
+        return None
+
+    wanted = {"malformed", "unopenable"} if task == "webhooks.relay" else {"unknown-task"}
+    assert wait_for(reason, seconds=60, what="the letter") in wanted
+
+
+def test_two_messages_of_one_long_job_run_it_once(make_stack) -> None:
+    stack = make_stack(routes={"slow": {}}, lane="lease = 3")
+    requests.put(f"{stack.sandbox_url}/control/slow", json={"hang": 8, "times": 1}, timeout=10)
+    key = "same-key"
+    job = stack.relay("slow", {"n": 1}, key=key)
+    assert stack.relay("slow", {"n": 1}, key=key) == job
+    document = stack.wait(job, seconds=90)
+    assert (document["state"], document["attempts"]) == ("succeeded", 1)
+    count = requests.get(
+        f"{stack.sandbox_url}/deliveries/count", params={"path": "/hooks/slow"}, timeout=10
+    ).json()
+    assert count["received"] == 1
