@@ -330,7 +330,12 @@ class Channel(virtual.Channel):
             job, task = headers.get("id"), headers.get("task")
             delivery.job = job if isinstance(job, str) and len(job) <= 255 else None
             delivery.task = task if isinstance(task, str) and len(task) <= 255 else None
-        check_message(payload, accept=self.options.accept, max_depth=self.options.max_depth)
+        check_message(
+            payload,
+            accept=self.options.accept,
+            max_depth=self.options.max_depth,
+            inflated_bytes=self.options.inflated_bytes,
+        )
         eta = eta_of(payload["headers"])
         if eta is not None and eta - time.time() > ETA_TOLERANCE:
             self.postpone(delivery.token, eta - time.time())

@@ -83,6 +83,8 @@ class Options:
         How long a send, or a delete, waits for others to share its call.
     message_bytes, batch_bytes
         Limits of one message and of one batch.
+    inflated_bytes
+        Largest body of a compressed message; 0: compressed messages are malformed.
     max_depth
         Deepest nesting of JSON that a received message may have.
     unknown_task_grace
@@ -123,6 +125,7 @@ class Options:
     message_bytes: int = MAX_BYTES
     batch_bytes: int = MAX_BYTES
     max_depth: int = 100
+    inflated_bytes: int = 16 * MAX_BYTES
     unknown_task_grace: float = 300
     crashes: int = 3
     drain_timeout: float = 10
@@ -195,6 +198,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("message_bytes", 1_024, MAX_BYTES),
     ("batch_bytes", 1_024, MAX_BYTES),
     ("max_depth", 4, 200),
+    ("inflated_bytes", 0, 64 * MAX_BYTES),
     ("unknown_task_grace", 0, 86_400),
     ("crashes", 1, 100),
     ("drain_timeout", 0, 300),

@@ -44,7 +44,13 @@ _FORBIDDEN = frozenset(
 _EMBED = frozenset({"callbacks", "errbacks", "chain", "chord"})
 
 
-def check_message(payload: dict[str, Any], *, accept: tuple[str, ...], max_depth: int) -> None:
+def check_message(
+    payload: dict[str, Any],
+    *,
+    accept: tuple[str, ...],
+    max_depth: int,
+    inflated_bytes: int = BODY_MAX,
+) -> None:
     """Check a decoded message and put it into the form that kombu expects.
 
     Raises
@@ -65,7 +71,7 @@ def check_message(payload: dict[str, Any], *, accept: tuple[str, ...], max_depth
     # "binary" bodies are for other content types than JSON.
     if not textual and (content_type == "application/json" or encoding != "binary"):
         raise Malformed("content-encoding")
-    payload["body"] = _body(payload, headers)
+    payload["body"] = _body(payload, headers, inflated_bytes)
     if content_type == "application/json":
         check_body(loads(payload["body"], max_depth=max_depth))
 
@@ -208,7 +214,7 @@ def _check_properties(payload: dict[str, Any]) -> None:
             raise Malformed("delivery_info")
 
 
-def _body(payload: dict[str, Any], headers: dict[str, Any]) -> bytes:
+def _body(payload: dict[str, Any], headers: dict[str, Any], inflated_bytes: int) -> bytes:
     body = payload.get("body")
     if not isinstance(body, str) or not body:
         raise Malformed("body")
@@ -225,20 +231,22 @@ def _body(payload: dict[str, Any], headers: dict[str, Any]) -> bytes:
             raise Malformed("body-base64") from None
     else:
         raise Malformed("body_encoding")
-    return _decompress(data, headers)
+    return _decompress(data, headers, inflated_bytes)
 
 
-def _decompress(data: bytes, headers: dict[str, Any]) -> bytes:
+def _decompress(data: bytes, headers: dict[str, Any], limit: int) -> bytes:
     name = headers.pop("compression", None)
     if name is None:
         return data
     windows = {"application/x-gzip": zlib.MAX_WBITS, "gzip": zlib.MAX_WBITS, "zlib": zlib.MAX_WBITS}
-    if not isinstance(name, str) or name not in windows:
+    # Python's objects take many times the bytes of their JSON, so the limit is
+    # what keeps a small message from filling the main process's memory.
+    if not isinstance(name, str) or name not in windows or limit <= 0:
         raise Malformed("compression")
     # kombu's "gzip" is zlib's format under another name.
     inflater = zlib.decompressobj(windows[name])
     try:
-        out = inflater.decompress(data, BODY_MAX)
+        out = inflater.decompress(data, limit)
     except zlib.error:
         raise Malformed("compression") from None
     if inflater.unconsumed_tail or not inflater.eof:
