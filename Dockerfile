@@ -41,7 +41,9 @@ ENV HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     SEALWAX_LIVENESS_FILE=/tmp/sealwax-liveness.json
-# The only folder that is written to: a tmpfs over a read-only root.
+# The only folder that is written to: a tmpfs over a read-only root. Fargate has
+# no tmpfs; declared here, its volume takes this folder's owner and mode.
+VOLUME /tmp
 WORKDIR /tmp
 USER 10001:10001
 EXPOSE 8080
