@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-PYTEST_WORKERS ?= 2
+# The tests wait more than they compute.
+PYTEST_WORKERS ?= 4
 
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.stamp-run
@@ -25,7 +26,7 @@ run: $(RUN_STAMP) ## Start everything on this machine with a demo job (Ctrl-C st
 
 .PHONY: test
 test: $(DEV_STAMP) emulator ## Run unit, integration and acceptance tests (ARGS='-k name')
-	$(BIN)/pytest -n $(PYTEST_WORKERS) -m "not comparison and not containers" $(ARGS) tests
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m "not comparison and not containers" $(ARGS) tests
 
 .PHONY: test-containers
 test-containers: $(DEV_STAMP) ## Build the image, bring the compose file up with podman, test it (needs root)

@@ -10,15 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sealwax.aws import error_code
-from sealwax.envelope import EnvelopeError
 from sealwax.errors import SealwaxError
 
-__all__ = ["ClaimAltered", "ClaimChecks", "ClaimMissing", "ClaimsUnreachable", "is_reference"]
+__all__ = [
+    "ClaimAltered",
+    "ClaimChecks",
+    "ClaimError",
+    "ClaimMissing",
+    "ClaimsUnreachable",
+    "is_reference",
+]
 
 #: Prefixes: jobs that may still run, and dead ones.
 LIVE, DEAD = "live", "dead"
@@ -34,13 +40,19 @@ class ClaimsUnreachable(SealwaxError):
     """S3 does not serve the payload's bucket now; try again later."""
 
 
-class ClaimMissing(EnvelopeError):
+class ClaimError(SealwaxError):
+    """The payload that the message refers to cannot be had: the message is unopenable."""
+
+    cause: ClassVar[str] = "claim"
+
+
+class ClaimMissing(ClaimError):
     """The payload that the message refers to is not in the bucket."""
 
     cause = "claim-missing"
 
 
-class ClaimAltered(EnvelopeError):
+class ClaimAltered(ClaimError):
     """The payload in the bucket is not the one that the message refers to."""
 
     cause = "claim-altered"

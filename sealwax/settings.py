@@ -56,6 +56,13 @@ class Lane(BaseModel):
         default=False,
         description="Fair queue: SQS lets no tenant's backlog delay the others'. Standard queues.",
     )
+    poll: int = Field(
+        20,
+        ge=1,
+        le=20,
+        description="Seconds a receive waits for messages. What a poll brings after its worker "
+        "has ended is visible again when the lease ends; less costs more calls when idle.",
+    )
     lease: int = Field(
         30, ge=2, le=43_200, description="Seconds a held message stays invisible, renewed."
     )

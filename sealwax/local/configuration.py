@@ -56,7 +56,9 @@ def configuration(
 environment = "local"
 public_url = {quote(f"http://{HOST}:{api_port}")}
 
+# Short polls: the worker ends quickly on Ctrl-C, and nobody pays for calls here.
 [lanes.default]
+poll = 2
 
 [tasks.webhooks]
 default_route = {quote(DEMO_ROUTE)}

@@ -115,6 +115,7 @@ def _transport_options(
     }
     if lane is not None:
         options["lease"] = settings.lanes[lane].lease
+        options["wait_time"] = settings.lanes[lane].poll
         options["liveness_file"] = str(settings.liveness_file) if settings.liveness_file else None
     if runtime is not None:
 

@@ -22,7 +22,7 @@ from typing import Any
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from sealwax.claims import ClaimMissing, ClaimsUnreachable, is_reference
+from sealwax.claims import ClaimError, ClaimMissing, ClaimsUnreachable, is_reference
 from sealwax.envelope import (
     Context,
     EnvelopeError,
@@ -161,6 +161,8 @@ class Attempt:
                 return open_envelope(
                     self._envelope(), keyring=runtime.keyring, expect=expect, now=0.0
                 )
+            except ClaimError as error:
+                return self._unopenable(error)
             except EnvelopeError as error:
                 if error.transient:
                     if again and runtime.refresh_for_unknown_key():
@@ -179,7 +181,7 @@ class Attempt:
             return self._runtime.claims.fetch(self._delivery.job_id, text)
         return text
 
-    def _unopenable(self, error: EnvelopeError) -> Disposition:
+    def _unopenable(self, error: EnvelopeError | ClaimError) -> Disposition:
         """Dead-letter the message; the job too, unless it runs or has ended."""
         dead = Dead(reason="unopenable", cause=error.cause, error=type(error).__name__)
         entry = self._runtime.ledger.get(self._delivery.job_id)
