@@ -44,6 +44,18 @@ def ledger(request: pytest.FixtureRequest, clock: Clock) -> Ledger:
     return Ledger(aws.client("dynamodb"), settings.table_name("jobs"), keep=100, clock=clock)
 
 
+@pytest.fixture
+def atomic_ledger(aws_env: Settings, clock: Clock) -> Ledger:
+    """Ministack's only: moto's conditional writes are not atomic between threads.
+
+    Eight threads updating one item of a bare moto under one condition gave more
+    than one winner in 15 of 60 rounds.
+    """
+    aws = Aws()
+    provision(aws_env, aws)
+    return Ledger(aws.client("dynamodb"), aws_env.table_name("jobs"), keep=100, clock=clock)
+
+
 def new_job(
     clock: Clock, job_id: str = JOB, fingerprint: str | None = None, acceptance: str = "a"
 ) -> NewJob:
@@ -212,12 +224,12 @@ def test_unknown_jobs_are_refused_everywhere(ledger: Ledger) -> None:
     assert not ledger.abandon(JOB, acceptance="a")
 
 
-def test_one_of_many_simultaneous_claims_wins(ledger: Ledger, clock: Clock) -> None:
-    ledger.accept(new_job(clock))
+def test_one_of_many_simultaneous_claims_wins(atomic_ledger: Ledger, clock: Clock) -> None:
+    atomic_ledger.accept(new_job(clock))
     outcomes: list[object] = []
     threads = [
         threading.Thread(
-            target=lambda n=n: outcomes.append(ledger.claim(JOB, token=f"t{n}", lease=30))
+            target=lambda n=n: outcomes.append(atomic_ledger.claim(JOB, token=f"t{n}", lease=30))
         )
         for n in range(8)
     ]
@@ -228,10 +240,10 @@ def test_one_of_many_simultaneous_claims_wins(ledger: Ledger, clock: Clock) -> N
     assert sum(isinstance(outcome, Claimed) for outcome in outcomes) == 1
 
 
-def test_one_of_many_simultaneous_accepts_creates(ledger: Ledger, clock: Clock) -> None:
+def test_one_of_many_simultaneous_accepts_creates(atomic_ledger: Ledger, clock: Clock) -> None:
     outcomes: list[Accepted] = []
     threads = [
-        threading.Thread(target=lambda: outcomes.append(ledger.accept(new_job(clock))))
+        threading.Thread(target=lambda: outcomes.append(atomic_ledger.accept(new_job(clock))))
         for _ in range(8)
     ]
     for thread in threads:
