@@ -42,9 +42,6 @@ __all__ = ["Channel"]
 
 logger = logging.getLogger(__name__)
 
-#: An eta this close is not worth another receive, in seconds.
-ETA_TOLERANCE = 0.5
-
 #: Longest time an unknown task's message waits between two looks, in seconds.
 GRACE_STEP = 30.0
 
@@ -337,8 +334,11 @@ class Channel(virtual.Channel):
             inflated_bytes=self.options.inflated_bytes,
         )
         eta = eta_of(payload["headers"])
-        if eta is not None and eta - time.time() > ETA_TOLERANCE:
-            self.postpone(delivery.token, eta - time.time())
+        early = 0.0 if eta is None else eta - time.time()
+        if early > 0:
+            # However close it is: Celery promises "not before". Visibility counts in
+            # whole seconds, and SQS may be early by the fraction it does not keep.
+            self.postpone(delivery.token, early)
             return None
         return SqsMessage.of(payload, delivery, self)
 
