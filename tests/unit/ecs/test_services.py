@@ -186,12 +186,12 @@ def test_a_worker_has_all_the_time_that_fargate_gives():
     assert container(Stack("worker", {}))["StopTimeout"] == 120
 
 
-def test_the_load_balancer_takes_tls_only_and_asks_for_readiness():
+def test_the_load_balancer_takes_tls_only_and_asks_for_liveness():
     stack = Stack("api", {})
     (listener,) = stack.of_type("AWS::ElasticLoadBalancingV2::Listener").values()
     assert (listener["Protocol"], listener["Port"]) == ("HTTPS", 443)
     (group,) = stack.of_type("AWS::ElasticLoadBalancingV2::TargetGroup").values()
-    assert group["HealthCheckPath"] == "/readyz"
+    assert group["HealthCheckPath"] == "/healthz"
     assert group["TargetType"] == "ip"
 
 
