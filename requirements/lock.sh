@@ -18,30 +18,37 @@ compile() {
 compile_all() {
     folder=$1
     emulator=$2
-    shift 2
+    build=$3
+    containers=$4
+    shift 4
     compile "$folder/base.txt" "$@" pyproject.toml
     # What runs in production is what is tested: base constrains the others.
     compile "$folder/local.txt" "$@" --extra local --constraint "$folder/base.txt" pyproject.toml
     compile "$folder/dev.txt" "$@" --extra local --extra dev --constraint "$folder/base.txt" \
         pyproject.toml
     compile "$emulator" "$@" requirements/emulator.in
+    compile "$build" "$@" docker/build.in
+    compile "$containers" "$@" tests/containers/requirements.in
 }
 
 if [ "${1:-}" != --check ]; then
-    compile_all requirements sealwax/local/emulator.txt "$@"
+    compile_all requirements sealwax/local/emulator.txt docker/build.txt \
+        tests/containers/requirements.txt "$@"
     exit 0
 fi
 
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-cp requirements/base.txt requirements/local.txt requirements/dev.txt sealwax/local/emulator.txt "$copy"
-compile_all "$copy" "$copy/emulator.txt"
+locks='requirements/base.txt requirements/local.txt requirements/dev.txt
+sealwax/local/emulator.txt docker/build.txt tests/containers/requirements.txt'
+cp requirements/base.txt requirements/local.txt requirements/dev.txt sealwax/local/emulator.txt \
+    docker/build.txt "$copy"
+cp tests/containers/requirements.txt "$copy/requirements.txt"
+compile_all "$copy" "$copy/emulator.txt" "$copy/build.txt" "$copy/requirements.txt"
 status=0
-for name in base local dev emulator; do
-    lock=requirements/$name.txt
-    [ "$name" = emulator ] && lock=sealwax/local/emulator.txt
-    if ! cmp -s "$lock" "$copy/$name.txt"; then
-        echo "$lock does not fit pyproject.toml: run 'make lock' and commit it." >&2
+for lock in $locks; do
+    if ! cmp -s "$lock" "$copy/${lock##*/}"; then
+        echo "$lock does not fit what it is made from: run 'make lock' and commit it." >&2
         status=1
     fi
     if grep -nE '://|^-|file:' "$lock"; then
