@@ -26,7 +26,18 @@ run: $(RUN_STAMP) ## Start everything on this machine with a demo job (Ctrl-C st
 
 .PHONY: test
 test: $(DEV_STAMP) emulator ## Run unit, integration and acceptance tests (ARGS='-k name')
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m "not comparison and not containers" $(ARGS) tests
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m "not comparison and not containers and not slow" $(ARGS) tests
+
+.PHONY: test-slow
+test-slow: $(DEV_STAMP) emulator ## Run the promises at their full size (about 20 minutes)
+	$(BIN)/pytest -p no:xdist -m "slow and not comparison and not containers" -s $(ARGS) tests
+
+.PHONY: test-comparison
+test-comparison: $(DEV_STAMP) emulator ## Run the same troubles on stock Celery, in an environment of its own
+	@test -x .venv-stock/bin/celery || { $(BIN)/python -m venv .venv-stock && \
+		.venv-stock/bin/python -m pip install --quiet --disable-pip-version-check --no-input 'celery[sqs]==5.7.0' pycurl; }
+	SEALWAX_STOCK_PYTHON=$${SEALWAX_STOCK_PYTHON:-$(CURDIR)/.venv-stock/bin/python} \
+		$(BIN)/pytest -n 2 -m comparison $(ARGS) tests/faults tests/integration/transport
 
 .PHONY: test-containers
 test-containers: $(DEV_STAMP) ## Build the image, bring the compose file up with podman, test it (needs root)
@@ -72,7 +83,7 @@ lock-check: $(DEV_STAMP) ## Check that the locks fit pyproject.toml and name no 
 
 .PHONY: clean
 clean: ## Remove environments, caches and local state
-	rm -rf $(VENV) .venv-containers .venv-emulator .venv-emulator.unfinished .venv-emulator.lock .sealwax build dist
+	rm -rf $(VENV) .venv-containers .venv-stock .venv-emulator .venv-emulator.unfinished .venv-emulator.lock .sealwax build dist
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

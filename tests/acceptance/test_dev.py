@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 import requests
 from support.aws import emulator_environment
 from support.waiting import wait_for
@@ -61,7 +60,6 @@ def nobody_listens(ports: list[int]) -> bool:
     return True
 
 
-@pytest.mark.slow
 def test_once_in_an_empty_folder_runs_the_demo_job_and_leaves_nothing_running(tmp_path):
     done = subprocess.run(
         [
@@ -82,7 +80,6 @@ def test_once_in_an_empty_folder_runs_the_demo_job_and_leaves_nothing_running(tm
     assert (tmp_path / "state/env").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.slow
 def test_it_stays_until_interrupted_and_keeps_its_state(tmp_path):
     state = tmp_path / "state"
     first = start(state, environment())
@@ -117,7 +114,6 @@ def test_it_stays_until_interrupted_and_keeps_its_state(tmp_path):
     assert answer.json()["state"] == "succeeded"
 
 
-@pytest.mark.slow
 def test_nothing_is_left_when_it_is_killed(tmp_path):
     process = start(tmp_path / "state", environment())
     output = read_until(process, "Ctrl-C stops everything")
@@ -126,7 +122,6 @@ def test_nothing_is_left_when_it_is_killed(tmp_path):
     wait_for(lambda: nobody_listens(listeners(output)), what="the end of all listeners")
 
 
-@pytest.mark.slow
 def test_a_named_port_that_is_taken_is_refused(tmp_path):
     import socket
 

@@ -6,7 +6,6 @@ import gzip
 import json
 from pathlib import Path
 
-import pytest
 import requests
 from support.stack import LiveStack
 from support.waiting import wait_for
@@ -34,7 +33,6 @@ def deliveries(stack: LiveStack, route: str) -> list[dict]:
         after = page[-1]["n"]
 
 
-@pytest.mark.slow
 def test_real_webhooks_arrive_once_with_equal_bodies(stack: LiveStack) -> None:
     done = stack.cli("submit", "webhooks.relay", "--file", str(WEBHOOKS), "--wait")
     assert "263 succeeded" in done.stdout, done.stdout + done.stderr

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from proxy import FaultProxy
@@ -24,7 +25,20 @@ def proxy(sqs_url: str) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture
-def lab(sqs_url: str, tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(sqs_url, tmp_path)
-    yield made
-    made.close()
+def make_lab(sqs_url: str, tmp_path: Path) -> Iterator[Callable[..., Lab]]:
+    labs: list[Lab] = []
+
+    def make(**options: Any) -> Lab:
+        folder = tmp_path / str(len(labs))
+        folder.mkdir()
+        labs.append(Lab(sqs_url, folder, **options))
+        return labs[-1]
+
+    yield make
+    for lab in labs:
+        lab.close()
+
+
+@pytest.fixture
+def lab(make_lab: Callable[..., Lab]) -> Lab:
+    return make_lab()

@@ -1,4 +1,8 @@
-"""A proxy before SQS that fails on request: errors by code, stalls, cuts, lost answers, latency."""
+"""A proxy before SQS that fails on request.
+
+Errors by code, stalls (dropped when healed), mutes (never answered at all),
+cuts, refused connections, lost answers, latency, and credentials that expire.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,13 @@ import struct
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-Kind = Literal["error", "stall", "cut", "lost", "slow"]
+Kind = Literal["error", "stall", "mute", "cut", "refuse", "lost", "slow"]
 
 
 @dataclass
@@ -29,16 +34,38 @@ class Fault:
     times: int | None = None
 
 
+#: Faults under which an answer that is already under way is lost too.
+SEVERING = frozenset({"stall", "mute", "cut", "refuse"})
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def server_bind(self) -> None:
+        # So that the port stays ours while nobody listens on it.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients that leave are what this is for."""
+
+
 class FaultProxy:
-    """An HTTP proxy on 127.0.0.1; `fault` is what goes wrong now, None: nothing."""
+    """An HTTP proxy on 127.0.0.1; `fault` is what goes wrong now, None: nothing.
+
+    `accepts` tells by a request's access key whether its credentials are valid.
+    """
 
     def __init__(self, upstream: str) -> None:
         self.upstream = urlsplit(upstream)
         self.fault: Fault | None = None
         self.seen: Counter[str] = Counter()
         self.faulted: Counter[str] = Counter()
+        self.accepts: Callable[[str], bool] | None = None
         self._lock = threading.Lock()
         self._healed = threading.Event()
+        self._closed = threading.Event()
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -50,28 +77,48 @@ class FaultProxy:
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its signature
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
+        self._handler = Handler
+        # Bound, never listening: keeps the port while connections are refused.
+        self._keeper = socket.socket()
+        self._keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._keeper.bind(("127.0.0.1", 0))
+        self._address: tuple[str, int] = self._keeper.getsockname()
+        self.url = f"http://127.0.0.1:{self._address[1]}"
+        self._server: _Server | None = None
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._server is None:
+            self._server = _Server(self._address, self._handler)
+            threading.Thread(
+                target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+            ).start()
+
+    def _refuse(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
+            server.server_close()
 
     def close(self) -> None:
         """End."""
+        self._closed.set()
         self._healed.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
+        self._refuse()
+        self._keeper.close()
 
     def heal(self) -> None:
-        """Let everything pass again; stalled connections are dropped."""
+        """Let everything pass again; stalled connections are dropped, muted ones stay mute."""
         self.fault = None
+        self._listen()
         self._healed.set()
 
     def break_with(self, fault: Fault) -> None:
         """Begin to fail."""
         self._healed.clear()
         self.fault = fault
+        if fault.kind == "refuse":
+            self._refuse()
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
         """Serve one request."""
@@ -85,15 +132,15 @@ class FaultProxy:
                 payload = json.dumps({"__type": f"com.amazonaws.sqs#{fault.code}"}).encode()
                 _answer(request, fault.status, payload)
                 return
-            if fault.kind == "cut":
-                _reset(request)
-                return
-            if fault.kind == "stall":
-                self._healed.wait()
-                _reset(request)
+            if fault.kind in SEVERING:
+                self._sever(request, fault)
                 return
             if fault.kind == "slow":
                 time.sleep(fault.seconds)
+        if self.accepts is not None and not self.accepts(_access_key(request)):
+            self.faulted["ExpiredToken"] += 1
+            _answer(request, 403, json.dumps({"__type": "ExpiredToken"}).encode())
+            return
         connection = http.client.HTTPConnection(
             self.upstream.hostname or "", self.upstream.port, timeout=60
         )
@@ -107,7 +154,18 @@ class FaultProxy:
         if fault is not None and fault.kind == "lost":
             _reset(request)
             return
+        begun = self.fault
+        if begun is not None and begun.kind in SEVERING and not begun.operations:
+            self._sever(request, begun)
+            return
         _answer(request, response.status, payload)
+
+    def _sever(self, request: BaseHTTPRequestHandler, fault: Fault) -> None:
+        if fault.kind == "stall":
+            self._healed.wait()
+        elif fault.kind == "mute":
+            self._closed.wait()
+        _reset(request)
 
     def _take(self, operation: str) -> Fault | None:
         with self._lock:
@@ -119,6 +177,11 @@ class FaultProxy:
                 if fault.times <= 0:
                     self.fault = None
             return fault
+
+
+def _access_key(request: BaseHTTPRequestHandler) -> str:
+    credential = (request.headers.get("Authorization") or "").partition("Credential=")[2]
+    return credential.partition("/")[0]
 
 
 def _answer(request: BaseHTTPRequestHandler, status: int, payload: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -51,7 +52,15 @@ def sqs_server(latency: float = 0.0) -> Iterator[str]:
 class Lab:
     """One test's queue and workers."""
 
-    def __init__(self, url: str, folder: Path, *, fifo: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        *,
+        fifo: bool = False,
+        visibility: int | None = None,
+        receives: int = 1000,
+    ) -> None:
         self.url = url
         self.folder = folder
         self.queue = f"lab-{uuid.uuid4().hex[:8]}{'.fifo' if fifo else ''}"
@@ -73,11 +82,12 @@ class Lab:
         arn = self.sqs.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
         policy = {
             "deadLetterTargetArn": arn["Attributes"]["QueueArn"],
-            "maxReceiveCount": "1000",
+            "maxReceiveCount": str(receives),
         }
+        more = {} if visibility is None else {"VisibilityTimeout": str(visibility)}
         self.queue_url = self.sqs.create_queue(
             QueueName=self.queue,
-            Attributes={**attributes, "RedrivePolicy": json.dumps(policy)},
+            Attributes={**attributes, **more, "RedrivePolicy": json.dumps(policy)},
         )["QueueUrl"]
         self.dead_url = dead_url
 
@@ -143,6 +153,28 @@ class Lab:
         environment = self.environment(broker="sqs://", conf=conf, endpoint=endpoint or self.url)
         environment["LAB_OPTIONS"] = json.dumps(options)
         return self._start(python, environment, *arguments)
+
+    def kill(self, worker: subprocess.Popen[bytes]) -> None:
+        """End a worker and its children at once, as the kernel ends a container."""
+        # Stopped first, so that it makes no more children.
+        worker.send_signal(signal.SIGSTOP)
+        children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
+        for pid in map(int, children):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        worker.kill()
+        worker.wait(10)
+
+    def send_all(self, bodies: list[str], **fields: Any) -> None:
+        """Send many bodies, ten a call."""
+        for start in range(0, len(bodies), 10):
+            entries = [
+                {"Id": str(number), "MessageBody": body, **fields}
+                for number, body in enumerate(bodies[start : start + 10])
+            ]
+            assert not self.sqs.send_message_batch(QueueUrl=self.queue_url, Entries=entries).get(
+                "Failed"
+            )
 
     def send(self, task: str, *args: Any, **options: Any) -> None:
         """Send one task as a stranger would: the message's JSON, directly."""

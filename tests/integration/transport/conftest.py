@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.sqs_lab import Lab, sqs_server
@@ -19,7 +20,7 @@ def sqs_url() -> Iterator[str]:
 def make_lab(sqs_url: str, tmp_path: Path) -> Iterator[Callable[..., Lab]]:
     labs: list[Lab] = []
 
-    def make(url: str = sqs_url, **options: bool) -> Lab:
+    def make(url: str = sqs_url, **options: Any) -> Lab:
         folder = tmp_path / str(len(labs))
         folder.mkdir()
         labs.append(Lab(url, folder, **options))
