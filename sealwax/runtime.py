@@ -33,7 +33,7 @@ __all__ = ["Runtime", "make_source"]
 
 log = structlog.get_logger("sealwax.runtime")
 
-Role = Literal["api", "worker"]
+Role = Literal["api", "worker", "steward"]
 
 #: Least seconds between two readings that unknown key ids ask for: a flood of
 #: forged messages must not become a flood of KMS calls.
@@ -65,7 +65,7 @@ def make_source(settings: Settings, aws: Aws) -> SecretSource:
 
 @dataclass(frozen=True)
 class _Loaded:
-    keyring: Keyring
+    keyring: Keyring | None
     digests: Digests
     secrets: Mapping[str, str]
     read_at: float
@@ -80,7 +80,7 @@ class Runtime:
     Parameters
     ----------
     role
-        `api` or `worker`: names the secrets it may read.
+        `api`, `worker` or `steward`: names the secrets it may read.
     definitions
         The tasks it serves; a worker also reads the secrets they declare.
     source, ledger
@@ -132,7 +132,9 @@ class Runtime:
 
     @property
     def keyring(self) -> Keyring:
-        """The role's keys, as last read."""
+        """The role's keys, as last read; a steward has none."""
+        if self._loaded.keyring is None:
+            raise SealwaxError(f"The {self.role} holds no keys; another role seals and opens.")
         return self._loaded.keyring
 
     @property
@@ -241,9 +243,11 @@ class Runtime:
         self._claims = None
 
     def _names(self) -> Iterable[str]:
+        yield "shared/hmac"
+        if self.role == "steward":
+            return
         yield f"{self.role}/keys"
         yield "shared/keyring"
-        yield "shared/hmac"
         if self.role == "api":
             yield "api/token-key"
             for definition in self.definitions.values():
@@ -255,10 +259,13 @@ class Runtime:
     def _read(self) -> _Loaded:
         source = self._own_source or make_source(self.settings, self.aws)
         values = {name: source.get(name) for name in dict.fromkeys(self._names())}
-        return _Loaded(
-            keyring=Keyring.load(
+        keyring = None
+        if self.role != "steward":
+            keyring = Keyring.load(
                 self.role, values.pop(f"{self.role}/keys"), values.pop("shared/keyring")
-            ),
+            )
+        return _Loaded(
+            keyring=keyring,
             digests=Digests.load(values.pop("shared/hmac")),
             secrets=MappingProxyType(values),
             read_at=self._monotonic(),

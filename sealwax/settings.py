@@ -24,7 +24,15 @@ from pydantic_settings import (
 
 from sealwax.errors import ConfigurationError
 
-__all__ = ["AwsTimeouts", "Lane", "Limits", "RetryOverride", "Settings", "load_settings"]
+__all__ = [
+    "AwsTimeouts",
+    "Lane",
+    "Limits",
+    "RetryOverride",
+    "Settings",
+    "StewardSettings",
+    "load_settings",
+]
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -135,6 +143,19 @@ class AwsTimeouts(BaseModel):
     attempts: int = Field(3, ge=1, le=10)
 
 
+class StewardSettings(BaseModel):
+    """How stewards share their duties."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    lease: float = Field(
+        15,
+        ge=1,
+        le=300,
+        description="Seconds until another steward takes over the duties of one that died.",
+    )
+
+
 class Settings(BaseSettings):
     """All settings of all roles."""
 
@@ -159,6 +180,10 @@ class Settings(BaseSettings):
     )
     limits: Limits = Field(default_factory=lambda: Limits.model_validate({}))
     aws: AwsTimeouts = Field(default_factory=lambda: AwsTimeouts.model_validate({}))
+    steward: StewardSettings = Field(
+        default_factory=lambda: StewardSettings.model_validate({}),
+        description="How stewards share their duties.",
+    )
     bucket: str | None = Field(
         None,
         pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
@@ -201,7 +226,7 @@ class Settings(BaseSettings):
             return f"{name.removesuffix('.fifo')}-dlq.fifo"
         return f"{name}-dlq"
 
-    def table_name(self, table: Literal["jobs", "tokens", "secrets", "outbox"]) -> str:
+    def table_name(self, table: Literal["jobs", "tokens", "secrets", "outbox", "control"]) -> str:
         """Return the name of a DynamoDB table."""
         return f"{self.name_prefix}-{table}"
 

@@ -27,6 +27,7 @@ class _Lazy(click.Group):
         "local-aws": "sealwax.cli.local_aws",
         "local-init": "sealwax.cli.local_init",
         "sandbox": "sealwax.cli.sandbox",
+        "steward": "sealwax.cli.steward",
         "submit": "sealwax.cli.submit",
         "tokens": "sealwax.cli.tokens",
         "worker": "sealwax.cli.worker",

@@ -125,6 +125,7 @@ def _tables(settings: Settings) -> tuple[TableSpec, ...]:
             (("id", "S"),),
             (IndexSpec("by-due", (("shard", "S"), ("due", "N"))),),
         ),
+        TableSpec(settings.table_name("control"), (("kind", "S"), ("id", "S")), ttl="expires"),
     )
 
 

@@ -1,0 +1,165 @@
+"""Runs duties: a thread for each, under its leader lease.
+
+Called by `sealwax steward`. A failing turn never ends a thread: it is
+counted, logged and tried again later; a leader that keeps failing steps down,
+so that another steward may try. It never starts a turn without the lease.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from sealwax.control import Lease, Leases
+from sealwax.errors import SealwaxError
+from sealwax.steward.duty import Duty
+from sealwax.transport.counters import Counters
+
+__all__ = ["Steward"]
+
+log = structlog.get_logger("sealwax.steward")
+
+#: Seconds between tries after failures: doubled each time, up to the last.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+
+#: Failures in a row after which a leader steps down.
+PATIENCE = 3
+
+
+class Steward:
+    """One steward.
+
+    Parameters
+    ----------
+    lease
+        Seconds that a leader lease lasts; the one given to `leases`.
+    monotonic
+        Seconds; measures how long a lease is certainly ours.
+    """
+
+    def __init__(
+        self,
+        duties: Sequence[Duty],
+        leases: Leases,
+        *,
+        lease: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.counters = Counters()
+        self.stopping = threading.Event()
+        self._threads = [
+            threading.Thread(
+                target=_Post(duty, leases, lease, self.counters, self.stopping, monotonic).run,
+                name=f"sealwax-{duty.name}",
+                daemon=True,
+            )
+            for duty in duties
+        ]
+
+    def start(self) -> None:
+        """Start a thread for each duty."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, *, grace: float = 15.0) -> bool:
+        """End the turns and give the leases back; False where one does not end in time."""
+        self.stopping.set()
+        end = time.monotonic() + grace
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+
+class _Post:
+    """One duty's thread; also the `Lead` of its turns."""
+
+    def __init__(
+        self,
+        duty: Duty,
+        leases: Leases,
+        seconds: float,
+        counters: Counters,
+        stopping: threading.Event,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._duty = duty
+        self._leases = leases
+        self._seconds = seconds
+        self._counters = counters
+        self._stopping = stopping
+        self._monotonic = monotonic
+        self._lease: Lease | None = None
+        self._taken = 0.0
+        self._due = 0.0
+
+    def run(self) -> None:
+        """Take turns until stopped."""
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                pause = self._once()
+                failures = 0
+            except Exception as error:  # noqa: BLE001 - whatever it is, the duty goes on later
+                failures += 1
+                pause = min(FIRST_PAUSE * 2 ** min(failures - 1, 10), LONGEST_PAUSE)
+                self._counters.add(f"failures.{self._duty.name}.{type(error).__name__}")
+                log.warning("duty failed", duty=self._duty.name, error=type(error).__name__)
+                if failures % PATIENCE == 0:
+                    self._step_down()
+            self._stopping.wait(pause)
+        self._step_down()
+
+    def _once(self) -> float:
+        """Take one turn where we lead; return the seconds to wait afterwards."""
+        if not self.held() and not self._take():
+            return self._seconds / 3
+        # Woken in time to renew, however seldom the duty has work.
+        longest = self._seconds / 3
+        early = self._due - self._monotonic()
+        if early > 0:
+            return min(early, longest)
+        more = self._duty.turn(self)
+        self._counters.add(f"turns.{self._duty.name}")
+        if more:
+            return 0.0
+        self._due = self._monotonic() + self._duty.every
+        return min(self._duty.every, longest)
+
+    def held(self) -> bool:
+        """Whether we still lead; see `Lead`."""
+        if self._lease is None or self._stopping.is_set():
+            return False
+        asked = self._monotonic()
+        if asked - self._taken < self._seconds / 3:
+            return True
+        try:
+            renewed = self._leases.renew(self._lease)
+        except SealwaxError:
+            # Ours until it ends, renewed or not.
+            return self._monotonic() - self._taken < self._seconds
+        self._lease, self._taken = renewed, asked
+        if renewed is None:
+            self._counters.add(f"lost.{self._duty.name}")
+            log.warning("lead lost", duty=self._duty.name)
+        return renewed is not None
+
+    def _take(self) -> bool:
+        asked = self._monotonic()
+        self._lease, self._taken = self._leases.take(self._duty.name), asked
+        if self._lease is not None:
+            self._due = 0.0
+            log.info("lead taken", duty=self._duty.name, fence=self._lease.fence)
+        return self._lease is not None
+
+    def _step_down(self) -> None:
+        lease, self._lease = self._lease, None
+        if lease is None:
+            return
+        try:
+            self._leases.give_back(lease)
+        except SealwaxError as error:
+            # It ends by itself.
+            log.warning("lead not given back", duty=self._duty.name, error=type(error).__name__)
