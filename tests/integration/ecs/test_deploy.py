@@ -17,7 +17,7 @@ from support.templates import PARAMETERS, Request, Stack, allows, as_parameters,
 from sealwax.aws import Aws
 from sealwax.keyring import Keyring
 from sealwax.keys import init_keys
-from sealwax.provision import audit
+from sealwax.provision import audit, desired_state
 from sealwax.runtime import make_source
 from sealwax.settings import Lane, Settings
 
@@ -149,12 +149,13 @@ def test_the_audit_finds_what_the_templates_made_in_order(settings, deployer, aw
     found = {item.name: item.problem for item in audit(settings, aws) if item.problem}
 
     # moto's CloudFormation leaves time to live out; a unit test has it.
-    jobs = settings.table_name("jobs")
-    assert set(found) == {jobs}
-    assert "time to live" in str(found[jobs])
-    aws.client("dynamodb").update_time_to_live(
-        TableName=jobs, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires"}
-    )
+    lacking = {table.name for table in desired_state(settings).tables if table.ttl}
+    assert set(found) == lacking
+    for table in lacking:
+        assert "time to live" in str(found[table])
+        aws.client("dynamodb").update_time_to_live(
+            TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires"}
+        )
     assert all(item.ok for item in audit(settings, aws))
 
 
