@@ -32,6 +32,10 @@ test: $(DEV_STAMP) emulator ## Run unit, integration and acceptance tests (ARGS=
 test-slow: $(DEV_STAMP) emulator ## Run the promises at their full size (about 20 minutes)
 	$(BIN)/pytest -p no:xdist -m "slow and not comparison and not containers" -s $(ARGS) tests
 
+.PHONY: chaos
+chaos: $(DEV_STAMP) emulator ## Run the product under kills, pauses and AWS faults (about 8 minutes; ARGS='--seed 1 --minutes 3')
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
+
 .PHONY: test-comparison
 test-comparison: $(DEV_STAMP) emulator ## Run the same troubles on stock Celery, in an environment of its own
 	@test -x .venv-stock/bin/celery || { $(BIN)/python -m venv .venv-stock && \

@@ -1,0 +1,103 @@
+"""Messages that somebody with access to the queues puts there, each of a kind that must die.
+
+`suite` sends them straight to the emulated SQS. Each has a body of its own, by
+which its letter is known again.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import time
+import uuid
+from typing import Any
+
+from support.sqs_lab import message
+
+from chaos.judge import Foreign
+from chaos.plan import FOREIGN, Submission
+from sealwax.digests import Digests
+from sealwax.envelope import Context, Purpose, seal
+from sealwax.keyring import Keyring
+
+__all__ = ["Strangers"]
+
+
+def _garbage(chance: random.Random, mark: str) -> str:
+    job = uuid.uuid4().hex
+    good = json.loads(message("webhooks.relay", "x", headers={"id": job, "mark": mark}))
+    shapes: list[Any] = [
+        f"not base64, not JSON: {mark}",
+        base64.b64encode(f"rubbish {mark}".encode()).decode(),
+        json.dumps({"hello": mark}),
+        json.dumps([mark, 1, None]),
+        json.dumps(good | {"headers": None, "mark": mark}),
+        json.dumps(good | {"headers": [mark]}),
+        json.dumps(good | {"properties": None}),
+        json.dumps(good | {"body": "{" + mark}),
+        json.dumps(good | {"content-type": "application/x-python-serialize"}),
+    ]
+    return str(chance.choice(shapes))
+
+
+class Strangers:
+    """Makes and sends them.
+
+    Parameters
+    ----------
+    sqs
+        A client past the proxy.
+    queue_url
+        Of the lane that is attacked.
+    keyring, digests, tenant
+        Of the API: a stray message is genuine in all but that nobody recorded it.
+    """
+
+    def __init__(
+        self, sqs: Any, queue_url: str, keyring: Keyring, digests: Digests, tenant: str
+    ) -> None:
+        self._sqs = sqs
+        self._queue_url = queue_url
+        self._keyring = keyring
+        self._tenant = digests.tenant_ref(tenant)
+        self.sent: list[Foreign] = []
+
+    def send(self, one: Submission, victim: str | None) -> None:
+        """Send one; a tampered message bears the id of `victim`, a job that is genuine."""
+        body = self._body(one, victim)
+        self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=body)
+        self.sent.append(Foreign(kind=one.kind, expect=FOREIGN[one.kind], body=body))
+
+    def _body(self, one: Submission, victim: str | None) -> str:
+        chance = random.Random(one.pick)
+        if one.kind == "garbage":
+            return _garbage(chance, f"stranger-{one.number}")
+        own = uuid.uuid4().hex
+        if one.kind == "unheard":
+            return message("no.such_task", "x", headers={"id": own})
+        if one.kind == "stray":
+            return message("webhooks.relay", self._envelope(own), headers={"id": own})
+        job = victim if victim and one.pick % 2 else own
+        envelope = self._envelope(job)
+        if one.pick % 3 == 0:
+            # Genuine, but another job's.
+            envelope = self._envelope(uuid.uuid4().hex)
+        else:
+            at = len(envelope) // 2 + one.pick % 40
+            envelope = envelope[:at] + ("A" if envelope[at] != "A" else "B") + envelope[at + 1 :]
+        return message("webhooks.relay", envelope, headers={"id": job})
+
+    def _envelope(self, job: str) -> str:
+        now = int(time.time())
+        context = Context(
+            purpose=Purpose.JOB, task="webhooks.relay", job=job, tenant=self._tenant,
+            contract=1, issued_at=now, not_after=now + 3600,
+        )  # fmt: skip
+        payload = json.dumps({"route": "healthy", "event": "stray", "body": {"stray": True}})
+        return seal(
+            payload.encode(),
+            context,
+            recipient=self._keyring.recipient("worker"),
+            signer=self._keyring.signer,
+        )
