@@ -215,7 +215,14 @@ class MemoryLedger:
         """Let nobody abandon the job any more."""
         return self._entries[job_id].state is State.ACCEPTED
 
-    def claim(self, job_id: str, *, token: str, lease: float) -> Claimed | Refused:
+    def claim(
+        self,
+        job_id: str,
+        *,
+        token: str,
+        lease: float,
+        generation: int = 0,  # noqa: ARG002 - nothing is replayed here
+    ) -> Claimed | Refused:
         """Start an attempt."""
         entry = self._entries.get(job_id)
         if entry is None or entry.final or entry.state is State.RUNNING:

@@ -4,16 +4,18 @@ The API accepts, workers claim and finish; nobody else writes. It holds no
 payload: only states, times, counts, keyed hashes and the sealed result.
 """
 
-from sealwax.ledger.entry import Entry, NewJob, State, is_job_id
+from sealwax.ledger.entry import DEAD_WATCH, Entry, NewJob, State, is_job_id, open_watch
 from sealwax.ledger.errors import (
     ClaimLost,
     LedgerDenied,
     LedgerError,
     LedgerUnreachable,
 )
-from sealwax.ledger.store import Accepted, Claimed, Ledger, Needing, Refused
+from sealwax.ledger.listing import Needing, Page
+from sealwax.ledger.store import Accepted, Claimed, Ledger, Refused
 
 __all__ = [
+    "DEAD_WATCH",
     "Accepted",
     "ClaimLost",
     "Claimed",
@@ -24,7 +26,9 @@ __all__ = [
     "LedgerUnreachable",
     "Needing",
     "NewJob",
+    "Page",
     "Refused",
     "State",
     "is_job_id",
+    "open_watch",
 ]

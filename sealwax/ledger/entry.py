@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["FINAL", "Entry", "NewJob", "State", "is_job_id"]
+__all__ = ["DEAD_WATCH", "FINAL", "Entry", "NewJob", "State", "is_job_id", "open_watch"]
 
 
 class State(StrEnum):
@@ -37,6 +37,15 @@ def is_job_id(text: str) -> bool:
 FINAL = frozenset(
     {State.SUCCEEDED, State.DEAD, State.CANCELLED, State.EXPIRED, State.ABANDONED},
 )
+
+
+#: Where dead jobs are found in the index `by-watch`.
+DEAD_WATCH = "dead"
+
+
+def open_watch(lane: str) -> str:
+    """Return where a lane's jobs that have not ended are found in the index `by-watch`."""
+    return f"open#{lane}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +91,18 @@ class NewJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A job's entry."""
+    """A job's entry.
+
+    Parameters
+    ----------
+    generation, replays, replayed
+        How often the job was replayed (twice over: a generation is what
+        messages are compared with) and when it last was, in epoch seconds.
+    watch
+        Its place in the index `by-watch`; None where it needs nobody's eye.
+    unverified
+        Dead because of a message that nobody verified.
+    """
 
     id: str
     state: State
@@ -115,6 +135,16 @@ class Entry:
     acceptance: str | None = None
     result: str | None = None
     result_omitted: str | None = None
+    generation: int = 0
+    replays: int = 0
+    replayed: float | None = None
+    watch: str | None = None
+    unverified: bool = False
+
+    @property
+    def since(self) -> float:
+        """Epoch seconds from which the job's age counts: its acceptance, or its last replay."""
+        return self.replayed if self.replayed is not None else self.created
 
     @property
     def final(self) -> bool:
@@ -137,7 +167,7 @@ class Entry:
             if kind == "N":
                 number = float(value)
                 values[name] = number if known[name].type in _FLOATS else int(number)
-            elif kind == "S":
+            elif kind in ("S", "BOOL"):
                 values[name] = value
         values["state"] = State(values["state"])
         return cls(**values)

@@ -3,6 +3,10 @@
 A *delivery token* names one receive of one message. A claim stores it and
 raises the fence; whatever follows is conditional on it, so that an attempt
 that lost its lease cannot record anything any more.
+
+`watch` is the key of a sparse index: `open#<lane>` until the job has ended,
+`dead` while it is dead, absent after any other end. Claims, retries and
+renewals leave it alone, so that only acceptance and end write the index.
 """
 
 from __future__ import annotations
@@ -12,36 +16,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from sealwax.aws import dynamodb_value
+from sealwax.ledger.entry import DEAD_WATCH, Entry, NewJob, State, open_watch
+from sealwax.ledger.errors import ClaimLost
+from sealwax.ledger.listing import Needing, Page, needing, query
+from sealwax.ledger.table import Conflict, Table, Written
 
-from sealwax.aws import dynamodb_value, error_code
-from sealwax.envelope import EnvelopeError, peek
-from sealwax.ledger.entry import FINAL, Entry, NewJob, State
-from sealwax.ledger.errors import ClaimLost, LedgerDenied, LedgerUnreachable
+__all__ = ["Accepted", "Claimed", "Ledger", "Refused"]
 
-__all__ = ["Accepted", "Claimed", "Ledger", "Needing", "Refused"]
-
-#: AWS error codes after which the same call may succeed later.
-#: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
-_TRANSIENT = frozenset(
-    {
-        "InternalServerError",
-        "InternalFailure",
-        "ServiceUnavailable",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "ThrottlingException",
-        "Throttling",
-        "TransactionConflictException",
-        "LimitExceededException",
-        "ExpiredTokenException",
-        "RequestTimeout",
-        "500",
-        "502",
-        "503",
-        "504",
-    }
-)
+#: Entries that `oldest` looks at: replayed ones stand at the place of their
+#: first acceptance, the one that has waited longest may stand behind them.
+_OLDEST_OF = 25
 
 
 @dataclass(frozen=True)
@@ -64,23 +49,6 @@ class Refused:
     """This attempt must not run; `entry` is None where the job is unknown."""
 
     entry: Entry | None
-
-
-@dataclass(frozen=True)
-class Needing:
-    """How many jobs need a key: open ones, dead ones, and results."""
-
-    open: int
-    dead: int
-    results: int
-
-
-def _needs(result: str, key_id: str) -> bool:
-    try:
-        header = peek(result)
-    except EnvelopeError:
-        return False
-    return key_id in (header.recipient, header.signer)
 
 
 class Ledger:
@@ -106,8 +74,7 @@ class Ledger:
         keep: float = 18 * 86_400,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._client = client
-        self._table = table
+        self._table = Table(client, table)
         self._keep = keep
         self._clock = clock
 
@@ -120,11 +87,42 @@ class Ledger:
         ------
         LedgerUnreachable, LedgerDenied
         """
-        answer = self._call(
-            "get_item", TableName=self._table, Key={"id": {"S": job_id}}, ConsistentRead=True
+        return self._table.get(job_id)
+
+    def oldest(self, lane: str) -> Entry | None:
+        """Return the open job of a lane that has waited longest, or None.
+
+        Read from an index, so it may be a moment behind. A replayed job has
+        waited since its replay.
+        """
+        found = self.watching(open_watch(lane), limit=_OLDEST_OF).entries
+        return min(found, key=lambda entry: entry.since, default=None)
+
+    def watching(self, watch: str, after: str | None = None, limit: int = 100) -> Page:
+        """Return a page of the jobs under `open#<lane>` or `dead`, the oldest first.
+
+        Parameters
+        ----------
+        after
+            The last page's `after`.
+        limit
+            At most this many entries, 1 to 100.
+        """
+        return query(self._table, "by-watch", key="watch", value=watch, after=after, limit=limit)
+
+    def of_tenant(
+        self, tenant: str, after: str | None = None, limit: int = 100, *, newest_first: bool = True
+    ) -> Page:
+        """Return a page of a tenant's jobs, in whatever state; `tenant` is the tenant's HMAC."""
+        return query(
+            self._table,
+            "by-tenant",
+            key="tenant",
+            value=tenant,
+            after=after,
+            limit=limit,
+            newest_first=newest_first,
         )
-        item = answer.get("Item")
-        return Entry.from_item(item) if item else None
 
     # -- the API's part ----------------------------------------------------------
 
@@ -140,13 +138,12 @@ class Ledger:
         item["state"] = {"S": State.ACCEPTED}
         item["updated"] = item["created"]
         item["attempts"] = {"N": "0"}
-        old = self._conditional(
-            "put_item", Item=item, ConditionExpression="attribute_not_exists(id)"
-        )
-        if old is None:
+        item["watch"] = {"S": open_watch(job.lane)}
+        done = self._table.put(item, "attribute_not_exists(id)")
+        if isinstance(done, Written):
             return Accepted(created=True, entry=Entry.from_item(item))
-        entry = old if old is not _MISSING else self.get(job.id)
-        if not isinstance(entry, Entry):  # expired between the two calls
+        entry = done.entry or self.get(job.id)
+        if entry is None:  # expired between the two calls
             return self.accept(job)
         return Accepted(created=False, entry=entry)
 
@@ -155,9 +152,10 @@ class Ledger:
         return self._update(
             job.id,
             "SET #state = :accepted, updated = :now, created = :now, not_after = :not_after, "
-            "expires = :expires, acceptance = :acceptance REMOVE finished",
+            "expires = :expires, acceptance = :acceptance, watch = :watch REMOVE finished",
             "#state = :abandoned",
             {
+                ":watch": open_watch(job.lane),
                 ":acceptance": job.acceptance,
                 ":accepted": State.ACCEPTED,
                 ":abandoned": State.ABANDONED,
@@ -187,7 +185,7 @@ class Ledger:
         """
         return self._update(
             job_id,
-            "SET #state = :abandoned, updated = :now, finished = :now",
+            "SET #state = :abandoned, updated = :now, finished = :now REMOVE watch",
             "#state = :accepted AND acceptance = :acceptance",
             {
                 ":acceptance": acceptance,
@@ -199,12 +197,15 @@ class Ledger:
 
     # -- the worker's part -------------------------------------------------------
 
-    def claim(self, job_id: str, *, token: str, lease: float) -> Claimed | Refused:
+    def claim(
+        self, job_id: str, *, token: str, lease: float, generation: int = 0
+    ) -> Claimed | Refused:
         """Start an attempt: store the delivery token, raise the fence, count the attempt.
 
-        Refused where the job is unknown, has ended, or runs under a lease that
-        has not ended; the caller looks at the entry's state. A repeat with the
-        same token (its first response was lost) is granted again, uncounted.
+        Refused where the job is unknown, has ended, is of another generation, or
+        runs under a lease that has not ended; the caller looks at the entry. A
+        repeat with the same token (its first response was lost) is granted
+        again, uncounted.
 
         Call it only after the envelope was opened: a job that is dead because a
         message that nobody verified bore its id comes back to life with its
@@ -217,7 +218,48 @@ class Ledger:
             Random name of this receive.
         lease
             Seconds until others may claim it, if it is not renewed.
+        generation
+            The message's: each replay of the job raises the job's.
         """
+        done = self._claim(
+            job_id,
+            token,
+            lease,
+            generation,
+            "#state IN (:accepted, :retrying) OR "
+            "(#state = :running AND lease_until < :now AND #token <> :token)",
+        )
+        if isinstance(done, Conflict):
+            entry = done.entry or self.get(job_id)
+            if entry is None or entry.generation != generation:
+                return Refused(entry)
+            if entry.state is State.RUNNING and entry.token == token:
+                return Claimed(entry)
+            if not entry.unverified or entry.state is not State.DEAD:
+                return Refused(entry)
+            # Apart from the usual claim, which must not name the index's key.
+            done = self._claim(
+                job_id,
+                token,
+                lease,
+                generation,
+                "#state = :dead AND unverified = :yes",
+                watch=open_watch(entry.lane),
+            )
+        if isinstance(done, Conflict) or done.entry is None:
+            return Refused(self.get(job_id))
+        return Claimed(done.entry)
+
+    def _claim(
+        self,
+        job_id: str,
+        token: str,
+        lease: float,
+        generation: int,
+        condition: str,
+        *,
+        watch: str | None = None,
+    ) -> Written | Conflict:
         now = self._clock()
         values: dict[str, Any] = {
             ":accepted": State.ACCEPTED,
@@ -231,38 +273,23 @@ class Ledger:
             ":expires": int(now + self._keep),
             ":one": 1,
             ":zero": 0,
+            ":generation": generation,
+            ":watch": watch,
         }
-        old = self._conditional(
-            "update_item",
-            Key={"id": {"S": job_id}},
-            UpdateExpression=(
-                "SET #state = :running, #token = :token, lease_until = :lease, updated = :now, "
-                "started = :now, fence = if_not_exists(fence, :zero) + :one, "
-                "expires = if_not_exists(expires, :expires) "
-                "ADD attempts :one "
-                "REMOVE due, finished, unverified, acceptance, #reason, #cause, #error"
-            ),
-            ConditionExpression=(
-                "#state IN (:accepted, :retrying) OR "
-                "(#state = :running AND lease_until < :now AND #token <> :token) OR "
-                "(#state = :dead AND unverified = :yes)"
-            ),
-            ExpressionAttributeNames={
-                "#state": "state",
-                "#token": "token",
-                "#reason": "reason",
-                "#cause": "cause",
-                "#error": "error",
-            },
-            ExpressionAttributeValues={k: dynamodb_value(v) for k, v in values.items()},
-            ReturnValues="ALL_NEW",
+        same = "generation = :generation"
+        if generation == 0:
+            same = f"(attribute_not_exists(generation) OR {same})"
+        return self._table.update(
+            job_id,
+            "SET #state = :running, #token = :token, lease_until = :lease, updated = :now, "
+            "started = :now, fence = if_not_exists(fence, :zero) + :one, "
+            f"expires = if_not_exists(expires, :expires){', watch = :watch' if watch else ''} "
+            "ADD attempts :one "
+            "REMOVE #due, finished, unverified, acceptance, #reason, #cause, #error",
+            f"{same} AND ({condition})",
+            values,
+            new=True,
         )
-        if isinstance(old, _New):
-            return Claimed(Entry.from_item(old.item))
-        entry = old if isinstance(old, Entry) else self.get(job_id)
-        if entry is not None and entry.state is State.RUNNING and entry.token == token:
-            return Claimed(entry)
-        return Refused(entry)
 
     def renew(self, job_id: str, *, token: str, lease: float) -> bool:
         """Push the lease's end out; False where the claim is lost."""
@@ -295,32 +322,7 @@ class Ledger:
 
     def needing(self, key_id: str) -> Needing:
         """Count the jobs whose envelopes or results need a key; reads the whole table."""
-        counts = {"open": 0, "dead": 0, "results": 0}
-        start: dict[str, Any] = {}
-        while True:
-            page = self._call(
-                "scan",
-                TableName=self._table,
-                ConsistentRead=True,
-                ProjectionExpression="#state, recipient, signer, #result",
-                ExpressionAttributeNames={"#state": "state", "#result": "result"},
-                **start,
-            )
-            for item in page.get("Items", []):
-                state = State(item["state"]["S"])
-                sealed = key_id in (
-                    item.get("recipient", {}).get("S"),
-                    item.get("signer", {}).get("S"),
-                )
-                if sealed and state is State.DEAD:
-                    counts["dead"] += 1
-                elif sealed and state not in FINAL:
-                    counts["open"] += 1
-                if "result" in item and _needs(item["result"]["S"], key_id):
-                    counts["results"] += 1
-            if not page.get("LastEvaluatedKey"):
-                return Needing(**counts)
-            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+        return needing(self._table, key_id)
 
     def succeed(
         self, job_id: str, *, token: str, result: str | None, omitted: str | None = None
@@ -341,7 +343,7 @@ class Ledger:
         if omitted is not None:
             sets.append("result_omitted = :omitted")
             values[":omitted"] = omitted
-        self._finish(job_id, token, sets, values, remove="lease_until, due")
+        self._finish(job_id, token, sets, values, remove="lease_until, #due, watch")
 
     def retry(self, job_id: str, *, token: str, due: float, cause: str, error: str) -> None:
         """Record a failed attempt that will be tried again at `due` (epoch seconds).
@@ -389,7 +391,7 @@ class Ledger:
         """Record that the job was too old to start; False where it has ended or runs."""
         return self._update(
             job_id,
-            "SET #state = :expired, updated = :now, finished = :now",
+            "SET #state = :expired, updated = :now, finished = :now REMOVE watch, #due",
             "#state IN (:accepted, :retrying)",
             {
                 ":expired": State.EXPIRED,
@@ -431,6 +433,7 @@ class Ledger:
         condition = "#state = :running AND #token = :token"
         values: dict[str, Any] = {
             ":state": State.DEAD,
+            ":dead": DEAD_WATCH,
             ":now": self._clock(),
             ":reason": reason,
             ":cause": cause,
@@ -451,7 +454,8 @@ class Ledger:
         done = self._update(
             job_id,
             "SET #state = :state, updated = :now, finished = :now, #reason = :reason, "
-            f"#cause = :cause, #error = :error{mark} REMOVE expires, lease_until, #due",
+            f"watch = :dead, #cause = :cause, #error = :error{mark} "
+            "REMOVE expires, lease_until, #due",
             condition,
             values,
         )
@@ -468,28 +472,79 @@ class Ledger:
         ClaimLost
             Where the job has ended or another attempt holds it.
         """
-        names = {"#state": "state", "#token": "token"}
-        values = {
-            ":running": State.RUNNING,
-            ":retrying": State.RETRYING,
-            ":token": token,
-            ":now": self._clock(),
-            ":one": 1,
-        }
-        old = self._conditional(
-            "update_item",
-            Key={"id": {"S": job_id}},
-            UpdateExpression=(
-                "SET #state = :retrying, updated = :now ADD crashes :one REMOVE lease_until"
-            ),
-            ConditionExpression="#state = :running AND #token = :token",
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues={k: dynamodb_value(v) for k, v in values.items()},
-            ReturnValues="ALL_NEW",
+        done = self._table.update(
+            job_id,
+            "SET #state = :retrying, updated = :now ADD crashes :one REMOVE lease_until",
+            "#state = :running AND #token = :token",
+            {
+                ":running": State.RUNNING,
+                ":retrying": State.RETRYING,
+                ":token": token,
+                ":now": self._clock(),
+                ":one": 1,
+            },
+            new=True,
         )
-        if isinstance(old, _New):
-            return Entry.from_item(old.item)
-        raise ClaimLost
+        if isinstance(done, Conflict) or done.entry is None:
+            raise ClaimLost
+        return done.entry
+
+    # -- the steward's part --------------------------------------------------------
+
+    def replay(self, job_id: str, *, generation: int) -> Entry | None:
+        """Accept a dead job again, as its next generation; its message is to be sent then.
+
+        Attempts and crashes begin anew, and so does its age. Messages of the
+        generation before are acknowledged when they arrive. A repeat, because
+        the first response was lost, gives the same entry.
+
+        Parameters
+        ----------
+        generation
+            The dead one's.
+
+        Returns
+        -------
+        Entry or None
+            None where the job is unknown, is not dead, or has been replayed on.
+        """
+        old = self.get(job_id)
+        if old is None or old.generation not in (generation, generation + 1):
+            return None
+        if old.generation == generation + 1:
+            return old if old.state is State.ACCEPTED else None
+        now = self._clock()
+        same = "generation = :generation"
+        if generation == 0:
+            same = f"(attribute_not_exists(generation) OR {same})"
+        done = self._table.update(
+            job_id,
+            "SET #state = :accepted, generation = :next, attempts = :zero, crashes = :zero, "
+            "updated = :now, replayed = :now, not_after = :not_after, expires = :expires, "
+            "watch = :watch "
+            "ADD replays :one "
+            "REMOVE finished, unverified, acceptance, #reason, #cause, #error, #due, "
+            "progress_done, progress_total, phase",
+            f"#state = :dead AND {same}",
+            {
+                ":accepted": State.ACCEPTED,
+                ":dead": State.DEAD,
+                ":generation": generation,
+                ":next": generation + 1,
+                ":zero": 0,
+                ":one": 1,
+                ":now": now,
+                ":not_after": int(now + old.not_after - old.since),
+                ":expires": int(now + self._keep),
+                ":watch": open_watch(old.lane),
+            },
+            new=True,
+        )
+        if isinstance(done, Written):
+            return done.entry
+        entry = done.entry
+        replayed = entry is not None and entry.generation == generation + 1
+        return entry if replayed and entry and entry.state is State.ACCEPTED else None
 
     # -- plumbing ------------------------------------------------------------------
 
@@ -498,7 +553,7 @@ class Ledger:
     ) -> None:
         done = self._update(
             job_id,
-            f"SET {', '.join(sets)} REMOVE {remove.replace('due', '#due')}",
+            f"SET {', '.join(sets)} REMOVE {remove}",
             "#state = :running AND #token = :token",
             values | {":running": State.RUNNING, ":token": token},
         )
@@ -510,75 +565,4 @@ class Ledger:
             raise ClaimLost
 
     def _update(self, job_id: str, update: str, condition: str, values: dict[str, Any]) -> bool:
-        reserved = {
-            f"#{name}": name
-            for name in ("state", "token", "due", "cause", "error", "reason", "result")
-            if f"#{name}" in update or f"#{name}" in condition
-        }
-        old = self._conditional(
-            "update_item",
-            Key={"id": {"S": job_id}},
-            UpdateExpression=update,
-            ConditionExpression=condition,
-            ExpressionAttributeNames=reserved,
-            ExpressionAttributeValues={k: dynamodb_value(v) for k, v in values.items()},
-        )
-        return old is None or isinstance(old, _New)
-
-    def _conditional(self, operation: str, **arguments: Any) -> Entry | _New | _Missing | None:
-        """Run a conditional write.
-
-        None or the new item where it was done; the old entry, or `_MISSING`,
-        where the condition failed.
-        """
-        try:
-            answer = self._call(
-                operation,
-                TableName=self._table,
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **arguments,
-            )
-        except _ConditionFailed as failed:
-            return Entry.from_item(failed.item) if failed.item else _MISSING
-        attributes = answer.get("Attributes")
-        return _New(attributes) if attributes and operation == "update_item" else None
-
-    def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        try:
-            answer: dict[str, Any] = getattr(self._client, operation)(**arguments)
-        except ClientError as error:
-            code = error_code(error)
-            if code == "ConditionalCheckFailedException":
-                raise _ConditionFailed(error.response.get("Item")) from None
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            if code in _TRANSIENT or status >= 500:
-                raise LedgerUnreachable(
-                    f"DynamoDB does not serve the ledger now ({code}); try again later."
-                ) from error
-            raise LedgerDenied(
-                f"DynamoDB refused {operation} on {self._table} ({code}); check the table's name "
-                "and the role's permissions."
-            ) from error
-        except BotoCoreError as error:
-            raise LedgerUnreachable(
-                f"DynamoDB cannot be reached ({type(error).__name__}); try again later."
-            ) from error
-        return answer
-
-
-class _ConditionFailed(Exception):
-    def __init__(self, item: dict[str, Any] | None) -> None:
-        self.item = item
-        super().__init__("condition failed")
-
-
-@dataclass(frozen=True)
-class _New:
-    item: dict[str, Any]
-
-
-class _Missing:
-    """The condition failed and no old item was returned."""
-
-
-_MISSING = _Missing()
+        return isinstance(self._table.update(job_id, update, condition, values), Written)

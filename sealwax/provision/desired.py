@@ -112,8 +112,8 @@ def _tables(settings: Settings) -> tuple[TableSpec, ...]:
             (("id", "S"),),
             (
                 IndexSpec("by-tenant", (("tenant", "S"), ("created", "N"))),
-                # Sparse: only jobs that somebody must look at have `due`.
-                IndexSpec("by-due", (("due_shard", "S"), ("due", "N"))),
+                # Sparse: only jobs that have not ended and dead ones have `watch`.
+                IndexSpec("by-watch", (("watch", "S"), ("created", "N"))),
             ),
             ttl="expires",
         ),

@@ -64,6 +64,9 @@ class Delivery:
         Random name of this receive.
     first_received_at
         Epoch seconds of the message's first receive.
+    generation
+        Which replay of the job the message belongs to. Nobody has signed it: it
+        says which message is the job's, never what becomes of the job.
     """
 
     job_id: str
@@ -71,6 +74,7 @@ class Delivery:
     envelope: str
     token: str
     first_received_at: float
+    generation: int = 0
 
 
 class Attempt:
@@ -119,7 +123,12 @@ class Attempt:
         if not isinstance(opened, Opened):
             return opened
         delivery = self._delivery
-        claim = self._runtime.ledger.claim(delivery.job_id, token=delivery.token, lease=self._lease)
+        claim = self._runtime.ledger.claim(
+            delivery.job_id,
+            token=delivery.token,
+            lease=self._lease,
+            generation=delivery.generation,
+        )
         if isinstance(claim, Refused):
             return self._refused(claim.entry)
         entry = claim.entry
@@ -207,6 +216,22 @@ class Attempt:
             self._log.warning("unknown job")
             return self._letter(
                 Dead(reason="unknown-job", cause="no-ledger-entry", error="UnknownJob"), None
+            )
+        ours = self._delivery.generation
+        if ours < entry.generation:
+            self._log.info("superseded by a replay", generation=ours)
+            return Ack()
+        if ours > entry.generation:
+            # Replays raise the ledger's before they send: this one is nobody's.
+            self._log.warning("generation unknown", generation=ours)
+            return DeadLetter(
+                DeadLetterReason(
+                    reason="malformed",
+                    error="generation",
+                    attempts=0,
+                    job=entry.id,
+                    details={"task": self._delivery.task, "cause": "generation"},
+                )
             )
         if entry.state is State.DEAD:
             return self._letter(
@@ -300,9 +325,9 @@ class Attempt:
         decision = decide(
             failure,
             attempt=entry.attempts,
-            age=now - entry.created,
+            age=now - entry.since,
             policy=self._policy,
-            max_age=entry.not_after - entry.created,
+            max_age=entry.not_after - entry.since,
             chance=self._chance(),
         )
         if isinstance(decision, RetryLater):

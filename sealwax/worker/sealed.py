@@ -72,6 +72,15 @@ class SealedTask(Task):
                 reason="malformed", error="job-id", attempts=0, details={"cause": "job-id"}
             )
             raise Reject(reason.to_json(), requeue=False)
+        generation = getattr(request, "generation", None) or 0
+        if type(generation) is not int or generation < 0:
+            reason = DeadLetterReason(
+                reason="malformed",
+                error="generation",
+                job=request.id,
+                details={"cause": "generation"},
+            )
+            raise Reject(reason.to_json(), requeue=False)
         sqs = (request.delivery_info or {}).get("sqs") or {}
         runtime = self.runtime.current()
         runtime.refresh_if_old()
@@ -88,6 +97,7 @@ class SealedTask(Task):
             # Another transport names no receive: then each run is one of its own.
             token=str(sqs.get("token") or secrets.token_hex(16)),
             first_received_at=float(sqs.get("first_received_at") or runtime.clock()),
+            generation=generation,
         )
         # Renewed by the worker's main process with the message's visibility, so
         # that a killed worker's jobs are claimed again soon.
@@ -160,9 +170,9 @@ class SealedTask(Task):
             decision = decide(
                 failure,
                 attempt=entry.attempts,
-                age=runtime.clock() - entry.created,
+                age=runtime.clock() - entry.since,
                 policy=self.definition.policy(runtime.settings),
-                max_age=entry.not_after - entry.created,
+                max_age=entry.not_after - entry.since,
                 chance=random.random(),  # noqa: S311 - jitter, not a secret
             )
         log.warning("attempt lost", job=job_id, task=self.name, kind=kind, crashes=entry.crashes)

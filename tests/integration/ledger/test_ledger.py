@@ -295,3 +295,174 @@ def test_only_the_acceptance_that_nobody_repeated_may_be_abandoned(
     assert entry is not None
     assert entry.state is State.ACCEPTED
     assert isinstance(ledger.claim(JOB, token="t1", lease=30), Claimed)
+
+
+def watched(ledger: Ledger, watch: str) -> list[str]:
+    return [entry.id for entry in ledger.watching(watch).entries]
+
+
+def numbered(n: int) -> str:
+    return f"{n:032x}"
+
+
+def test_open_jobs_are_found_by_lane_until_they_end_and_dead_ones_until_replayed(
+    ledger: Ledger, clock: Clock
+) -> None:
+    for n in range(4):
+        clock.now += 1
+        ledger.accept(new_job(clock, numbered(n)))
+        ledger.claim(numbered(n), token="t", lease=30)
+    assert watched(ledger, "open#default") == [numbered(n) for n in range(4)]
+    assert watched(ledger, "open#slow") == []
+    ledger.succeed(numbered(0), token="t", result=None)
+    ledger.retry(numbered(1), token="t", due=clock.now + 5, cause="x", error="E")
+    ledger.die(numbered(2), token="t", reason="rejected", cause="x", error="E")
+    assert watched(ledger, "open#default") == [numbered(1), numbered(3)]
+    assert watched(ledger, "dead") == [numbered(2)]
+    assert ledger.expire(numbered(1))
+    assert ledger.replay(numbered(2), generation=0)
+    assert watched(ledger, "open#default") == [numbered(2), numbered(3)]
+    assert watched(ledger, "dead") == []
+
+
+def test_a_job_whose_death_nobody_verified_is_open_again_when_claimed(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock))
+    ledger.die(JOB, token=None, reason="unopenable", cause="x", error="E")
+    assert watched(ledger, "dead") == [JOB]
+    assert isinstance(ledger.claim(JOB, token="t1", lease=30), Claimed)
+    assert (watched(ledger, "open#default"), watched(ledger, "dead")) == ([JOB], [])
+
+
+def test_an_abandoned_job_is_watched_again_once_accepted_again(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock))
+    ledger.abandon(JOB, acceptance="a")
+    assert watched(ledger, "open#default") == []
+    ledger.reaccept(new_job(clock))
+    assert watched(ledger, "open#default") == [JOB]
+
+
+def test_jobs_are_listed_in_pages_that_end(ledger: Ledger, clock: Clock) -> None:
+    for n in range(5):
+        clock.now += 1
+        ledger.accept(new_job(clock, numbered(n)))
+    seen: list[str] = []
+    after = None
+    for _ in range(4):
+        page = ledger.of_tenant("ab" * 16, after, limit=2)
+        seen += [entry.id for entry in page.entries]
+        after = page.after
+        if after is None:
+            break
+    assert after is None
+    assert seen == [numbered(n) for n in (4, 3, 2, 1, 0)]
+    oldest_first = ledger.of_tenant("ab" * 16, limit=2, newest_first=False).entries
+    assert [entry.id for entry in oldest_first] == [numbered(0), numbered(1)]
+    assert ledger.of_tenant("cd" * 16).entries == ()
+
+
+def test_the_oldest_of_a_lane_has_waited_longest_since_its_acceptance_or_replay(
+    ledger: Ledger, clock: Clock
+) -> None:
+    assert ledger.oldest("default") is None
+    ledger.accept(new_job(clock, numbered(1)))
+    clock.now += 10
+    ledger.accept(new_job(clock, numbered(2)))
+    oldest = ledger.oldest("default")
+    assert oldest is not None
+    assert oldest.id == numbered(1)
+    ledger.die(numbered(1), token=None, reason="rejected", cause="x", error="E", verified=True)
+    clock.now += 10
+    ledger.replay(numbered(1), generation=0)
+    oldest = ledger.oldest("default")
+    assert oldest is not None
+    assert (oldest.id, oldest.since) == (numbered(2), clock.now - 10)
+
+
+def dead(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    ledger.crash(JOB, token="t1")
+    ledger.die(JOB, token=None, reason="crashed", cause="x", error="E", verified=True)
+
+
+def test_a_replayed_job_begins_anew_as_its_next_generation(ledger: Ledger, clock: Clock) -> None:
+    dead(ledger, clock)
+    clock.now += 1_000_000
+    entry = ledger.replay(JOB, generation=0)
+    assert entry is not None
+    assert (entry.state, entry.generation, entry.replays) == (State.ACCEPTED, 1, 1)
+    assert (entry.attempts, entry.crashes, entry.reason, entry.finished) == (0, 0, None, None)
+    assert (entry.since, entry.not_after) == (clock.now, int(clock.now + 60))
+    assert entry.created == 1_000_000.0
+    assert entry.expires == int(clock.now + 100)
+    claim = ledger.claim(JOB, token="t2", lease=30, generation=1)
+    assert isinstance(claim, Claimed)
+    assert (claim.entry.attempts, claim.entry.fence) == (1, 2)
+
+
+def test_a_replay_whose_answer_was_lost_may_be_repeated_until_the_job_runs(
+    ledger: Ledger, clock: Clock
+) -> None:
+    dead(ledger, clock)
+    first = ledger.replay(JOB, generation=0)
+    assert first is not None
+    assert ledger.replay(JOB, generation=0) == first
+    ledger.claim(JOB, token="t2", lease=30, generation=1)
+    assert ledger.replay(JOB, generation=0) is None
+    assert ledger.replay(JOB, generation=1) is None
+    ledger.die(JOB, token="t2", reason="rejected", cause="x", error="E")
+    assert ledger.replay(JOB, generation=0) is None
+    again = ledger.replay(JOB, generation=1)
+    assert again is not None
+    assert (again.generation, again.replays) == (2, 2)
+
+
+def test_messages_of_other_generations_claim_nothing(ledger: Ledger, clock: Clock) -> None:
+    dead(ledger, clock)
+    ledger.replay(JOB, generation=0)
+    for generation in (0, 2):
+        refused = ledger.claim(JOB, token="t2", lease=30, generation=generation)
+        assert isinstance(refused, Refused)
+        assert refused.entry is not None
+        assert (refused.entry.state, refused.entry.generation) == (State.ACCEPTED, 1)
+    # Nor does a death that nobody verified let one of the generation before in.
+    ledger.die(JOB, token=None, reason="malformed", cause="x", error="E")
+    assert isinstance(ledger.claim(JOB, token="t2", lease=30, generation=0), Refused)
+    assert isinstance(ledger.claim(JOB, token="t2", lease=30, generation=1), Claimed)
+
+
+@pytest.mark.parametrize("end", ["succeed", "expire", "run", "nothing"])
+def test_only_dead_jobs_are_replayed(ledger: Ledger, clock: Clock, end: str) -> None:
+    assert ledger.replay(JOB, generation=0) is None
+    ledger.accept(new_job(clock))
+    if end == "expire":
+        ledger.expire(JOB)
+    elif end != "nothing":
+        ledger.claim(JOB, token="t1", lease=30)
+        if end == "succeed":
+            ledger.succeed(JOB, token="t1", result=None)
+    assert ledger.replay(JOB, generation=0) is None
+
+
+def test_one_of_many_simultaneous_replays_raises_the_generation_once(
+    atomic_ledger: Ledger, clock: Clock
+) -> None:
+    dead(atomic_ledger, clock)
+    entries: list[object] = []
+    threads = [
+        threading.Thread(target=lambda: entries.append(atomic_ledger.replay(JOB, generation=0)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(entries) == 8
+    assert all(entry == entries[0] for entry in entries)
+    now = atomic_ledger.get(JOB)
+    assert now is not None
+    assert (now.generation, now.replays) == (1, 1)

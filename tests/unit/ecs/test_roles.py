@@ -177,6 +177,12 @@ def test_both_keep_the_ledger_and_delete_nothing(stacks, role):
         assert not may(stacks, role, f"dynamodb:{action}", TABLES["jobs"])
 
 
+def test_the_api_lists_jobs_and_workers_do_not(stacks):
+    assert may(stacks, "api", "dynamodb:BatchGetItem", TABLES["jobs"])
+    assert may(stacks, "api", "dynamodb:Query", f"{TABLES['jobs']}/index/by-watch")
+    assert not may(stacks, "worker", "dynamodb:Query", f"{TABLES['jobs']}/index/by-watch")
+
+
 def test_tokens_are_looked_up_by_the_api_and_issued_by_neither(stacks):
     assert may(stacks, "api", "dynamodb:GetItem", TABLES["tokens"])
     assert not may(stacks, "worker", "dynamodb:GetItem", TABLES["tokens"])

@@ -1,0 +1,165 @@
+"""The one table behind the ledger: calls, conditional writes and what their refusals mean.
+
+Used by `Ledger` alone. It knows DynamoDB and no state of a job; it never
+decides what a refusal means for one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from sealwax.aws import dynamodb_value, error_code
+from sealwax.ledger.entry import Entry
+from sealwax.ledger.errors import LedgerDenied, LedgerUnreachable
+
+__all__ = ["Conflict", "Table", "Written"]
+
+#: AWS error codes after which the same call may succeed later.
+#: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+_TRANSIENT = frozenset(
+    {
+        "InternalServerError",
+        "InternalFailure",
+        "ServiceUnavailable",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "Throttling",
+        "TransactionConflictException",
+        "LimitExceededException",
+        "ExpiredTokenException",
+        "RequestTimeout",
+        "500",
+        "502",
+        "503",
+        "504",
+    }
+)
+
+#: Attributes whose names DynamoDB reserves.
+#: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ReservedWords.html
+_RESERVED = frozenset({"state", "token", "due", "cause", "error", "reason", "result", "alone"})
+
+
+_NAME = re.compile(r":[a-z_]+")
+
+
+@dataclass(frozen=True)
+class Written:
+    """The condition held; `entry` is the new one, where it was asked for."""
+
+    entry: Entry | None = None
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """The condition did not hold; `entry` is what stands there, if it was told."""
+
+    entry: Entry | None
+
+
+class _ConditionFailed(Exception):
+    def __init__(self, item: dict[str, Any] | None) -> None:
+        self.item = item
+        super().__init__("condition failed")
+
+
+class Table:
+    """Typed access to the table of jobs."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        self._client = client
+        self.name = name
+
+    def get(self, job_id: str) -> Entry | None:
+        """Return a job's entry, read consistently, or None."""
+        answer = self.call(
+            "get_item", TableName=self.name, Key={"id": {"S": job_id}}, ConsistentRead=True
+        )
+        item = answer.get("Item")
+        return Entry.from_item(item) if item else None
+
+    def put(
+        self, item: dict[str, Any], condition: str, values: dict[str, Any] | None = None
+    ) -> Written | Conflict:
+        """Put an item in DynamoDB's form, under a condition."""
+        more: dict[str, Any] = {}
+        if values:
+            more["ExpressionAttributeValues"] = {k: dynamodb_value(v) for k, v in values.items()}
+        return self._conditional("put_item", Item=item, ConditionExpression=condition, **more)
+
+    def update(
+        self, job_id: str, update: str, condition: str, values: dict[str, Any], *, new: bool = False
+    ) -> Written | Conflict:
+        """Update an item under a condition.
+
+        Parameters
+        ----------
+        update, condition
+            DynamoDB expressions; reserved names are written `#name`.
+        values
+            Python values of the expressions' `:names`; what neither uses is left out.
+        new
+            Whether the new entry is wanted.
+        """
+        text = f"{update} {condition}"
+        names = {f"#{name}": name for name in _RESERVED if f"#{name}" in text}
+        used = set(_NAME.findall(text))
+        more: dict[str, Any] = {"ExpressionAttributeNames": names} if names else {}
+        if new:
+            more["ReturnValues"] = "ALL_NEW"
+        return self._conditional(
+            "update_item",
+            Key={"id": {"S": job_id}},
+            UpdateExpression=update,
+            ConditionExpression=condition,
+            ExpressionAttributeValues={
+                k: dynamodb_value(v) for k, v in values.items() if k in used
+            },
+            **more,
+        )
+
+    def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """Make one call.
+
+        Raises
+        ------
+        LedgerUnreachable, LedgerDenied
+        """
+        try:
+            answer: dict[str, Any] = getattr(self._client, operation)(**arguments)
+        except ClientError as error:
+            code = error_code(error)
+            if code == "ConditionalCheckFailedException":
+                raise _ConditionFailed(error.response.get("Item")) from None
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            if code in _TRANSIENT or status >= 500:
+                raise LedgerUnreachable(
+                    f"DynamoDB does not serve the ledger now ({code}); try again later."
+                ) from error
+            raise LedgerDenied(
+                f"DynamoDB refused {operation} on {self.name} ({code}); check the table's name "
+                "and the role's permissions."
+            ) from error
+        except BotoCoreError as error:
+            raise LedgerUnreachable(
+                f"DynamoDB cannot be reached ({type(error).__name__}); try again later."
+            ) from error
+        return answer
+
+    def _conditional(self, operation: str, **arguments: Any) -> Written | Conflict:
+        try:
+            answer = self.call(
+                operation,
+                TableName=self.name,
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **arguments,
+            )
+        except _ConditionFailed as failed:
+            return Conflict(Entry.from_item(failed.item) if failed.item else None)
+        attributes = answer.get("Attributes")
+        return Written(Entry.from_item(attributes) if attributes else None)

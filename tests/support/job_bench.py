@@ -1,0 +1,107 @@
+"""Sealed jobs as `Attempt` meets them: a real ledger, and a queue that the test turns by hand."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from sealwax.aws import Aws
+from sealwax.job import Job
+from sealwax.keys import init_keys
+from sealwax.ledger import Entry
+from sealwax.retry import RetryPolicy
+from sealwax.runtime import Runtime, make_source
+from sealwax.settings import Settings
+from sealwax.submission import Submitter
+from sealwax.task import TaskDefinition, task
+from sealwax.worker.attempt import Attempt, Delivery
+from sealwax.worker.disposition import Disposition
+
+
+class Number(BaseModel):
+    n: int
+
+
+class Clock:
+    """The time of API, worker and ledger."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Bench:
+    """`submit` accepts a job, `run` delivers its message to a worker once."""
+
+    settings: Settings
+    clock: Clock
+    api: Runtime
+    worker: Runtime
+    definition: TaskDefinition[Any]
+    #: What the task does; a test puts its own here.
+    does: list[Callable[[Number, Job], Any]]
+    sent: list[tuple[str, str]] = field(default_factory=list)
+
+    def publish(self, *, definition, job_id: str, envelope: str, group: str, **_: Any) -> None:
+        self.sent.append((job_id, envelope))
+
+    def submit(self, n: int = 1, **options: Any) -> str:
+        submitter = Submitter(
+            settings=self.settings,
+            keyring=lambda: self.api.keyring,
+            digests=lambda: self.api.digests,
+            ledger=self.api.ledger,
+            publisher=self,
+            clock=self.clock,
+        )
+        options.setdefault("tenant", "acme")
+        return submitter.submit(self.definition, {"n": n}, **options).entry.id
+
+    def deliver(self, job_id: str, **changes: Any) -> Delivery:
+        envelope = next(text for known, text in reversed(self.sent) if known == job_id)
+        values: dict[str, Any] = {
+            "job_id": job_id,
+            "task": self.definition.name,
+            "envelope": envelope,
+            "token": secrets.token_hex(16),
+            "first_received_at": self.clock(),
+        }
+        return Delivery(**(values | changes))
+
+    def run(self, job_id: str, **changes: Any) -> Disposition:
+        return Attempt(
+            self.worker, self.definition, self.deliver(job_id, **changes), lease=30
+        ).run()
+
+    def entry(self, job_id: str) -> Entry:
+        entry = self.worker.ledger.get(job_id)
+        assert entry is not None
+        return entry
+
+
+def make_bench(provisioned: Settings) -> Bench:
+    """Return a bench in an environment that has its tables; makes its keys."""
+    init_keys(provisioned, make_source(provisioned, Aws()))
+    does: list[Callable[[Number, Job], Any]] = [lambda payload, _: {"n": payload.n}]
+
+    @task(name="test.number", contract=Number, retry=RetryPolicy(attempts=8, base=10, jitter=False))
+    def number(payload: Number, job: Job):
+        return does[0](payload, job)
+
+    clock, served = Clock(), {"test.number": number}
+    return Bench(
+        settings=provisioned,
+        clock=clock,
+        api=Runtime(provisioned, "api", served, clock=clock),
+        worker=Runtime(provisioned, "worker", served, clock=clock),
+        definition=number,
+        does=does,
+    )
