@@ -9,7 +9,7 @@ import structlog
 from flask import Flask, Response, g, request
 from flask.json.provider import DefaultJSONProvider
 
-from api import catalogue, health, jobs, problems
+from api import catalogue, console, health, jobs, problems
 from api.services import Services, make_services
 from sealwax.settings import Settings, load_settings
 
@@ -57,6 +57,6 @@ def create_app(settings: Settings | None = None, *, services: Services | None = 
             )
         return response
 
-    for module in (jobs, catalogue, health):
+    for module in (jobs, catalogue, health, console):
         app.register_blueprint(module.blueprint)
     return app

@@ -23,6 +23,8 @@ from sealwax.digests import TokenDigest
 from sealwax.errors import SealwaxError
 
 __all__ = [
+    "JOB_SCOPES",
+    "OPS_SCOPES",
     "SCOPES",
     "IssuedToken",
     "Principal",
@@ -31,8 +33,13 @@ __all__ = [
     "TokensUnreachable",
 ]
 
-#: What a token may do; `jobs:submit` may be narrowed to tasks: `jobs:submit:webhooks.*`.
-SCOPES = ("jobs:submit", "jobs:read")
+#: What a token of a producer may do, each for its own tenant's jobs.
+JOB_SCOPES = ("jobs:submit", "jobs:read")
+#: What an operator's token may do, over all tenants: see; replay, discard, pause, drain and
+#: cancel; have a dead letter's payload shown; erase.
+OPS_SCOPES = ("ops:read", "ops:write", "ops:reveal", "ops:erase")
+#: All of them; `jobs:submit` may be narrowed to tasks: `jobs:submit:webhooks.*`.
+SCOPES = (*JOB_SCOPES, *OPS_SCOPES)
 
 #: Every token begins so: secret scanners and people recognise it.
 PREFIX = "swx_"
@@ -171,9 +178,28 @@ class TokenStore:
         TokensUnreachable
             The table does not answer and the token is not in the cache.
         """
+        return self.look_up_digest(self.digest(token))
+
+    def digest(self, token: str) -> str:
+        """Return the hash by which `look_up_digest` knows a token.
+
+        Raises
+        ------
+        TokenInvalid
+            Malformed.
+        """
         if not _TOKEN.fullmatch(token):
             raise TokenInvalid
-        digest = self._digest.digest(token)
+        return self._digest.digest(token)
+
+    def look_up_digest(self, digest: str) -> Principal:
+        """Return whom a token speaks for, by its hash: for who must not keep the token.
+
+        Raises
+        ------
+        TokenInvalid, TokensUnreachable
+            As `look_up`.
+        """
         now = self._monotonic()
         with self._lock:
             cached = self._cache.get(digest)

@@ -112,6 +112,7 @@ def _start(stack: Stack, *, demo: bool) -> None:
     job_id = stack.run_demo() if demo else None
     _say(f"  {'all':<48} {time.monotonic() - began:5.1f} s\n")
     _say(f"API      {stack.api_url}")
+    _say(f"console  {stack.api_url}/console (sign in with the token)")
     _say(f"token    {stack.token}")
     _say(f"sandbox  {stack.sandbox_url}")
     _say(f"logs     {stack.state / 'logs'}")

@@ -11,7 +11,7 @@ from sealwax.aws import Aws
 from sealwax.digests import TokenDigest
 from sealwax.runtime import make_source
 from sealwax.settings import load_settings
-from sealwax.tokens import SCOPES, TokenStore
+from sealwax.tokens import JOB_SCOPES, OPS_SCOPES, TokenStore
 
 __all__ = ["tokens"]
 
@@ -34,9 +34,10 @@ def tokens() -> None:
     "--scope",
     "scopes",
     multiple=True,
-    default=SCOPES,
+    default=JOB_SCOPES,
     show_default=True,
-    help="May be given several times; `jobs:submit:webhooks.*` narrows to tasks.",
+    help="May be given several times; `jobs:submit:webhooks.*` narrows to tasks. Operators' are "
+    f"{', '.join(OPS_SCOPES)}.",
 )
 @click.option("--label", default="", help="What it is for; shown in the list.")
 def issue(tenant: str, scopes: tuple[str, ...], label: str) -> None:

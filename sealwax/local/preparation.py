@@ -18,13 +18,12 @@ from sealwax.digests import TokenDigest
 from sealwax.local.configuration import DEMO_SECRET
 from sealwax.secrets import SecretNotFound, SecretSource
 from sealwax.settings import Settings
-from sealwax.tokens import TokenInvalid, TokenStore
+from sealwax.tokens import SCOPES, TokenInvalid, TokenStore
 
 __all__ = ["ensure_demo_secret", "ensure_token"]
 
-#: Tenant of the token that is made for the person at the keyboard.
+#: Tenant of the token that is made for the person at the keyboard, who may do everything.
 TENANT = "local"
-SCOPES = ("jobs:submit", "jobs:read")
 
 
 def ensure_demo_secret(source: SecretSource) -> str:
@@ -52,7 +51,6 @@ def ensure_token(settings: Settings, aws: Aws, source: SecretSource, *, former: 
     )
     with contextlib.suppress(OSError, TokenInvalid):
         found = re.search(r"^export SEALWAX_TOKEN='([^']+)'$", former.read_text(), re.MULTILINE)
-        if found:
-            store.look_up(found.group(1))
+        if found and set(store.look_up(found.group(1)).scopes) >= set(SCOPES):
             return found.group(1)
     return store.issue(tenant=TENANT, scopes=SCOPES, label="local").token

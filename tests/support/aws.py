@@ -51,7 +51,8 @@ def moto_server() -> Iterator[str]:
     server.stop()
 
 
-def _settings(monkeypatch: pytest.MonkeyPatch, folder: Path, endpoint: str) -> Settings:
+def settings_for(monkeypatch: pytest.MonkeyPatch, folder: Path, endpoint: str) -> Settings:
+    """Point the process to an emulated AWS, in an environment of its own; return settings."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "SEALWAX_")):
             monkeypatch.delenv(name)
@@ -73,13 +74,13 @@ def aws_env(ministack: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
     The process's environment points there too, so child processes find it.
     """
-    return _settings(monkeypatch, tmp_path, ministack.url)
+    return settings_for(monkeypatch, tmp_path, ministack.url)
 
 
 @pytest.fixture
 def moto_env(moto_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     """The same on moto."""
-    return _settings(monkeypatch, tmp_path, moto_server)
+    return settings_for(monkeypatch, tmp_path, moto_server)
 
 
 @pytest.fixture

@@ -1,0 +1,195 @@
+"""The console's frame: the blueprint, its headers, its error pages, signing in and out."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import structlog
+from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
+
+from api.console import format as formats
+from api.console.guard import (
+    actor,
+    allowed,
+    check_form,
+    codec,
+    current_session,
+    keep,
+    page,
+    safe_next,
+)
+from api.console.session import COOKIE
+from api.problems import Problem
+from api.services import services
+from sealwax.errors import SealwaxError
+from sealwax.tokens import TokenInvalid, TokensUnreachable
+
+__all__ = ["blueprint"]
+
+log = structlog.get_logger("sealwax.console")
+
+#: Nothing from elsewhere, nothing inline, in nobody's frame.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+#: The navigation: endpoint, name, and the key that follows `g`.
+NAVIGATION: list[tuple[str, str, str]] = [("console.jobs.index", "Jobs", "j")]
+
+blueprint = Blueprint(
+    "console",
+    __name__,
+    url_prefix="/console",
+    template_folder="templates",
+    static_folder="static",
+    static_url_path="/static",
+)
+
+for _name in formats.__all__:
+    blueprint.add_app_template_filter(getattr(formats, _name), _name)
+blueprint.add_app_template_global(formats.sparkline, "sparkline")
+
+
+def _version() -> str:
+    try:
+        return version("sealwax")
+    except PackageNotFoundError:
+        return "development"
+
+
+@blueprint.context_processor
+def _context() -> dict[str, Any]:
+    session = g.get("console")
+    return {
+        "navigation": NAVIGATION,
+        "allowed": allowed,
+        "csrf": session.csrf if session else "",
+        "environment": services().settings.environment,
+        "version": _version(),
+        "who": g.get("principal"),
+    }
+
+
+@blueprint.after_request
+def _headers(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["X-Frame-Options"] = "DENY"
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    response.headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
+    if request.endpoint == "console.static":
+        response.headers["Cache-Control"] = "public, max-age=300"
+    return response
+
+
+def _error(problem: Problem) -> AnyResponse:
+    response = make_response(
+        render_template("console/error.html", problem=problem, request_id=g.get("request_id")),
+        problem.kind.status,
+    )
+    if problem.retry_after is not None:
+        response.headers["Retry-After"] = str(problem.retry_after)
+    return response
+
+
+@blueprint.errorhandler(Problem)
+def _problem(problem: Problem) -> AnyResponse:
+    return _error(problem)
+
+
+@blueprint.errorhandler(SealwaxError)
+def _unavailable(error: SealwaxError) -> AnyResponse:
+    # Its text says what to do next and holds no payload: that is the rule for these.
+    log.warning("page failed", error=type(error).__name__)
+    return _error(Problem("ledger-unavailable", retry_after=5, detail=str(error)))
+
+
+@blueprint.errorhandler(HTTPException)
+def _http(error: HTTPException) -> AnyResponse:
+    names = {404: "not-found", 405: "method-not-allowed", 400: "malformed-request"}
+    return _error(Problem(names.get(error.code or 500, "internal-error")))
+
+
+@blueprint.errorhandler(Exception)
+def _unexpected(error: Exception) -> AnyResponse:
+    log.error("page failed", exc_info=error)
+    return _error(
+        Problem("internal-error", detail="The page failed. Quote the request id to the operator.")
+    )
+
+
+@blueprint.get("/sign-in")
+def sign_in() -> AnyResponse:
+    """Ask for a token."""
+    session = current_session()
+    if session is None or session.digest:
+        # A form needs a session to be bound to, also before anybody has signed in.
+        session = codec().begin()
+    response = make_response(
+        render_template(
+            "console/sign_in.html",
+            form_csrf=session.csrf,
+            next=safe_next(request.args.get("next")),
+            failed=False,
+        )
+    )
+    keep(response, session)
+    return response
+
+
+@blueprint.post("/sign-in")
+def begin() -> AnyResponse:
+    """Exchange a token for a session."""
+    session = current_session()
+    check_form(session)
+    wanted = safe_next(request.form.get("next"))
+    tokens = services().tokens
+    who = None
+    try:
+        digest = tokens.digest(request.form.get("token", "").strip())
+        who = tokens.look_up_digest(digest)
+    except TokenInvalid:
+        pass
+    except TokensUnreachable:
+        raise Problem("authentication-unavailable", retry_after=5) from None
+    if who is None or not who.allows("ops:read"):
+        log.info("sign-in refused")
+        body = render_template(
+            "console/sign_in.html", form_csrf=session.csrf if session else "", next=wanted,
+            failed=True,
+        )  # fmt: skip
+        return make_response(body, 401)
+    log.info("signed in", token=who.id)
+    response = redirect(wanted, code=303)
+    keep(response, codec().begin(digest))
+    return response
+
+
+@blueprint.post("/sign-out")
+@page()
+def sign_out() -> AnyResponse:
+    """End the session."""
+    log.info("signed out", token=actor().id)
+    response = redirect(url_for("console.sign_in"), code=303)
+    response.delete_cookie(COOKIE, path="/console")
+    return response
+
+
+@blueprint.get("/")
+@page()
+def home() -> AnyResponse:
+    """Go to the first page."""
+    return redirect(url_for(NAVIGATION[0][0]), code=303)
+
+
+@blueprint.get("/<path:rest>")
+@page()
+def nothing(rest: str) -> AnyResponse:
+    """Say that there is no such page."""
+    del rest
+    raise Problem("not-found", detail="There is no such page.")
