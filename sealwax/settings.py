@@ -105,6 +105,12 @@ class Limits(BaseModel):
     retention_seconds: int = Field(
         14 * 86_400, ge=60, description="How long a finished job stays in the ledger after max age."
     )
+    letter_retention_seconds: int = Field(
+        30 * 86_400, ge=60, description="How long a dead letter stays once it is resolved."
+    )
+    audit_retention_seconds: int = Field(
+        400 * 86_400, ge=86_400, description="How long lines of the audit log stay."
+    )
     attempts: int = Field(8, ge=1, le=100, description="Attempts of a task without its own policy.")
     crashes: int = Field(3, ge=1, le=20, description="Deaths of the child before a job is dead.")
     requests_per_second: float = Field(
@@ -226,7 +232,10 @@ class Settings(BaseSettings):
             return f"{name.removesuffix('.fifo')}-dlq.fifo"
         return f"{name}-dlq"
 
-    def table_name(self, table: Literal["jobs", "tokens", "secrets", "outbox", "control"]) -> str:
+    def table_name(
+        self,
+        table: Literal["jobs", "tokens", "secrets", "outbox", "control", "letters", "audit"],
+    ) -> str:
         """Return the name of a DynamoDB table."""
         return f"{self.name_prefix}-{table}"
 

@@ -126,6 +126,18 @@ def _tables(settings: Settings) -> tuple[TableSpec, ...]:
             (IndexSpec("by-due", (("shard", "S"), ("due", "N"))),),
         ),
         TableSpec(settings.table_name("control"), (("kind", "S"), ("id", "S")), ttl="expires"),
+        # Letters are listed by group while open, then by the replay that has them.
+        TableSpec(
+            settings.table_name("letters"),
+            (("id", "S"), ("sort", "S")),
+            (IndexSpec("by-list", (("list", "S"), ("at", "N"))),),
+            ttl="expires",
+        ),
+        TableSpec(
+            settings.table_name("audit"),
+            (("day", "S"), ("id", "S")),
+            ttl="expires",
+        ),
     )
 
 

@@ -20,7 +20,7 @@ DEAD = SQS + SETTINGS.dead_letter_queue_name("default")
 OTHER = SQS + "sealwax-prod-slow"
 TABLES = {
     name: f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{SETTINGS.table_name(name)}"
-    for name in ("jobs", "tokens", "secrets", "outbox")
+    for name in ("jobs", "tokens", "secrets", "outbox", "letters", "audit")
 }
 BUCKET = f"arn:aws:s3:::{SETTINGS.bucket_name}"
 ROLES = {"api": "sealwax-prod-api", "worker": "sealwax-prod-worker-default"}

@@ -1,0 +1,305 @@
+"""One dead letter: what it is called, which group it belongs to, why it died. Pure.
+
+Called by the collection, which makes letters of messages, and by everything
+that shows them. It never looks into the sealed argument.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sealwax.ledger import is_job_id
+from sealwax.transport.codec import Malformed, decode
+from sealwax.transport.dead_letters import ATTRIBUTE, DeadLetterReason, parse_reason
+from sealwax.transport.validation import check_message
+
+__all__ = ["Letter", "LetterState", "LetterText", "explain", "fingerprint", "letter_key", "read"]
+
+#: Reasons given before the envelope was opened: whoever can write to the queue
+#: can make such a letter in a job's name, so it never takes the job's own place.
+UNVERIFIED = frozenset({"malformed", "unknown-task", "unopenable", "unknown-job", "backstop"})
+
+#: A task's name as far as it may name a group when nobody has verified it.
+_TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_LETTER_ID = re.compile(r"([0-9a-f]{32}|m-[0-9a-f]{32})\.(\d{1,9}(?:\.[0-9a-f]{8})?)")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:<>-]{0,127}")
+
+#: Deepest nesting of a body that is still read.
+_DEPTH = 64
+
+
+class LetterState(StrEnum):
+    """Where a letter is."""
+
+    OPEN = "open"
+    #: Sent again; its outcome is not known yet.
+    REPLAYING = "replaying"
+    #: Replayed to an end, which `outcome` tells.
+    RESOLVED = "resolved"
+    DISCARDED = "discarded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """A dead letter without its body.
+
+    Parameters
+    ----------
+    queue
+        Name of the queue it died in.
+    first, last
+        Epoch seconds of its first and last death; copies of one letter collapse.
+    at
+        Epoch seconds of archiving; lists and cut-offs go by it.
+    place
+        Module and function where the task's code raised.
+    outcome
+        How its replay ended: `succeeded`, `died`, `cancelled`, `expired`,
+        `superseded` or `gone`; None while that is open.
+    note
+        Why it was discarded.
+    """
+
+    id: str
+    state: LetterState
+    group: str
+    queue: str
+    reason: str
+    at: float
+    first: float
+    last: float
+    generation: int = 0
+    attempts: int = 0
+    copies: int = 1
+    task: str | None = None
+    job: str | None = None
+    cause: str | None = None
+    error: str | None = None
+    place: str | None = None
+    message_id: str | None = None
+    ordering: str | None = None
+    bytes: int = 0
+    digest: str = ""
+    replay: str | None = None
+    outcome: str | None = None
+    settled: float | None = None
+    note: str | None = None
+
+    @classmethod
+    def from_item(cls, item: dict[str, Any]) -> Letter:
+        """Read an item's plain values; unknown attributes are left out."""
+        known = cls.__dataclass_fields__
+        values = {name: value for name, value in item.items() if name in known}
+        values["id"] = f"{item['id']}.{item['sort'].removeprefix('letter.')}"
+        values["state"] = LetterState(values["state"])
+        return cls(**values)
+
+    def values(self) -> dict[str, Any]:
+        """Return the attributes of its item, without the keys."""
+        return {name: value for name, value in vars(self).items() if name != "id"}
+
+
+@dataclass(frozen=True)
+class LetterText:
+    """A letter's body, byte for byte, its attributes, and what the dead-letter attribute said."""
+
+    body: bytes
+    attributes: dict[str, dict[str, Any]]
+    said: str | None
+
+
+def letter_key(letter_id: str) -> tuple[str, str] | None:
+    """Return the id and the rest that a letter is kept under; None where it is no letter's id."""
+    match = _LETTER_ID.fullmatch(letter_id)
+    return (match[1], match[2]) if match else None
+
+
+def fingerprint(
+    *,
+    queue: str,
+    task: str | None,
+    reason: str,
+    cause: str | None,
+    error: str | None,
+    place: str | None,
+) -> str:
+    """Return what letters of one kind have in common, as 16 hex digits; nothing of the payload."""
+    parts = json.dumps([queue, task, reason, cause, error, place], separators=(",", ":"))
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+
+def read(
+    message: dict[str, Any],
+    *,
+    queue: str,
+    now: float,
+    fallback: DeadLetterReason | None = None,
+) -> tuple[Letter, LetterText]:
+    """Make the letter of a received message.
+
+    Parameters
+    ----------
+    message
+        As ReceiveMessage returns it, with all attributes.
+    queue
+        The queue it died in, unless its attribute names it.
+    fallback
+        The reason, where the message names none: SQS's own redrive gives none.
+    """
+    attributes = dict(message.get("MessageAttributes") or {})
+    said = attributes.pop(ATTRIBUTE, {}).get("StringValue")
+    given = parse_reason(said)
+    details = given.details if given else {}
+    body: str = message["Body"]
+    data = body.encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(data).hexdigest()
+    headers, kind = _headers(body)
+    reason = given or fallback or DeadLetterReason(reason="malformed", error=kind or "backstop")
+    job = reason.job or _text(headers.get("id"))
+    job = job if job is not None and is_job_id(job) else None
+    task = _text(details.get("task")) or _text(headers.get("task"))
+    task = task if task is not None and _TASK.fullmatch(task) else None
+    if reason.reason == "malformed":
+        task = None  # whoever cannot write a message well may name any task
+    cause, error, place = (
+        _word(details.get("cause")),
+        _word(reason.error),
+        _word(details.get("place")),
+    )
+    source = _text(details.get("queue")) or queue
+    message_id = _text(details.get("message_id")) or str(message["MessageId"])
+    generation = headers.get("generation")
+    if isinstance(generation, bool) or not isinstance(generation, int) or generation < 0:
+        generation = 0
+    died = details.get("at")
+    at = float(died) if isinstance(died, int | float) and 0 < died <= now + 3_600 else now
+    system = message.get("Attributes") or {}
+    letter = Letter(
+        id=_name(job, generation, reason.reason, digest, source, message_id),
+        state=LetterState.OPEN,
+        group=fingerprint(
+            queue=source, task=task, reason=reason.reason, cause=cause, error=error, place=place
+        ),
+        queue=source,
+        reason=reason.reason,
+        at=now,
+        first=at,
+        last=at,
+        generation=generation,
+        attempts=reason.attempts or 0,
+        task=task,
+        job=job,
+        cause=cause,
+        error=error,
+        place=place,
+        message_id=message_id,
+        ordering=_text(system.get("MessageGroupId")) if source.endswith(".fifo") else None,
+        bytes=len(data),
+        digest=digest,
+    )
+    return letter, LetterText(data, _bare(attributes), said)
+
+
+def _name(
+    job: str | None, generation: int, reason: str, digest: str, queue: str, message_id: str
+) -> str:
+    if job is None:
+        name = hashlib.sha256(f"{queue}\n{message_id}".encode()).hexdigest()[:32]
+        return f"m-{name}.0"
+    if reason in UNVERIFIED:
+        return f"{job}.{generation}.{digest[:8]}"
+    return f"{job}.{generation}"
+
+
+def _headers(body: str) -> tuple[dict[str, Any], str | None]:
+    """Return a body's headers, and what is wrong with it where it is no task message."""
+    try:
+        decoded = decode(body, max_depth=_DEPTH)
+    except Malformed as finding:
+        return {}, finding.kind
+    headers = decoded.get("headers")
+    try:
+        check_message(decoded, accept=("application/json",), max_depth=_DEPTH, inflated_bytes=0)
+    except Malformed as finding:
+        return headers if isinstance(headers, dict) else {}, finding.kind
+    return dict(headers) if isinstance(headers, dict) else {}, None
+
+
+def _bare(attributes: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            each: value[each]
+            for each in ("DataType", "StringValue", "BinaryValue")
+            if each in value
+        }
+        for name, value in attributes.items()
+    }
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _word(value: object) -> str | None:
+    """Return a class name or a kebab-case word, and no other text."""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else None
+
+
+#: What each reason means, and what to do.
+_REASONS = {
+    "rejected": "The task refused the job for good",
+    "exhausted": "The job used up its attempts or its time",
+    "crashed": "The job's process died again and again",
+    "unopenable": "The envelope could not be opened: altered, forged, or its key retired",
+    "unknown-job": "The message is genuine but the ledger knows no such job",
+    "malformed": "The message is no task message",
+    "unknown-task": "No worker of this queue knows the task",
+    "backstop": "SQS gave up on the message after a thousand receives",
+}
+
+#: What is wrong with a malformed message, by the kind that its reader found.
+_KINDS = {
+    "not-json": "its body is neither JSON nor the base64 of it",
+    "not-an-object": "its body is JSON but no object",
+    "too-deep": "its body is nested too deeply",
+    "bad-number": "its body holds a number that JSON does not have",
+    "headers": "it has no headers",
+    "header-name": "a header's name is not allowed",
+    "task": "its headers name no task",
+    "id": "its headers have no id",
+    "job-id": "its id is not that of a job",
+    "properties": "its properties are no object",
+    "content-type": "its content type is not served",
+    "content-encoding": "its content encoding does not fit its content type",
+    "compression": "it is compressed in a way that is not served",
+    "body": "its inner body is missing or not of the form [args, kwargs, embed]",
+    "body-text": "its inner body is not text",
+    "body-base64": "its inner body is not base64",
+    "body_encoding": "its inner body's encoding is not served",
+    "args": "its positional arguments are no list",
+    "kwargs": "its keyword arguments are no object",
+    "embed": "the third part of its inner body is wrong",
+    "eta": "its eta is no date",
+    "expires": "its expiry is no date",
+    "generation": "its generation is ahead of the ledger's",
+    "unknown-message": "Celery does not recognise it",
+    "DecodeError": "its inner body cannot be decoded",
+}
+
+
+def explain(letter: Letter) -> str:
+    """Return a sentence for people on why the letter died."""
+    text = _REASONS.get(letter.reason, f"It was dead-lettered as {letter.reason}")
+    if letter.reason == "malformed":
+        kind = letter.error or ""
+        return f"{text}: {_KINDS.get(kind, f'its field {kind!r} is wrong')}."
+    if letter.cause:
+        text += f" ({letter.cause})"
+    if letter.error and letter.error != letter.cause:
+        text += f", {letter.error}"
+    return f"{text} after {letter.attempts} attempts." if letter.attempts else f"{text}."

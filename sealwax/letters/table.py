@@ -1,0 +1,300 @@
+"""Access to the table of letters: plain DynamoDB calls with errors that say what to do.
+
+Items are found by `id` and `sort`; what is listed has `list` and `at`, the keys
+of the one index:
+
+| id | sort | what |
+|---|---|---|
+| job id, or `m-` and a hash | `letter.<rest>` | a letter |
+| the same | `body.<rest>` | its body and attributes |
+| the same | `backstop.<generation>` | how often SQS's own redrive had it |
+| `groups.<shard>` | fingerprint | a part of a group's counts |
+| `replays`, `active` | replay id | a replay; a mark that it has work |
+| `client-token.<digest>` | `-` | which replay a client's token made |
+
+Called by the modules of this package only. It never decides anything.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from sealwax.aws import dynamodb_value, error_code
+from sealwax.letters.errors import LettersDenied, LettersUnreachable
+
+__all__ = [
+    "BATCH_GET",
+    "INDEX",
+    "TRANSACTION",
+    "Cancelled",
+    "Failed",
+    "LettersTable",
+    "Rows",
+    "key",
+    "plain",
+    "typed",
+]
+
+INDEX = "by-list"
+
+#: Items in one BatchGetItem, and in one TransactWriteItems.
+#: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html
+BATCH_GET = 100
+TRANSACTION = 100
+
+#: AWS error codes of wrong requests and missing rights: no repeat mends them.
+_LASTING = frozenset({"AccessDeniedException", "ResourceNotFoundException", "ValidationException"})
+
+#: Tries of a transaction that another one disturbed.
+_TRIES = 8
+
+
+class Failed(Exception):
+    """The condition of a single write did not hold."""
+
+
+class Cancelled(Exception):
+    """Conditions of a transaction did not hold; `failed` are the positions of theirs."""
+
+    def __init__(self, failed: list[int]) -> None:
+        self.failed = failed
+        super().__init__("transaction cancelled")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Items of one query, and where the next one begins (None: at the end)."""
+
+    items: list[dict[str, Any]]
+    after: dict[str, Any] | None
+
+
+def key(item_id: str, sort: str) -> dict[str, Any]:
+    """Return an item's key in DynamoDB's form."""
+    return {"id": {"S": item_id}, "sort": {"S": sort}}
+
+
+def typed(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values in DynamoDB's form, those that are None left out."""
+    return {name: dynamodb_value(value) for name, value in values.items() if value is not None}
+
+
+def plain(item: dict[str, Any]) -> dict[str, Any]:
+    """Return an item's plain values; whole numbers become int."""
+    return {name: _value(value) for name, value in item.items()}
+
+
+def _value(found: dict[str, Any]) -> Any:
+    kind, value = next(iter(found.items()))
+    if kind == "N":
+        number = float(value)
+        return int(number) if number.is_integer() and "." not in value else number
+    if kind == "L":
+        return [_value(each) for each in value]
+    if kind == "M":
+        return plain(value)
+    if kind == "NULL":
+        return None
+    return bytes(value) if kind == "B" else value
+
+
+class LettersTable:
+    """The table.
+
+    Parameters
+    ----------
+    client
+        A boto3 DynamoDB client with time-outs.
+    sleep
+        Waits between the tries of a disturbed transaction.
+    """
+
+    def __init__(
+        self, client: Any, name: str, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.name = name
+        self._client = client
+        self._sleep = sleep
+
+    def get(self, item_id: str, sort: str) -> dict[str, Any] | None:
+        """Return an item's plain values, read consistently, or None."""
+        answer = self.call("get_item", Key=key(item_id, sort), ConsistentRead=True)
+        item = answer.get("Item")
+        return plain(item) if item else None
+
+    def batch_get(self, keys: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return those items that exist, in the order of their keys."""
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for start in range(0, len(keys), BATCH_GET):
+            rest: list[dict[str, Any]] = list(keys[start : start + BATCH_GET])
+            while rest:
+                answer = self._request(
+                    "batch_get_item",
+                    RequestItems={self.name: {"Keys": rest, "ConsistentRead": True}},
+                )
+                for item in answer["Responses"].get(self.name, []):
+                    found[item["id"]["S"], item["sort"]["S"]] = plain(item)
+                rest = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
+                if rest:
+                    self._sleep(0.05)
+        names = [(each["id"]["S"], each["sort"]["S"]) for each in keys]
+        return [found[name] for name in names if name in found]
+
+    def partition(self, item_id: str, *, prefix: str = "") -> Iterator[dict[str, Any]]:
+        """Yield all items of one id, read consistently, by their sort keys."""
+        after: dict[str, Any] | None = None
+        while True:
+            rows = self.rows(item_id, prefix=prefix, after=after)
+            yield from rows.items
+            after = rows.after
+            if after is None:
+                return
+
+    def rows(
+        self,
+        item_id: str,
+        *,
+        prefix: str = "",
+        after: dict[str, Any] | None = None,
+        limit: int | None = None,
+        newest: bool = False,
+    ) -> Rows:
+        """Return a page of one id's items, read consistently."""
+        condition, values = "id = :id", {":id": item_id}
+        if prefix:
+            condition += " AND begins_with(#sort, :prefix)"
+            values[":prefix"] = prefix
+        return self._query(
+            after,
+            limit,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=typed(values),
+            ConsistentRead=True,
+            ScanIndexForward=not newest,
+            **({"ExpressionAttributeNames": {"#sort": "sort"}} if prefix else {}),
+        )
+
+    def listed(
+        self,
+        name: str,
+        *,
+        since: float = 0.0,
+        until: float = 1e12,
+        after: dict[str, Any] | None = None,
+        limit: int | None = None,
+        newest: bool = False,
+    ) -> Rows:
+        """Return a page of the keys in one list, by time; the index is a little late."""
+        return self._query(
+            after,
+            limit,
+            IndexName=INDEX,
+            KeyConditionExpression="#list = :list AND #at BETWEEN :since AND :until",
+            ExpressionAttributeNames={"#list": "list", "#at": "at"},
+            ExpressionAttributeValues=typed({":list": name, ":since": since, ":until": until}),
+            ScanIndexForward=not newest,
+        )
+
+    def put(self, values: dict[str, Any], *, new: bool = False) -> None:
+        """Write a whole item; raises `Failed` where it must not exist and does."""
+        condition = {"ConditionExpression": "attribute_not_exists(id)"} if new else {}
+        self.call("put_item", Item=typed(values), **condition)
+
+    def update(self, operation: dict[str, Any]) -> dict[str, Any]:
+        """Do an `Update` as a transaction would have it; return the item after it.
+
+        Raises
+        ------
+        Failed
+        """
+        answer = self.call("update_item", **operation["Update"], ReturnValues="ALL_NEW")
+        return plain(answer["Attributes"])
+
+    def delete(self, item_id: str, sort: str) -> None:
+        """Delete an item; nothing happens where there is none."""
+        self.call("delete_item", Key=key(item_id, sort))
+
+    def transact(self, operations: Sequence[dict[str, Any]]) -> None:
+        """Do all operations or none.
+
+        Parameters
+        ----------
+        operations
+            Up to 100 of `Put`, `Update`, `Delete`, without the table's name.
+
+        Raises
+        ------
+        Cancelled
+            Where conditions did not hold.
+        """
+        items = [
+            {kind: {"TableName": self.name, **fields} for kind, fields in operation.items()}
+            for operation in operations
+        ]
+        for attempt in range(_TRIES):
+            try:
+                self._client.transact_write_items(TransactItems=items)
+            except ClientError as error:
+                if error_code(error) != "TransactionCanceledException":
+                    raise self._explained("transact_write_items", error) from error
+                codes = [
+                    reason.get("Code") for reason in error.response.get("CancellationReasons", [])
+                ]
+                failed = [n for n, code in enumerate(codes) if code == "ConditionalCheckFailed"]
+                if failed:
+                    raise Cancelled(failed) from None
+                if set(codes) & {"ValidationError", "ItemCollectionSizeLimitExceeded"}:
+                    raise LettersDenied from error
+            except BotoCoreError as error:
+                raise self._explained("transact_write_items", error) from error
+            else:
+                return
+            # Somebody else's transaction touched the same item, or DynamoDB throttles.
+            self._sleep(0.02 * 2**attempt * (0.5 + random.random()))  # noqa: S311 - jitter
+        raise LettersUnreachable("Other writers keep disturbing the archive; try again later.")
+
+    def _query(self, after: dict[str, Any] | None, limit: int | None, **arguments: Any) -> Rows:
+        if after is not None:
+            arguments["ExclusiveStartKey"] = typed(after)
+        if limit is not None:
+            arguments["Limit"] = limit
+        answer = self.call("query", **arguments)
+        last = answer.get("LastEvaluatedKey")
+        return Rows(
+            [plain(item) for item in answer.get("Items", [])], plain(last) if last else None
+        )
+
+    def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """Do one call on this table.
+
+        Raises
+        ------
+        Failed, LettersUnreachable, LettersDenied
+        """
+        return self._request(operation, TableName=self.name, **arguments)
+
+    def _request(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = getattr(self._client, operation)(**arguments)
+        except (ClientError, BotoCoreError) as error:
+            if error_code(error) == "ConditionalCheckFailedException":
+                raise Failed from None
+            raise self._explained(operation, error) from error
+        return answer
+
+    def _explained(self, operation: str, error: Exception) -> LettersDenied | LettersUnreachable:
+        code = error_code(error)
+        if code in _LASTING:
+            return LettersDenied(
+                f"DynamoDB refused {operation} on {self.name} ({code}); check the table's name and "
+                "the role's permissions."
+            )
+        return LettersUnreachable(
+            f"DynamoDB does not serve {self.name} now ({code}); try again later."
+        )

@@ -1,0 +1,74 @@
+"""The archive on emulated DynamoDB and S3, and messages as a dead-letter queue holds them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any
+
+import pytest
+
+from sealwax.letters import Letters, make_letters
+
+
+@pytest.fixture
+def letters(provisioned, aws) -> Letters:
+    return make_letters(provisioned, aws)
+
+
+@pytest.fixture
+def message(provisioned):
+    """Make a dead message as ReceiveMessage returns it."""
+
+    def make(
+        job: str | None = None,
+        *,
+        task: str = "webhooks.relay",
+        reason: str = "rejected",
+        cause: str = "http-400",
+        generation: int = 0,
+        body: str | None = None,
+        at: float = 1_000.0,
+        **more: Any,
+    ) -> dict[str, Any]:
+        job = job or secrets.token_hex(16)
+        headers: dict[str, Any] = {"task": task, "id": job}
+        if generation:
+            headers["generation"] = generation
+        text = body or json.dumps(
+            {
+                "headers": headers,
+                "properties": {},
+                "content-type": "application/json",
+                "content-encoding": "utf-8",
+                "body": json.dumps([["sealed"], {}, {}]),
+            }
+        )
+        said = {
+            "reason": reason, "error": "Rejected", "cause": cause, "job": job, "task": task,
+            "queue": provisioned.queue_name("default"), "at": at, "attempts": 1,
+            "message_id": f"m{job}", **more,
+        }  # fmt: skip
+        return {
+            "MessageId": secrets.token_hex(8),
+            "Body": text,
+            "MessageAttributes": {
+                "trace": {"DataType": "String", "StringValue": "t1"},
+                "sealwax-dead-letter": {"DataType": "String", "StringValue": json.dumps(said)},
+            },
+        }
+
+    return make
+
+
+@pytest.fixture
+def put(letters, provisioned):
+    """Archive messages; returns the letters."""
+    from sealwax.letters.letter import read
+
+    def archive(*messages: dict[str, Any], now: float = 2_000.0) -> list[Any]:
+        made = [read(each, queue=provisioned.queue_name("default"), now=now) for each in messages]
+        letters.archive.put(made)
+        return [letter for letter, _ in made]
+
+    return archive
