@@ -15,7 +15,7 @@ from typing import Any
 
 from sealwax.ledger import is_job_id
 from sealwax.transport.codec import Malformed, decode
-from sealwax.transport.dead_letters import ATTRIBUTE, DeadLetterReason, parse_reason
+from sealwax.transport.dead_letters import ATTRIBUTE, parse_reason
 from sealwax.transport.validation import check_message
 
 __all__ = ["Letter", "LetterState", "LetterText", "explain", "fingerprint", "letter_key", "read"]
@@ -138,7 +138,6 @@ def read(
     *,
     queue: str,
     now: float,
-    fallback: DeadLetterReason | None = None,
 ) -> tuple[Letter, LetterText]:
     """Make the letter of a received message.
 
@@ -147,9 +146,13 @@ def read(
     message
         As ReceiveMessage returns it, with all attributes.
     queue
-        The queue it died in, unless its attribute names it.
-    fallback
-        The reason, where the message names none: SQS's own redrive gives none.
+        Name of the queue it died in. What the message says of that is not
+        believed: a replay sends there.
+
+    Notes
+    -----
+    SQS's own redrive names no reason: then it is `backstop`, or `malformed`
+    where the body is no task message.
     """
     attributes = dict(message.get("MessageAttributes") or {})
     said = attributes.pop(ATTRIBUTE, {}).get("StringValue")
@@ -159,20 +162,19 @@ def read(
     data = body.encode("utf-8", "surrogatepass")
     digest = hashlib.sha256(data).hexdigest()
     headers, kind = _headers(body)
-    reason = given or fallback or DeadLetterReason(reason="malformed", error=kind or "backstop")
-    job = reason.job or _text(headers.get("id"))
+    why: str = given.reason if given else "malformed" if kind else "backstop"
+    job = (given.job if given else None) or _text(headers.get("id"))
     job = job if job is not None and is_job_id(job) else None
     task = _text(details.get("task")) or _text(headers.get("task"))
     task = task if task is not None and _TASK.fullmatch(task) else None
-    if reason.reason == "malformed":
+    if why == "malformed":
         task = None  # whoever cannot write a message well may name any task
     cause, error, place = (
         _word(details.get("cause")),
-        _word(reason.error),
+        _word(given.error if given else kind),
         _word(details.get("place")),
     )
-    source = _text(details.get("queue")) or queue
-    message_id = _text(details.get("message_id")) or str(message["MessageId"])
+    message_id = _word(details.get("message_id")) or str(message["MessageId"])
     generation = headers.get("generation")
     if isinstance(generation, bool) or not isinstance(generation, int) or generation < 0:
         generation = 0
@@ -180,25 +182,25 @@ def read(
     at = float(died) if isinstance(died, int | float) and 0 < died <= now + 3_600 else now
     system = message.get("Attributes") or {}
     letter = Letter(
-        id=_name(job, generation, reason.reason, digest, source, message_id),
+        id=_name(job, generation, why, digest, queue, message_id),
         state=LetterState.OPEN,
         group=fingerprint(
-            queue=source, task=task, reason=reason.reason, cause=cause, error=error, place=place
+            queue=queue, task=task, reason=why, cause=cause, error=error, place=place
         ),
-        queue=source,
-        reason=reason.reason,
+        queue=queue,
+        reason=why,
         at=now,
         first=at,
         last=at,
         generation=generation,
-        attempts=reason.attempts or 0,
+        attempts=(given.attempts if given else None) or 0,
         task=task,
         job=job,
         cause=cause,
         error=error,
         place=place,
         message_id=message_id,
-        ordering=_text(system.get("MessageGroupId")) if source.endswith(".fifo") else None,
+        ordering=_text(system.get("MessageGroupId")) if queue.endswith(".fifo") else None,
         bytes=len(data),
         digest=digest,
     )

@@ -5,12 +5,18 @@ Called by `sealwax steward`.
 
 from __future__ import annotations
 
+from sealwax.letters import make_letters
+from sealwax.letters.collection import Collection
 from sealwax.runtime import Runtime
 from sealwax.steward.duty import Duty
 
 __all__ = ["make_duties"]
 
 
-def make_duties(runtime: Runtime) -> list[Duty]:  # noqa: ARG001 - what duties are made from
+def make_duties(runtime: Runtime) -> list[Duty]:
     """Return the duties of a steward."""
-    return []
+    letters = make_letters(runtime.settings, runtime.aws, clock=runtime.clock)
+    sqs = runtime.aws.client("sqs")
+    return [
+        Collection(runtime.settings, sqs, letters, runtime.ledger, clock=runtime.clock),
+    ]

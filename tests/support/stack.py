@@ -300,7 +300,7 @@ class LiveStack:
         return self.client("sqs").get_queue_url(QueueName=name)["QueueUrl"]
 
     def dead_letters(self, *, seconds: float = 0) -> list[dict[str, Any]]:
-        """Return the messages of the dead-letter queue, left in it and visible."""
+        """Return the messages of the dead-letter queue, left in it, and the archive's."""
         sqs, url = self.client("sqs"), self.queue_url(dead=True)
         found: dict[str, dict[str, Any]] = {}
         end = time.monotonic() + seconds
@@ -320,7 +320,20 @@ class LiveStack:
             sqs.change_message_visibility(
                 QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
             )
-        return list(found.values())
+        bodies = {message["Body"] for message in found.values()}
+        archived = [letter for letter in self._archived() if letter["Body"] not in bodies]
+        return [*found.values(), *archived]
+
+    def _archived(self) -> list[dict[str, Any]]:
+        """Return the archive's letters in the form of messages; big ones are left out."""
+        return [
+            {
+                "Body": item["body"]["B"].decode(),
+                "MessageAttributes": {"sealwax-dead-letter": {"StringValue": item["said"]["S"]}},
+            }
+            for item in self.items("letters")
+            if "body" in item and "said" in item
+        ]
 
     def dead_letter_of(self, job_id: str, *, seconds: float = 30) -> dict[str, Any]:
         """Return the reason document of a job's dead letter once it is there."""

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from typing import Any
 
 import pytest
 
+from sealwax.aws import Aws
 from sealwax.letters import Letters, make_letters
+from sealwax.provision import Report, apply, desired_state
+from sealwax.settings import Settings
+
+
+@pytest.fixture
+def provisioned(aws_env: Settings, aws: Aws) -> Settings:
+    """What these tests need and no more: making everything takes seconds for each."""
+    report = Report()
+    state = desired_state(aws_env)
+    for queue in state.queues:
+        apply._provision_queue(queue, aws.client("sqs"), report)
+    for table in state.tables:
+        if table.name.endswith(("-letters", "-audit", "-jobs")):
+            apply._provision_table(table, aws.client("dynamodb"), report, time.sleep)
+    aws.client("s3").create_bucket(
+        Bucket=aws_env.bucket_name,
+        CreateBucketConfiguration={"LocationConstraint": aws.region},
+    )
+    return aws_env
 
 
 @pytest.fixture
@@ -46,7 +67,7 @@ def message(provisioned):
         )
         said = {
             "reason": reason, "error": "Rejected", "cause": cause, "job": job, "task": task,
-            "queue": provisioned.queue_name("default"), "at": at, "attempts": 1,
+            "queue": "elsewhere", "at": at, "attempts": 1,
             "message_id": f"m{job}", **more,
         }  # fmt: skip
         return {
