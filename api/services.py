@@ -10,7 +10,7 @@ from flask import current_app
 from api.limits import RateLimiter
 from sealwax.digests import TokenDigest
 from sealwax.publisher import CeleryPublisher, Publisher
-from sealwax.runtime import Runtime
+from sealwax.runtime import START_PATIENCE, Runtime
 from sealwax.settings import Settings
 from sealwax.submission import Submitter
 from sealwax.task import TaskDefinition, discover
@@ -36,7 +36,7 @@ def make_services(
 ) -> Services:
     """Read secrets and make clients; raises where the role cannot work."""
     definitions = runtime.definitions if runtime else discover(settings.task_modules)
-    runtime = runtime or Runtime(settings, "api", definitions)
+    runtime = runtime or Runtime(settings, "api", definitions, patience=START_PATIENCE)
     if publisher is None:
         from sealwax.worker.app import make_app
 

@@ -25,15 +25,19 @@ from sealwax.digests import Digests
 from sealwax.errors import SealwaxError
 from sealwax.keyring import Keyring
 from sealwax.ledger import Ledger
-from sealwax.secrets import CredStashSource, FileSource, SecretSource
+from sealwax.secrets import CredStashSource, FileSource, SecretSource, SecretsUnreachable
 from sealwax.settings import Settings
 from sealwax.task import TaskDefinition
 
-__all__ = ["Runtime", "make_source"]
+__all__ = ["START_PATIENCE", "Runtime", "make_source"]
 
 log = structlog.get_logger("sealwax.runtime")
 
 Role = Literal["api", "worker", "steward"]
+
+#: Seconds for which a role that starts waits for its secrets: one that ended
+#: instead would be started again and again while KMS or DynamoDB is away.
+START_PATIENCE = 120.0
 
 #: Least seconds between two readings that unknown key ids ask for: a flood of
 #: forged messages must not become a flood of KMS calls.
@@ -63,6 +67,10 @@ def make_source(settings: Settings, aws: Aws) -> SecretSource:
     )
 
 
+def _pause(seconds: float) -> None:
+    time.sleep(seconds)
+
+
 @dataclass(frozen=True)
 class _Loaded:
     keyring: Keyring | None
@@ -85,6 +93,8 @@ class Runtime:
         The tasks it serves; a worker also reads the secrets they declare.
     source, ledger
         Default: as the settings say.
+    patience
+        Seconds for which it waits for secrets that cannot be reached at first.
 
     Raises
     ------
@@ -103,6 +113,7 @@ class Runtime:
         *,
         source: SecretSource | None = None,
         ledger: Ledger | None = None,
+        patience: float = 0.0,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -126,7 +137,7 @@ class Runtime:
                 definition.configure(settings)
             settings.queue_name(definition.lane)
             definition.policy(settings)
-        self._loaded = self._read()
+        self._loaded = self._read_at_last(patience)
 
     # -- what it holds -------------------------------------------------------------
 
@@ -255,6 +266,19 @@ class Runtime:
         else:
             for definition in self.definitions.values():
                 yield from definition.secrets(self.settings)
+
+    def _read_at_last(self, patience: float) -> _Loaded:
+        end = self._monotonic() + patience
+        wait = 0.5
+        while True:
+            try:
+                return self._read()
+            except SecretsUnreachable as error:
+                if self._monotonic() + wait > end:
+                    raise
+                log.warning("secrets not read yet", error=str(error), seconds=wait)
+            _pause(wait)
+            wait = min(2 * wait, 5.0)
 
     def _read(self) -> _Loaded:
         source = self._own_source or make_source(self.settings, self.aws)

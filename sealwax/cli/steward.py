@@ -9,7 +9,7 @@ import click
 import structlog
 
 from sealwax.log import configure_logging
-from sealwax.runtime import Runtime
+from sealwax.runtime import START_PATIENCE, Runtime
 from sealwax.settings import load_settings
 
 __all__ = ["steward"]
@@ -40,7 +40,7 @@ def steward() -> None:
     settings = load_settings()
     configure_logging("steward", settings.log_level)
     log = structlog.get_logger("sealwax.steward")
-    runtime = Runtime(settings, "steward", {})
+    runtime = Runtime(settings, "steward", {}, patience=START_PATIENCE)
     duties = make_duties(runtime)
     seconds = settings.steward.lease
     leases = Leases(

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from sealwax.log import configure_logging
-from sealwax.runtime import Runtime
+from sealwax.runtime import START_PATIENCE, Runtime
 from sealwax.settings import load_settings
 from sealwax.task import discover
 
@@ -36,7 +36,7 @@ def worker(lane: str, concurrency: int | None) -> None:
     settings.queue_name(lane)
     configure_logging("worker", settings.log_level)
     definitions = discover(settings.task_modules)
-    runtime = Runtime(settings, "worker", definitions)
+    runtime = Runtime(settings, "worker", definitions, patience=START_PATIENCE)
     app = make_app(settings, definitions, runtime, lane=lane)
 
     def own_logging(**_: Any) -> None:

@@ -127,12 +127,15 @@ class Observer:
         found = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
         return sum(int(found.get(name, 0)) for name in names)
 
-    def left(self) -> dict[str, int]:
-        """Return how many messages each queue of work holds, and the outbox."""
+    def left(self, *, dead: bool) -> dict[str, int]:
+        """Return how many messages each queue of work holds, and the outbox.
+
+        `dead`: dead-letter queues too, where the product empties them.
+        """
         found = {
             name: self.depth(url)
             for name, url in self.queues().items()
-            if not name.removesuffix(".fifo").endswith("-dlq")
+            if dead or not name.removesuffix(".fifo").endswith("-dlq")
         }
         found["outbox"] = len(self.items(f"{self._prefix}-outbox"))
         return found
@@ -155,6 +158,37 @@ class Observer:
                 empty = 0 if messages else empty + 1
                 found |= {message["MessageId"]: message for message in messages}
         return list(found.values())
+
+    def archived(self) -> list[Letter]:
+        """Return the letters of the product's archive, with their bodies."""
+        table = f"{self._prefix}-letters"
+        if table not in self.tables():
+            return []
+        heads, bodies = [], {}
+        for item in self.items(table):
+            kind, _, rest = item["sort"]["S"].partition(".")
+            if kind == "letter":
+                heads.append((item["id"]["S"], rest, item))
+            elif kind == "body":
+                bodies[item["id"]["S"], rest] = self._text(item)
+        return [
+            Letter(
+                reason=item["reason"]["S"],
+                job=item.get("job", {}).get("S"),
+                body=bodies.get((name, rest)),
+                place="archive",
+            )
+            for name, rest, item in heads
+        ]
+
+    def _text(self, item: dict[str, Any]) -> str:
+        if "body" in item:
+            found: bytes = item["body"]["B"]
+        else:
+            key = item["place"]["S"]
+            bucket = f"{self._prefix}-payloads"
+            found = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return found.decode("utf-8", "replace")
 
     # -- the canary
 

@@ -100,6 +100,10 @@ class Roles:
         self.sessions[running.process.pid] = incarnation
         self._current[name] = (incarnation, running)
 
+    def _serves(self, name: str) -> bool:
+        running = self._current[name][1]
+        return running.process.poll() is None and running.program.ready(running.log)
+
     def _note(self, what: str, process: str, begun: float) -> None:
         self.spans.append(Span(what=what, process=process, begun=begun, ended=time.time()))
 
@@ -125,13 +129,15 @@ class Roles:
         """SIGTERM a role, wait until it has ended, start it anew."""
         with self._locks[name]:
             incarnation, _ = self._current[name]
+            # One that only starts has no handler yet: the signal ends it.
+            good = {0} if self._serves(name) else {0, -signal.SIGTERM}
             self._expected.add(incarnation)
             begun = time.time()
             code = self._supervisor.end(incarnation)
             took = time.time() - begun
             self._note("death", incarnation, begun)
             self._count("SIGTERM")
-            if code != 0 or took > TERM_SECONDS:
+            if code not in good or took > TERM_SECONDS:
                 self.stopped.append(f"{incarnation} ended with {code} {took:.0f} s after SIGTERM")
             self._start(name)
 
@@ -151,6 +157,9 @@ class Roles:
         """SIGKILL one child of a worker, as the kernel does where memory runs out."""
         with self._locks[name]:
             incarnation, running = self._current[name]
+            end = time.monotonic() + 20
+            while not self._serves(name) and time.monotonic() < end:
+                time.sleep(0.1)
             children = [p for p in _members(running.process.pid) if p != running.process.pid]
             if children:
                 begun = time.time()
@@ -165,9 +174,15 @@ class Roles:
         self._count("AWS cut off")
 
     def hang_up(self) -> None:
-        """SIGHUP every role: they read their secrets again."""
-        for _, running in list(self._current.values()):
-            _signal([running.process.pid], signal.SIGHUP)
+        """SIGHUP every role that serves: it reads its secrets again."""
+        for name in self._commands:
+            # A role that stands paused or starts reads them later by itself.
+            if self._locks[name].acquire(blocking=False):
+                try:
+                    if self._serves(name):
+                        _signal([self._current[name][1].process.pid], signal.SIGHUP)
+                finally:
+                    self._locks[name].release()
 
     def _watch(self) -> None:
         """Note whatever ends without having been told to, and start it anew."""

@@ -34,7 +34,7 @@ def _garbage(chance: random.Random, mark: str) -> str:
         json.dumps([mark, 1, None]),
         json.dumps(good | {"headers": None, "mark": mark}),
         json.dumps(good | {"headers": [mark]}),
-        json.dumps(good | {"properties": None}),
+        json.dumps(good | {"properties": [mark]}),
         json.dumps(good | {"body": "{" + mark}),
         json.dumps(good | {"content-type": "application/x-python-serialize"}),
     ]

@@ -107,7 +107,7 @@ class Suite:
         self._say = say
         self._mark = f"CANARY{random.Random(f'mark {plan.seed}').getrandbits(64):016x}"
         self._began = 0.0
-        self._cuts: list[tuple[float, float]] = []
+        self._archives = False
 
     def run(self) -> list[Count]:
         """Run; return the counts. Prints the table and writes `chaos.json`."""
@@ -295,7 +295,10 @@ class Suite:
         said = 0.0
         while True:
             states = Counter(one.state for one in observer.ended().values())
-            left = {name: number for name, number in observer.left().items() if number}
+            # Once a letter is in the archive, all must get there.
+            self._archives = self._archives or bool(observer.archived())
+            left = observer.left(dead=self._archives)
+            left = {name: number for name, number in left.items() if number}
             open_ = sum(states[name] for name in ("accepted", "running", "retrying"))
             if not open_ and not left:
                 self._say(f"{self._now():5.0f} s  drained: {dict(states)}")
@@ -310,13 +313,13 @@ class Suite:
 
     def _gather(self, *, drained: bool) -> list[Count]:
         observer, roles = self._observer, self._roles
-        left = observer.left()
+        left = observer.left(dead=self._archives)
         dead = observer.dead_messages()
         seen = Observed(
             accepted=self._callers.accepted,
             foreign=self._strangers.sent,
             ended=observer.ended(),
-            letters=letters(dead),
+            letters=letters(dead) + observer.archived(),
             left=left,
             lease=LEASE,
             spans=roles.spans,
@@ -352,7 +355,7 @@ class Suite:
             "answers": dict(self._callers.answers),
             "slowest_acceptance_seconds": round(self._callers.slowest, 1),
             "states": dict(Counter(one.state for one in seen.ended.values())),
-            "letters": dict(Counter(one.reason for one in seen.letters)),
+            "letters": dict(Counter(f"{one.reason}, {one.place}" for one in seen.letters)),
             "attempts": len(seen.attempts),
             "effects": len(seen.effects),
             "jobs_with_more_than_one_effect": sum(effects[job] > 1 for job in jobs),
