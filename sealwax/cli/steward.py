@@ -52,6 +52,11 @@ def steward() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+
+    def reload(*_: object) -> None:
+        threading.Thread(target=runtime.refresh, name="sealwax-reload", daemon=True).start()
+
+    signal.signal(signal.SIGHUP, reload)
     runtime.start_timer()
     running.start()
     log.info("steward ready", duties=[duty.name for duty in duties])

@@ -61,7 +61,9 @@ def test_a_missing_table_says_what_to_check(aws_env, aws):
         missing.get("pause", "x")
 
 
-def test_the_command_ends_in_order_on_sigterm(provisioned, tmp_path):
+def test_the_command_reads_secrets_again_on_sighup_and_ends_in_order_on_sigterm(
+    provisioned, tmp_path
+):
     init_keys(provisioned, make_source(provisioned, Aws()))
     log = tmp_path / "log"
     with log.open("wb") as out:
@@ -73,6 +75,8 @@ def test_the_command_ends_in_order_on_sigterm(provisioned, tmp_path):
         )
     try:
         wait_for(lambda: "steward ready" in log.read_text(), seconds=60, what="the steward")
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "secrets refreshed" in log.read_text(), seconds=60, what="a refresh")
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     finally:
