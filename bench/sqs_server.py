@@ -204,6 +204,13 @@ class Queue:
         return sum(not m.gone for m in self.ready), hidden
 
 
+def _size(entry: dict[str, Any]) -> int:
+    size = len(entry["MessageBody"].encode())
+    for name, value in (entry.get("MessageAttributes") or {}).items():
+        size += len(name) + sum(len(str(part)) for part in value.values())
+    return size
+
+
 class Server:
     """All queues, and the operations on them."""
 
@@ -280,6 +287,8 @@ class Server:
         now = time.time()
         digest = hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
         group, dedup = entry.get("MessageGroupId"), entry.get("MessageDeduplicationId")
+        if _size(entry) > int(queue.attributes.get("MaximumMessageSize", 1_048_576)):
+            raise ServiceError("InvalidParameterValue", "The message is too long")
         if queue.fifo:
             if not group:
                 raise ServiceError("MissingParameter", "MessageGroupId")

@@ -206,6 +206,12 @@ class Settings(BaseSettings):
     liveness_file: Path | None = Field(
         None, description="Where a worker writes its health for `sealwax health worker`."
     )
+    counters_seconds: float = Field(
+        60,
+        ge=0,
+        le=86_400,
+        description="How often the transport's counters are logged; 0: never.",
+    )
     public_url: str | None = Field(None, description="How callers reach the API.")
     tasks: dict[str, Any] = Field(
         default_factory=dict, description="A section for each task module, read by it."

@@ -10,6 +10,7 @@ from __future__ import annotations
 from kombu.transport import TRANSPORT_ALIASES
 
 from sealwax.transport.dead_letters import DeadLetter, DeadLetterReason
+from sealwax.transport.engine import snapshot
 from sealwax.transport.errors import (
     DeadLetterQueueMissing,
     MessageTooLarge,
@@ -37,6 +38,7 @@ __all__ = [
     "Transport",
     "TransportError",
     "TransportOptionInvalid",
+    "snapshot",
 ]
 
 # kombu knows transports by the scheme of the URL; it has no other registry.

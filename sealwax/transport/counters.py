@@ -1,14 +1,21 @@
 """Counters of the transport, for logs, `/metrics` and tests.
 
 Every part of the transport counts here; nobody resets. Reading gives a copy.
+`CounterLog` writes them now and then, so that a worker without metrics can be
+seen into too.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 
-__all__ = ["Counters"]
+__all__ = ["CounterLog", "Counters"]
+
+logger = logging.getLogger(__name__)
 
 
 class Counters:
@@ -16,7 +23,7 @@ class Counters:
 
     Names: `receives`, `empty`, `received`, `batches.<kind>`, `entries.<kind>`,
     `failures.<kind>.<code>`, `leases.renewed`, `leases.lost`, `postponed`,
-    `parked`, `quarantined.<reason>`, `released`, `acknowledged`.
+    `parked`, `quarantined.<reason>`, `archived`, `released`, `acknowledged`.
     """
 
     def __init__(self) -> None:
@@ -33,3 +40,42 @@ class Counters:
         """Return a copy of all counts that are not zero."""
         with self._lock:
             return dict(sorted(self._counts.items()))
+
+
+class CounterLog:
+    """Writes the counters to the log, at most once in `every` seconds; 0: never.
+
+    Parameters
+    ----------
+    every
+        Seconds between two lines.
+    """
+
+    def __init__(
+        self, counters: Counters, every: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._counters = counters
+        self._every = every
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last = clock()
+
+    def tick(self) -> None:
+        """Write a line if it is time to."""
+        with self._lock:
+            now = self._clock()
+            if not self._every or now - self._last < self._every:
+                return
+            self._last = now
+        self.write()
+
+    def write(self) -> None:
+        """Write a line now, unless none are wanted."""
+        counts = self._counters.snapshot()
+        if self._every and counts:
+            # Twice, for JSON logs and for plain ones, which leave `extra` out.
+            logger.info(
+                "Transport counters: %s",
+                " ".join(f"{name}={count}" for name, count in counts.items()),
+                extra={"counters": counts},
+            )

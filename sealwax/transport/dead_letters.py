@@ -11,7 +11,14 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-__all__ = ["ATTRIBUTE", "DeadLetter", "DeadLetterReason", "Reason", "parse_reason"]
+__all__ = [
+    "ATTRIBUTE",
+    "DeadLetter",
+    "DeadLetterReason",
+    "Reason",
+    "RefusedLetter",
+    "parse_reason",
+]
 
 #: Name of the message attribute.
 ATTRIBUTE: Final = "sealwax-dead-letter"
@@ -80,6 +87,32 @@ class DeadLetter:
     message_id: str
     receive_count: int
     body_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusedLetter:
+    """A dead letter that the dead-letter queue will never take, for the `archive` option.
+
+    Parameters
+    ----------
+    letter
+        What and why.
+    body, attributes
+        The message as it was received, whole.
+    reason
+        The value of `ATTRIBUTE` that it would have had, JSON.
+    group
+        Message group of a FIFO queue.
+    code
+        SQS's error code.
+    """
+
+    letter: DeadLetter
+    body: str
+    attributes: dict[str, Any]
+    reason: str
+    group: str | None
+    code: str
 
 
 def parse_reason(value: object) -> DeadLetterReason | None:

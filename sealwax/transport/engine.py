@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,12 +21,12 @@ from sealwax.transport.background import Background
 from sealwax.transport.batcher import Batcher
 from sealwax.transport.batching import Entry, Outcome
 from sealwax.transport.client import Clients, backoff, describe, is_gone, is_retryable
-from sealwax.transport.counters import Counters
+from sealwax.transport.counters import CounterLog, Counters
 from sealwax.transport.errors import DeadLetterQueueMissing, QueueNotFound, QueueUnreachable
 from sealwax.transport.forks import gate, on_child
 from sealwax.transport.options import Options
 
-__all__ = ["Engine", "QueueCalls", "engine_for"]
+__all__ = ["Engine", "QueueCalls", "engine_for", "snapshot"]
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ class Engine:
         self.options = options
         self.pid = os.getpid()
         self.counters = Counters()
+        self.counter_log = CounterLog(self.counters, options.counters_every)
         self.background = Background()
         self._gate = gate()
         self._lock = threading.Lock()
@@ -229,6 +231,10 @@ class Engine:
             found = self._dead_letter_urls[queue] = self._look_up(name)
         return found
 
+    def forget_dead_letter_url(self, queue: str) -> None:
+        """Look the dead-letter queue up again next time: it may have been made anew."""
+        self._dead_letter_urls.pop(queue, None)
+
     # -- calls
 
     def calls(self, url: str) -> QueueCalls:
@@ -260,6 +266,16 @@ def engine_for(options: Options) -> Engine:
             engine = _engines[key] = Engine(options)
             atexit.register(engine.flush, options.drain_timeout)
         return engine
+
+
+def snapshot() -> dict[str, int]:
+    """Return the counters of all engines of this process, for `/metrics`; see `Counters`."""
+    with _engines_lock:
+        engines = list(_engines.values())
+    total: Counter[str] = Counter()
+    for engine in engines:
+        total.update(engine.counters.snapshot())
+    return dict(sorted(total.items()))
 
 
 class _Forget:

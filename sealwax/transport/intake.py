@@ -99,6 +99,7 @@ class Intake:
         self._release(self._burial.unfinished())
         self.engine.flush(max(1.0, until - time.monotonic()))
         self._leases.stop()
+        self.engine.counter_log.write()
 
     def _give_up(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
@@ -108,6 +109,7 @@ class Intake:
         path = self.engine.options.liveness_file
         if path:
             self.liveness.write(path, counters=self.engine.counters.snapshot())
+        self.engine.counter_log.tick()
 
     # -- ends
 

@@ -105,6 +105,11 @@ class Options:
         durably or raises. Whoever implements it sends the message again when it is due.
     liveness_file
         Where the health status is written, as JSON; None: nowhere.
+    archive
+        Called in a background thread with a `sealwax.transport.dead_letters.RefusedLetter`, a
+        letter that the dead-letter queue will never take; records it durably or raises.
+    counters_every
+        Seconds between two lines of counters in the log; 0: none.
     fair_queues
         Send the property `sealwax-group` as MessageGroupId on standard queues too.
     check
@@ -133,6 +138,8 @@ class Options:
     on_dead_letter: Callable[[Any], None] | None = None
     on_renew: Callable[[list[tuple[str, str]]], None] | None = None
     park: Callable[[Any], None] | None = None
+    archive: Callable[[Any], None] | None = None
+    counters_every: float = 60
     liveness_file: str | None = None
     fair_queues: bool = False
     check: bool = True
@@ -202,6 +209,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("unknown_task_grace", 0, 86_400),
     ("crashes", 1, 100),
     ("drain_timeout", 0, 300),
+    ("counters_every", 0, 86_400),
 )
 
 

@@ -110,6 +110,7 @@ def _transport_options(
         "message_bytes": settings.limits.message_bytes,
         "unknown_task_grace": settings.limits.unknown_task_seconds,
         "crashes": settings.limits.crashes,
+        "counters_every": settings.counters_seconds,
         "inflated_bytes": 0,  # an envelope does not compress: nobody of ours sends such
         "fair_queues": any(pool.fair for pool in settings.lanes.values()),
     }

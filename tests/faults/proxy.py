@@ -62,6 +62,8 @@ class FaultProxy:
         self.fault: Fault | None = None
         self.seen: Counter[str] = Counter()
         self.faulted: Counter[str] = Counter()
+        #: WaitTimeSeconds of each receive.
+        self.waits: list[int] = []
         self.accepts: Callable[[str], bool] | None = None
         self._lock = threading.Lock()
         self._healed = threading.Event()
@@ -125,6 +127,8 @@ class FaultProxy:
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         operation = (request.headers.get("X-Amz-Target") or "").rpartition(".")[2]
         self.seen[operation] += 1
+        if operation == "ReceiveMessage":
+            self.waits.append(int(json.loads(body).get("WaitTimeSeconds") or 0))
         fault = self._take(operation)
         if fault is not None:
             self.faulted[operation] += 1
@@ -156,6 +160,7 @@ class FaultProxy:
             return
         begun = self.fault
         if begun is not None and begun.kind in SEVERING and not begun.operations:
+            self.faulted[operation] += 1
             self._sever(request, begun)
             return
         _answer(request, response.status, payload)

@@ -108,16 +108,22 @@ class Lab:
         }
 
     def start_worker(
-        self, *arguments: str, concurrency: int = 2, pool: str = "prefork", **options: Any
+        self,
+        *arguments: str,
+        concurrency: int = 2,
+        pool: str = "prefork",
+        variables: dict[str, str] | None = None,
+        **options: Any,
     ) -> subprocess.Popen[bytes]:
-        """Start a worker and wait until it is ready."""
-        environment = self.environment(**options)
+        """Start a worker and wait until it is ready; empty `variables` are unset."""
+        environment = self.environment(**options) | (variables or {})
+        environment = {name: value for name, value in environment.items() if value}
         return self._start(
             sys.executable, environment, "-P", pool, "-c", str(concurrency), *arguments
         )
 
     def _start(
-        self, python: str, environment: dict[str, str], *arguments: str
+        self, python: str, environment: dict[str, str], *arguments: str, wait: bool = True
     ) -> subprocess.Popen[bytes]:
         before = self.log().count(" ready.")
         with self.log_path.open("ab") as log:
@@ -131,28 +137,41 @@ class Lab:
                 stderr=log,
             )  # fmt: skip
         self.workers.append(process)
+        if not wait:
+            return process
         wait_for(
             lambda: self.log().count(" ready.") > before or process.poll() is not None, seconds=30
         )
         assert process.poll() is None, self.log()
         return process
 
-    def start_stock_worker(
-        self, *arguments: str, endpoint: str | None = None, **conf: Any
-    ) -> subprocess.Popen[bytes]:
-        """Start the same app on stock kombu, in the environment of SEALWAX_STOCK_PYTHON."""
+    def stock_python(self) -> str:
+        """Return the Python that has stock kombu; skip the test without one."""
         python = os.environ.get("SEALWAX_STOCK_PYTHON")
         if not python:
             pytest.skip("SEALWAX_STOCK_PYTHON names no Python with celery[sqs]")
+        return python
+
+    def start_stock_worker(
+        self,
+        *arguments: str,
+        endpoint: str | None = None,
+        polling_interval: float | None = 0.1,
+        wait: bool = True,
+        **conf: Any,
+    ) -> subprocess.Popen[bytes]:
+        """Start the same app on stock kombu, in the environment of SEALWAX_STOCK_PYTHON."""
+        python = self.stock_python()
         options = {
             "region": "us-east-1",
             "predefined_queues": {self.queue: {"url": self.queue_url}},
             "wait_time_seconds": 2,
-            "polling_interval": 0.1,
         }
+        if polling_interval is not None:
+            options["polling_interval"] = polling_interval
         environment = self.environment(broker="sqs://", conf=conf, endpoint=endpoint or self.url)
         environment["LAB_OPTIONS"] = json.dumps(options)
-        return self._start(python, environment, *arguments)
+        return self._start(python, environment, *arguments, wait=wait)
 
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
         """End a worker and its children at once, as the kernel ends a container."""

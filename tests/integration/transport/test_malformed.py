@@ -81,16 +81,24 @@ def more_bodies() -> dict[str, str]:
 def test_malformed_messages_are_dead_lettered_among_healthy_ones(lab: Lab) -> None:
     bad = {**bodies(lab.queue), **more_bodies()}
     names = list(bad)
+    mixed = []
     for number in range(max(30, len(names))):
         if number < 30:
-            lab.send("ok", number)
+            mixed.append(message("ok", number, queue=lab.queue))
         if number < len(names):
-            lab.put(bad[names[number]])
-    worker = lab.start_worker(unknown_task_grace=0)
+            mixed.append(bad[names[number]])
+    lab.send_all(mixed)
+    # So many are held that receives bring ten at once.
+    worker = lab.start_worker(unknown_task_grace=0, conf={"worker_prefetch_multiplier": 10})
     pid = worker.pid
     wait_for(lambda: lab.dead_count() >= len(names) and lab.empty(), seconds=60)
     assert worker.poll() is None
-    assert worker.pid == pid
+    wait_for(lambda: lab.status().get("counters", {}).get("acknowledged") == 30)
+    status = lab.status()
+    assert status["pid"] == pid
+    assert status["live"]
+    assert status["counters"]["received"] == len(mixed)
+    assert status["counters"]["receives"] <= len(mixed) / 10 + 20
     assert sorted(note["args"][0] for note in lab.notes("ok")) == list(range(30))
     assert {note["receives"] for note in lab.notes("ok")} == {1}
     letters = lab.letters()
