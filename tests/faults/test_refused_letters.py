@@ -50,7 +50,8 @@ def test_a_letter_that_nobody_takes_stays_in_its_queue(lab: Lab) -> None:
     lab.send("ok", "neighbour")
     worker = lab.start_worker(lease=2)
     wait_for(lambda: "will not take message" in lab.log() and lab.notes("ok"))
-    assert sum(lab.depth()) == 1
+    wait_for(lambda: sum(lab.depth()) == 1)
+    assert lab.dead_count() == 0
     shrink(lab, 1_048_576)
     wait_for(lambda: lab.dead_count() == 1 and lab.empty(), seconds=60)
     assert worker.poll() is None

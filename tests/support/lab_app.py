@@ -121,6 +121,12 @@ def broken(self: Any) -> None:
     raise self.retry(countdown=bound * random.random())
 
 
+@app.task(name="late", bind=True, max_retries=None)
+def late(self: Any) -> None:
+    """Fail, to be tried again much later."""
+    raise self.retry(countdown=600)
+
+
 @app.task(name="timed")
 def timed(number: int, sent: float) -> None:
     note("timed", number=number, latency=time.time() - sent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,15 @@ def environment(lab: Lab, side: str) -> dict[str, str]:
     }
 
 
-def send(lab: Lab, side: str, path: Path, orders: range) -> None:
-    code = f"from shop import confirm\nfor n in {orders!r}: confirm.delay(n, {str(path)!r})"
+def send(
+    lab: Lab, side: str, path: Path, orders: range, code: str = "confirm.delay(n, path)"
+) -> None:
+    code = f"from shop import confirm\npath = {str(path)!r}\nfor n in {orders!r}: {code}"
     subprocess.run([sys.executable, "-c", code], env=environment(lab, side), check=True, timeout=60)
 
 
-def work(lab: Lab, side: str, path: Path, count: int, python: str = sys.executable) -> None:
+def start(lab: Lab, side: str, python: str = sys.executable) -> subprocess.Popen[bytes]:
+    before = lab.log().count(" ready.")
     with lab.log_path.open("ab") as log:
         worker = subprocess.Popen(
             [python, "-m", "celery", "-A", "shop", "worker", "-c", "2", "-l", "INFO"],
@@ -35,6 +39,19 @@ def work(lab: Lab, side: str, path: Path, count: int, python: str = sys.executab
             stderr=log,
         )
     lab.workers.append(worker)
+    wait_for(lambda: lab.log().count(" ready.") > before, seconds=30)
+    return worker
+
+
+def stock_python() -> str:
+    stock = os.environ.get("SEALWAX_STOCK_PYTHON")
+    if not stock:
+        pytest.skip("SEALWAX_STOCK_PYTHON names no Python with celery[sqs]")
+    return stock
+
+
+def work(lab: Lab, side: str, path: Path, count: int, python: str = sys.executable) -> None:
+    start(lab, side, python)
     wait_for(lambda: path.exists() and len(path.read_text().split()) >= count, seconds=40)
     wait_for(lab.empty)
 
@@ -54,17 +71,57 @@ def test_messages_of_both_sides_run_after_the_change(lab: Lab, tmp_path: Path) -
     path = tmp_path / "orders.txt"
     send(lab, "before", path, range(10))
     send(lab, "after", path, range(10, 20))
-    work(lab, "after", path, 20)
-    assert sorted(map(int, path.read_text().split())) == list(range(20))
+    # Delayed ones and chains of the old side too.
+    send(lab, "before", path, range(20, 22), code="confirm.apply_async((n, path), countdown=1)")
+    chain = "(confirm.si(n, path) | confirm.si(n + 10, path)).apply_async()"
+    send(lab, "before", path, range(22, 24), code=chain)
+    work(lab, "after", path, 26)
+    assert sorted(map(int, path.read_text().split())) == [*range(24), 32, 33]
+    assert lab.dead_count() == 0
 
 
 @pytest.mark.comparison
 def test_messages_of_both_sides_run_before_the_change(lab: Lab, tmp_path: Path) -> None:
-    stock = os.environ.get("SEALWAX_STOCK_PYTHON")
-    if not stock:
-        pytest.skip("SEALWAX_STOCK_PYTHON names no Python with celery[sqs]")
     path = tmp_path / "orders.txt"
     send(lab, "after", path, range(10))
     send(lab, "before", path, range(10, 20))
-    work(lab, "before", path, 20, stock)
+    work(lab, "before", path, 20, stock_python())
     assert sorted(map(int, path.read_text().split())) == list(range(20))
+
+
+@pytest.mark.comparison
+def test_a_rolling_deploy_forward_and_back_loses_nothing(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    lab = make_lab(visibility=5)
+    path = tmp_path / "orders.txt"
+    stock = stock_python()
+    sent = 0
+
+    def more(side: str) -> None:
+        nonlocal sent
+        send(lab, side, path, range(sent, sent + 40))
+        sent += 40
+
+    def done() -> set[int]:
+        return set(map(int, path.read_text().split())) if path.exists() else set()
+
+    def roll(old: subprocess.Popen[bytes], side: str, python: str) -> subprocess.Popen[bytes]:
+        """Start the new side, send from both meanwhile, end the old one while it works."""
+        new = start(lab, side, python)
+        more("before")
+        more("after")
+        old.terminate()
+        more(side)
+        assert old.wait(60) == 0
+        return new
+
+    worker = start(lab, "before", stock)
+    more("before")
+    worker = roll(worker, "after", sys.executable)
+    worker = roll(worker, "before", stock)
+    worker = roll(worker, "after", sys.executable)
+    wait_for(lambda: len(done()) == sent and lab.empty(), seconds=60)
+    assert done() == set(range(sent))
+    assert lab.dead_count() == 0
+    assert worker.poll() is None
