@@ -10,7 +10,7 @@ from sealwax.envelope import EnvelopeError, peek
 from sealwax.ledger.entry import FINAL, Entry, State
 from sealwax.ledger.table import Table
 
-__all__ = ["Needing", "Page", "needing", "query"]
+__all__ = ["Needing", "Page", "batch", "needing", "query"]
 
 #: Keys that one BatchGetItem may name.
 #: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
@@ -71,7 +71,7 @@ def query(
     )
     ids = [item["id"]["S"] for item in found.get("Items", [])]
     last = found.get("LastEvaluatedKey")
-    entries = _batch(table, ids)
+    entries = batch(table, ids)
     return Page(
         entries=tuple(
             entries[job_id]
@@ -82,7 +82,8 @@ def query(
     )
 
 
-def _batch(table: Table, ids: list[str]) -> dict[str, Entry]:
+def batch(table: Table, ids: list[str]) -> dict[str, Entry]:
+    """Return the entries of up to 100 jobs by id, read consistently."""
     found: dict[str, Entry] = {}
     request: dict[str, Any] = {}
     if ids:

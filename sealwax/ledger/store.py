@@ -19,7 +19,7 @@ from typing import Any
 from sealwax.aws import dynamodb_value
 from sealwax.ledger.entry import DEAD_WATCH, Entry, NewJob, State, open_watch
 from sealwax.ledger.errors import ClaimLost
-from sealwax.ledger.listing import Needing, Page, needing, query
+from sealwax.ledger.listing import Needing, Page, batch, needing, query
 from sealwax.ledger.table import Conflict, Table, Written
 
 __all__ = ["Accepted", "Claimed", "Ledger", "Refused"]
@@ -88,6 +88,10 @@ class Ledger:
         LedgerUnreachable, LedgerDenied
         """
         return self._table.get(job_id)
+
+    def many(self, job_ids: list[str]) -> dict[str, Entry]:
+        """Return the entries of up to 100 jobs that exist, by id, read consistently."""
+        return batch(self._table, job_ids)
 
     def oldest(self, lane: str) -> Entry | None:
         """Return the open job of a lane that has waited longest, or None.
@@ -545,6 +549,27 @@ class Ledger:
         entry = done.entry
         replayed = entry is not None and entry.generation == generation + 1
         return entry if replayed and entry and entry.state is State.ACCEPTED else None
+
+    def resolve(self, job_id: str, *, generation: int) -> bool:
+        """Let a dead job expire: somebody has discarded its letter.
+
+        False where it is not dead in this generation, or has been resolved.
+        """
+        same = "generation = :generation"
+        if generation == 0:
+            same = f"(attribute_not_exists(generation) OR {same})"
+        now = self._clock()
+        return self._update(
+            job_id,
+            "SET updated = :now, expires = :expires REMOVE watch",
+            f"#state = :dead AND attribute_not_exists(expires) AND {same}",
+            {
+                ":dead": State.DEAD,
+                ":generation": generation,
+                ":now": now,
+                ":expires": int(now + self._keep),
+            },
+        )
 
     # -- plumbing ------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sealwax.letters.bodies import Bodies
@@ -86,7 +86,7 @@ class Archive:
 
     def _put(self, batch: list[tuple[Letter, LetterText]]) -> int:
         bodies = {letter.id: self._bodies.item(letter, text) for letter, text in batch}
-        letters = [letter for letter, _ in batch]
+        letters = [replace(letter, big="place" in bodies[letter.id]) for letter, _ in batch]
         while letters:
             operations = [{"Put": _new_item(letter)} for letter in letters]
             operations += [{"Put": {"Item": bodies[letter.id]}} for letter in letters]

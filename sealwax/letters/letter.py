@@ -63,6 +63,8 @@ class Letter:
         `superseded` or `gone`; None while that is open.
     note
         Why it was discarded.
+    big
+        Whether its body is in S3.
     """
 
     id: str
@@ -89,6 +91,7 @@ class Letter:
     outcome: str | None = None
     settled: float | None = None
     note: str | None = None
+    big: bool = False
 
     @classmethod
     def from_item(cls, item: dict[str, Any]) -> Letter:

@@ -86,6 +86,8 @@ class Replay:
         Letters that could not be sent: the ledger knows no such dead job.
     stopped
         Why it stopped itself.
+    cursor
+        How far the steward has come; its own business.
     """
 
     id: str
@@ -111,6 +113,7 @@ class Replay:
     started: float | None = None
     ended: float | None = None
     stopped: str | None = None
+    cursor: str | None = None
 
     @property
     def waiting(self) -> int:

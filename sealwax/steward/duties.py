@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sealwax.letters import make_letters
 from sealwax.letters.collection import Collection
+from sealwax.letters.engine import ReplayEngine
 from sealwax.runtime import Runtime
 from sealwax.steward.duty import Duty
 
@@ -19,4 +20,5 @@ def make_duties(runtime: Runtime) -> list[Duty]:
     sqs = runtime.aws.client("sqs")
     return [
         Collection(runtime.settings, sqs, letters, runtime.ledger, clock=runtime.clock),
+        ReplayEngine(runtime.settings, sqs, letters, runtime.ledger, clock=runtime.clock),
     ]

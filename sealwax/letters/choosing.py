@@ -1,0 +1,92 @@
+"""Walking through a replay's selection, letter by letter, from where the last turn ended.
+
+Called by the replay engine. Letters leave the open lists as they are sent, so
+a walk that begins again meets none of them twice.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sealwax.letters.archive import Archive, open_list
+from sealwax.letters.groups import Groups
+from sealwax.letters.letter import Letter, LetterState
+from sealwax.letters.replays import Replay
+from sealwax.letters.selection import Filter
+from sealwax.letters.table import LettersTable, key
+
+__all__ = ["Choosing", "Chosen"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The next letters, the cursor after them, and whether the selection is at its end."""
+
+    letters: list[Letter]
+    cursor: str
+    ended: bool = False
+
+
+class Choosing:
+    """Finds a replay's next open letters."""
+
+    def __init__(self, table: LettersTable, archive: Archive, groups: Groups) -> None:
+        self._table = table
+        self._archive = archive
+        self._groups = groups
+        self._chosen: dict[str, frozenset[str]] = {}
+
+    def next(self, replay: Replay, cursor: str | None, limit: int) -> Chosen:
+        """Return up to `limit` letters, fewer or none where others have taken them."""
+        if replay.filter is None:
+            return self._by_ids(replay, cursor, limit)
+        return self._by_group(replay, cursor, limit)
+
+    def _by_ids(self, replay: Replay, cursor: str | None, limit: int) -> Chosen:
+        begin = int(cursor or 0)
+        end = min(begin + limit, len(replay.ids))
+        letters = self._archive.many(replay.ids[begin:end])
+        return Chosen(_open(letters), str(end), ended=end >= len(replay.ids))
+
+    def _by_group(self, replay: Replay, cursor: str | None, limit: int) -> Chosen:
+        wanted = replay.filter
+        if wanted is None:
+            raise ValueError("no filter")
+        name, after = json.loads(cursor) if cursor else ("", None)
+        chosen = {wanted.group} if wanted.group else self._fitting(replay.id, wanted)
+        for group in sorted(each for each in chosen if each >= name):
+            start: dict[str, Any] | None = after if group == name else None
+            rows = self._table.listed(
+                open_list(group),
+                since=wanted.since or 0.0,
+                until=replay.cutoff,
+                after=start,
+                limit=limit,
+            )
+            if not rows.items:
+                continue
+            items = self._table.batch_get([key(each["id"], each["sort"]) for each in rows.items])
+            last = rows.after or {
+                part: rows.items[-1][part] for part in ("id", "sort", "list", "at")
+            }
+            return Chosen(
+                _open([Letter.from_item(item) for item in items]), json.dumps([group, last])
+            )
+        return Chosen([], cursor or json.dumps(["", None]), ended=True)
+
+    def _fitting(self, replay_id: str, wanted: Filter) -> frozenset[str]:
+        """Return the groups that fit; those that begin after the cut-off do not matter."""
+        known = self._chosen.get(replay_id)
+        if known is None:
+            self._chosen.clear()
+            known = frozenset(
+                group.fingerprint for group in self._groups.list() if wanted.fits(group)
+            )
+            self._chosen[replay_id] = known
+        return known
+
+
+def _open(letters: list[Letter]) -> list[Letter]:
+    return [letter for letter in letters if letter.state is LetterState.OPEN]

@@ -1,0 +1,339 @@
+"""The duty that carries out replays and discards.
+
+A letter is sent in this order: the ledger accepts its job as a new generation,
+the message is sent, and then letter, group and replay are changed in one
+transaction. Killed anywhere in between, the next steward repeats the batch:
+the ledger knows the generation, and what was sent twice runs once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from sealwax.ledger import Entry, Ledger, State
+from sealwax.letters.choosing import Choosing
+from sealwax.letters.errors import NoSuchReplay
+from sealwax.letters.letter import Letter, letter_key
+from sealwax.letters.moves import MOVE_BATCH, Moves
+from sealwax.letters.replays import Replay, ReplayState, change_state
+from sealwax.letters.sending import Outgoing, Sending, message_of
+from sealwax.letters.service import Letters
+from sealwax.letters.table import Cancelled, key, typed
+from sealwax.settings import Settings
+from sealwax.steward.duty import Lead
+
+__all__ = ["ReplayEngine"]
+
+log = structlog.get_logger("sealwax.steward")
+
+#: Seconds that one turn lasts at most, all replays together.
+TURN = 3.0
+
+#: Letters sent whose outcome is open, at most: a replay never buries the
+#: queue's new jobs, and stops itself before everything has been sent.
+WINDOW = 5_000
+
+#: Outcomes asked for at once, and pages of them in one turn.
+SETTLE, SETTLE_PAGES = 100, 10
+
+#: Calls to the ledger under way at once.
+SIDE_BY_SIDE = 8
+
+_OUTCOMES = {
+    State.SUCCEEDED: "succeeded",
+    State.DEAD: "died",
+    State.CANCELLED: "cancelled",
+    State.EXPIRED: "expired",
+    State.ABANDONED: "cancelled",
+}
+
+
+@dataclass
+class _Pace:
+    """Letters that may be sent now, under a rate limit; at most a second's worth."""
+
+    at: float
+    letters: float = 1.0
+
+    def allowed(self, rate: float, now: float) -> int:
+        self.letters = min(max(1.0, rate), self.letters + (now - self.at) * rate)
+        self.at = now
+        return int(self.letters)
+
+
+class ReplayEngine:
+    """Carries out replays; see `sealwax.steward.duty.Duty`.
+
+    Parameters
+    ----------
+    sqs
+        A boto3 SQS client with time-outs.
+    """
+
+    name = "letters-replay"
+    every = 1.0
+
+    def __init__(
+        self,
+        settings: Settings,
+        sqs: Any,
+        letters: Letters,
+        ledger: Ledger,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._letters = letters
+        self._ledger = ledger
+        self._sending = Sending(settings, sqs, sleep=sleep)
+        self._moves = Moves(letters.table, keep=settings.limits.letter_retention_seconds)
+        self._choosing = Choosing(letters.table, letters.archive, letters.groups)
+        self._clock = clock
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._paces: dict[str, _Pace] = {}
+        self._settling: dict[str, dict[str, Any] | None] = {}
+
+    def turn(self, lead: Lead) -> bool:
+        """Bring every replay on for some seconds; True where one may go on at once."""
+        active = self._letters.replays.active()
+        more = False
+        for replay_id in active:
+            if not lead.held():
+                return False
+            end = self._monotonic() + TURN / len(active)
+            more = self._advance(replay_id, lead, end) or more
+        return more
+
+    def _advance(self, replay_id: str, lead: Lead, end: float) -> bool:
+        try:
+            replay = self._letters.replays.get(replay_id)
+        except NoSuchReplay:
+            self._letters.table.delete("active", replay_id)
+            return False
+        more = False
+        with ThreadPoolExecutor(SIDE_BY_SIDE, "sealwax-replay") as pool:
+            if replay.verb == "replay":
+                replay = self._settle(replay, lead, end)
+            while replay.state is ReplayState.RUNNING and not replay.listed:
+                if not lead.held():
+                    return False
+                if self._stops(replay):
+                    return False
+                more = self._step(replay, pool, lead, end)
+                replay = self._letters.replays.get(replay_id)
+                if not more or self._monotonic() >= end:
+                    break
+        self._end(replay)
+        return more
+
+    # -- sending -------------------------------------------------------------------
+
+    def _step(self, replay: Replay, pool: ThreadPoolExecutor, lead: Lead, end: float) -> bool:
+        """Send one batch; False where it has to wait."""
+        limit = min(MOVE_BATCH, WINDOW - replay.waiting)
+        if replay.allowance is not None:
+            limit = min(limit, replay.allowance)
+        if limit <= 0:
+            return False
+        pace = self._paces.setdefault(replay.id, _Pace(self._monotonic()))
+        allowed = pace.allowed(replay.rate, self._monotonic())
+        if allowed < 1:
+            # The next letter's time, unless that is for the next turn.
+            pause = (1 - pace.letters) / replay.rate
+            if self._monotonic() + pause < end:
+                self._sleep(pause)
+                return True
+            return False
+        chosen = self._choosing.next(replay, replay.cursor, min(limit, allowed))
+        if replay.verb == "discard":
+            done = self._discard(replay, chosen.letters, chosen.cursor, lead)
+        else:
+            done = self._replay(replay, chosen.letters, chosen.cursor, pool, lead)
+        pace.letters -= done
+        if chosen.ended:
+            self._letters.table.update(
+                {
+                    "Update": {
+                        "Key": key("replays", replay.id),
+                        "UpdateExpression": "SET listed = :yes",
+                        "ExpressionAttributeValues": typed({":yes": True}),
+                    }
+                }
+            )
+        return True
+
+    def _replay(
+        self,
+        replay: Replay,
+        letters: list[Letter],
+        cursor: str,
+        pool: ThreadPoolExecutor,
+        lead: Lead,
+    ) -> int:
+        accepted = list(pool.map(self._accept, letters))
+        outgoing: list[Outgoing] = []
+        sent: list[Letter] = []
+        keys = [self._body_key(letter) for letter in letters]
+        bodies = {(item["id"], item["sort"]): item for item in self._letters.table.batch_get(keys)}
+        for letter, place, entry in zip(letters, keys, accepted, strict=True):
+            if entry is None:
+                continue
+            if entry.state is not State.ACCEPTED or entry.generation != letter.generation + 1:
+                sent.append(letter)  # by a steward that was killed before it could say so
+                continue
+            item = bodies.get((place["id"]["S"], place["sort"]["S"]))
+            text = self._letters.bodies.text(item) if item else None
+            message = text and message_of(
+                letter, text, entry, fair=self._sending.fair(letter.queue)
+            )
+            if message:
+                outgoing.append(message)
+                sent.append(letter)
+        if not lead.held():
+            return 0
+        self._sending.send(outgoing)
+        skipped = len(letters) - len(sent)
+        self._moves.sent(replay.id, sent, now=self._clock(), skipped=skipped, cursor=cursor)
+        return len(sent)
+
+    def _accept(self, letter: Letter) -> Entry | None:
+        """Have the ledger accept the job again; None where the letter cannot be replayed."""
+        if letter.job is None or not self._sending.serves(letter.queue):
+            return None
+        entry = self._ledger.replay(letter.job, generation=letter.generation)
+        if entry is not None:
+            return entry
+        entry = self._ledger.get(letter.job)
+        return entry if entry is not None and entry.generation > letter.generation else None
+
+    def _discard(self, replay: Replay, letters: list[Letter], cursor: str, lead: Lead) -> int:
+        if not lead.held():
+            return 0
+        for letter in letters:
+            if letter.job is not None:
+                self._ledger.resolve(letter.job, generation=letter.generation)
+        return self._moves.discarded(
+            replay.id, letters, now=self._clock(), note=replay.reason or "", cursor=cursor
+        )
+
+    @staticmethod
+    def _body_key(letter: Letter) -> dict[str, Any]:
+        parts = letter_key(letter.id) or ("", "")
+        return key(parts[0], f"body.{parts[1]}")
+
+    # -- outcomes ------------------------------------------------------------------
+
+    def _settle(self, replay: Replay, lead: Lead, end: float) -> Replay:
+        """Ask the ledger how the letters sent have ended; return the replay after it."""
+        if not replay.waiting:
+            return replay
+        after = self._settling.get(replay.id)
+        for _ in range(SETTLE_PAGES):
+            rows = self._letters.table.listed(f"wait#{replay.id}", after=after, limit=SETTLE)
+            items = self._letters.table.batch_get(
+                [key(each["id"], each["sort"]) for each in rows.items]
+            )
+            letters = [Letter.from_item(item) for item in items]
+            entries = self._ledger.many([letter.job for letter in letters if letter.job])
+            by_outcome: dict[str, list[Letter]] = {}
+            for letter in letters:
+                outcome = _outcome(letter, entries.get(letter.job or ""))
+                if outcome is not None:
+                    by_outcome.setdefault(outcome, []).append(letter)
+            if not lead.held():
+                break
+            self._record(replay, by_outcome)
+            after = rows.after
+            if after is None or self._monotonic() >= end:
+                break
+        # The next turn goes on behind those that take long.
+        self._settling[replay.id] = after
+        return self._letters.replays.get(replay.id)
+
+    def _record(self, replay: Replay, by_outcome: dict[str, list[Letter]]) -> None:
+        for outcome, letters in by_outcome.items():
+            for start in range(0, len(letters), MOVE_BATCH):
+                batch = letters[start : start + MOVE_BATCH]
+                self._moves.settled(replay.id, batch, now=self._clock(), outcome=outcome)
+                for letter in batch:
+                    if letter.big:
+                        self._letters.bodies.delete(letter)
+
+    # -- ends ----------------------------------------------------------------------
+
+    def _stops(self, replay: Replay) -> bool:
+        """Stop a replay of which too many die again."""
+        if not replay.dies_again:
+            return False
+        why = f"{replay.died} of {replay.sent} died again"
+        change = change_state(
+            replay.id, {ReplayState.RUNNING}, ReplayState.STOPPED, self._clock(), stopped=why
+        )
+        line = self._letters.audit.operation(
+            actor="steward", verb="replay.stop", target={"id": replay.id}, reason=why
+        )
+        try:
+            self._letters.table.transact([change, line])
+        except Cancelled:
+            return True  # somebody paused or cancelled it first
+        log.warning("replay stopped itself", replay=replay.id, died=replay.died, sent=replay.sent)
+        return True
+
+    def _end(self, replay: Replay) -> None:
+        """Finish what is done, and forget what waits for nothing."""
+        if replay.waiting or replay.state is ReplayState.PLANNED:
+            return
+        operations: list[dict[str, Any]] = [{"Delete": {"Key": key("active", replay.id)}}]
+        if replay.state is ReplayState.RUNNING:
+            if not replay.listed:
+                return
+            if replay.dies_again:
+                self._stops(replay)
+                return
+            running = {ReplayState.RUNNING}
+            operations.append(change_state(replay.id, running, ReplayState.DONE, self._clock()))
+        else:
+            operations.append(
+                {
+                    "ConditionCheck": {
+                        "Key": key("replays", replay.id),
+                        "ConditionExpression": "#state = :state",
+                        "ExpressionAttributeNames": {"#state": "state"},
+                        "ExpressionAttributeValues": typed({":state": replay.state}),
+                    }
+                }
+            )
+        try:
+            self._letters.table.transact(operations)
+        except Cancelled:
+            return  # resumed meanwhile
+        self._paces.pop(replay.id, None)
+        self._settling.pop(replay.id, None)
+        log.info(
+            "replay ended",
+            replay=replay.id,
+            state=replay.state,
+            sent=replay.sent,
+            succeeded=replay.succeeded,
+            died=replay.died,
+        )
+
+
+def _outcome(letter: Letter, entry: Entry | None) -> str | None:
+    """Return how a letter's replay ended, as the ledger has it; None while it is open."""
+    if entry is None:
+        return "gone"
+    if entry.generation > letter.generation + 1:
+        # It died once more and was replayed on; or somebody else's word counts now.
+        return "superseded"
+    if entry.generation <= letter.generation:
+        return "gone"
+    return _OUTCOMES.get(entry.state)
