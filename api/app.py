@@ -10,6 +10,8 @@ from flask import Flask, Response, g, request
 from flask.json.provider import DefaultJSONProvider
 
 from api import catalogue, console, health, jobs, problems
+from api.ops import fleet as ops_fleet
+from api.ops import jobs as ops_jobs
 from api.services import Services, make_services
 from sealwax.settings import Settings, load_settings
 
@@ -57,6 +59,6 @@ def create_app(settings: Settings | None = None, *, services: Services | None = 
             )
         return response
 
-    for module in (jobs, catalogue, health, console):
+    for module in (jobs, catalogue, health, ops_fleet, ops_jobs, console):
         app.register_blueprint(module.blueprint)
     return app

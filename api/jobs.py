@@ -6,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -17,6 +16,7 @@ from api.auth import principal, requires
 from api.body import read_json
 from api.problems import Problem
 from api.services import services
+from api.times import iso
 from sealwax.claims import ClaimsUnreachable
 from sealwax.enrichment import Edge
 from sealwax.envelope import EnvelopeError, Expected, Purpose, open_envelope
@@ -228,10 +228,10 @@ def _document(entry: Entry) -> dict[str, Any]:
         "task": entry.task,
         "state": entry.state.value,
         "attempts": entry.attempts,
-        "created": _time(entry.created),
-        "updated": _time(entry.updated),
-        "started": _time(entry.started),
-        "finished": _time(entry.finished),
+        "created": iso(entry.created),
+        "updated": iso(entry.updated),
+        "started": iso(entry.started),
+        "finished": iso(entry.finished),
     }
     if entry.state is State.SUCCEEDED:
         document["result"] = _open_result(entry)
@@ -258,7 +258,7 @@ def _document(entry: Entry) -> dict[str, Any]:
             if value is not None
         }
     if entry.due is not None and entry.state is State.RETRYING:
-        document["next_attempt"] = _time(entry.due)
+        document["next_attempt"] = iso(entry.due)
     return document
 
 
@@ -278,9 +278,3 @@ def _open_result(entry: Entry) -> Any:
             log.warning("result unopenable", job=entry.id, cause=error.cause)
             raise Problem("internal-error", detail="The result cannot be opened.") from None
     return None
-
-
-def _time(at: float | None) -> str | None:
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

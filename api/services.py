@@ -8,7 +8,10 @@ from typing import Any
 from flask import current_app
 
 from api.limits import RateLimiter
+from sealwax.control import ControlTable, Pauses, Statuses
+from sealwax.control.fleet import Fleet
 from sealwax.digests import TokenDigest
+from sealwax.letters.service import Letters, make_letters
 from sealwax.publisher import CeleryPublisher, Publisher
 from sealwax.runtime import START_PATIENCE, Runtime
 from sealwax.settings import Settings
@@ -29,6 +32,8 @@ class Services:
     tokens: TokenStore
     submitter: Submitter
     limiter: RateLimiter
+    letters: Letters
+    fleet: Fleet
 
 
 def make_services(
@@ -42,6 +47,8 @@ def make_services(
 
         publisher = CeleryPublisher(make_app(settings, definitions), settings)
     limits = settings.limits
+    letters = make_letters(settings, runtime.aws)
+    control = ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control"))
     return Services(
         settings=settings,
         runtime=runtime,
@@ -61,6 +68,16 @@ def make_services(
             claims=lambda: runtime.claims,
         ),
         limiter=RateLimiter(limits.requests_per_second, limits.request_burst),
+        letters=letters,
+        fleet=Fleet(
+            settings,
+            sqs=runtime.aws.client("sqs"),
+            ledger=lambda: runtime.ledger,
+            statuses=Statuses(control),
+            pauses=Pauses(control),
+            audit=letters.audit,
+            tasks=frozenset(definitions),
+        ),
     )
 
 

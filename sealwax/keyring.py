@@ -297,6 +297,7 @@ class Keyring:
         self._verifiers = {s.id: VerifyKey(bytes.fromhex(s.public)) for s in shared.signers}
         self._trust = {s.id: s for s in shared.signers}
         self._retired = frozenset(shared.retired)
+        self._shared = shared
         # In the middle of a rotation the newest key may not be published yet;
         # nobody would believe it, so the newest published one signs.
         signers = [SigningKey(bytes.fromhex(k.seed)) for k in reversed(private.signing)]
@@ -377,27 +378,34 @@ class Keyring:
     @staticmethod
     def describe_shared(shared_json: str) -> list[dict[str, Any]]:
         """Return id, role, kind, suite, state and creation time of all keys; nothing private."""
-        shared = _parse(_SharedDocument, "shared/keyring", shared_json)
-        rows: list[dict[str, Any]] = [
-            {
-                "id": r.id,
-                "role": r.role,
-                "kind": "seal",
-                "suite": r.suite,
-                "state": r.state,
-                "created": r.created,
-            }
-            for r in shared.recipients
-        ]
-        rows += [
-            {
-                "id": s.id,
-                "role": s.role,
-                "kind": "sign",
-                "suite": "ed25519",
-                "state": s.state,
-                "created": s.created,
-            }
-            for s in shared.signers
-        ]
-        return sorted(rows, key=lambda row: (row["role"], row["kind"], -row["created"]))
+        return _described(_parse(_SharedDocument, "shared/keyring", shared_json))
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return the same of the keys that this keyring has read."""
+        return _described(self._shared)
+
+
+def _described(shared: _SharedDocument) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [
+        {
+            "id": r.id,
+            "role": r.role,
+            "kind": "seal",
+            "suite": r.suite,
+            "state": r.state,
+            "created": r.created,
+        }
+        for r in shared.recipients
+    ]
+    rows += [
+        {
+            "id": s.id,
+            "role": s.role,
+            "kind": "sign",
+            "suite": "ed25519",
+            "state": s.state,
+            "created": s.created,
+        }
+        for s in shared.signers
+    ]
+    return sorted(rows, key=lambda row: (row["role"], row["kind"], -row["created"]))

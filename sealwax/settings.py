@@ -202,6 +202,12 @@ class Settings(BaseSettings):
     secrets_refresh_seconds: float = Field(
         300, ge=5, description="How often secrets are read again; also on SIGHUP."
     )
+    report_seconds: float = Field(
+        5,
+        ge=0.2,
+        le=20,
+        description="How often a worker reports itself and looks for pauses and drains.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     liveness_file: Path | None = Field(
         None, description="Where a worker writes its health for `sealwax health worker`."

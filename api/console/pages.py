@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import structlog
@@ -24,6 +23,7 @@ from api.console.guard import (
 from api.console.session import COOKIE
 from api.problems import Problem
 from api.services import services
+from sealwax import version
 from sealwax.errors import SealwaxError
 from sealwax.tokens import TokenInvalid, TokensUnreachable
 
@@ -54,13 +54,6 @@ for _name in formats.__all__:
 blueprint.add_app_template_global(formats.sparkline, "sparkline")
 
 
-def _version() -> str:
-    try:
-        return version("sealwax")
-    except PackageNotFoundError:
-        return "development"
-
-
 @blueprint.context_processor
 def _context() -> dict[str, Any]:
     session = g.get("console")
@@ -69,7 +62,7 @@ def _context() -> dict[str, Any]:
         "allowed": allowed,
         "csrf": session.csrf if session else "",
         "environment": services().settings.environment,
-        "version": _version(),
+        "version": version(),
         "who": g.get("principal"),
     }
 

@@ -30,14 +30,29 @@ def worker(lane: str, concurrency: int | None) -> None:
     """
     from celery import signals
 
+    from sealwax import version
+    from sealwax.control import ControlTable
+    from sealwax.transport.holds import Holds
     from sealwax.worker.app import make_app, worker_arguments
+    from sealwax.worker.reporting import Reporting
 
     settings = load_settings()
     settings.queue_name(lane)
     configure_logging("worker", settings.log_level)
     definitions = discover(settings.task_modules)
     runtime = Runtime(settings, "worker", definitions, patience=START_PATIENCE)
-    app = make_app(settings, definitions, runtime, lane=lane)
+    holds = Holds()
+    app = make_app(settings, definitions, runtime, lane=lane, holds=holds)
+    reporting = Reporting(
+        ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control")),
+        settings,
+        lane,
+        holds,
+        concurrency=concurrency or settings.lanes[lane].concurrency,
+        version=version(),
+    )
+    # Before anything is received: a worker that starts into a pause runs nothing.
+    reporting.listen()
 
     def own_logging(**_: Any) -> None:
         """Keep Celery from putting its own handlers in place of ours."""
@@ -45,9 +60,14 @@ def worker(lane: str, concurrency: int | None) -> None:
     def reload_on_hangup(**_: Any) -> None:
         # Celery restarts the whole program on SIGHUP; ours reads the secrets again.
         signal.signal(signal.SIGHUP, lambda *_: _in_thread(runtime))
+        reporting.start()
+
+    def last_word(**_: Any) -> None:
+        reporting.stop()
 
     signals.setup_logging.connect(own_logging, weak=False)
     signals.worker_ready.connect(reload_on_hangup, weak=False)
+    signals.worker_shutdown.connect(last_word, weak=False)
     app.worker_main(worker_arguments(settings, lane, concurrency=concurrency))
 
 

@@ -7,6 +7,8 @@ payload, nor anything that a job's outcome depends on: the ledger alone decides 
 from __future__ import annotations
 
 from sealwax.control.leases import Lease, Leases
+from sealwax.control.pauses import Pause, Pauses
+from sealwax.control.status import Report, Running, Statuses, WorkerView
 from sealwax.control.table import ConditionFailed, ControlDenied, ControlTable, ControlUnreachable
 
 __all__ = [
@@ -16,4 +18,10 @@ __all__ = [
     "ControlUnreachable",
     "Lease",
     "Leases",
+    "Pause",
+    "Pauses",
+    "Report",
+    "Running",
+    "Statuses",
+    "WorkerView",
 ]

@@ -206,6 +206,12 @@ class Held:
             delivery.state = State.GONE
             self._settling.pop(delivery.token, None)
 
+    def started(self) -> list[Delivery]:
+        """Return what was handed to the pool and has not ended, the longest running first."""
+        with self._condition:
+            found = [d for d in self._deliveries.values() if d.state is State.STARTED]
+        return sorted(found, key=lambda delivery: delivery.started_at)
+
     def due(self, within: float) -> list[Delivery]:
         """Return what must be renewed: leases that end in less than `within` seconds."""
         with self._condition:

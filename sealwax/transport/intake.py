@@ -53,36 +53,50 @@ class Intake:
         self.groups = Groups()
         self._arrived = arrived
         self._receivers: dict[str, Receivers] = {}
+        self._wanted: set[str] = set()
         self._leases = LeaseKeeper(engine, self.held, tick=self._tick)
         self._burial = Burial(engine, on_buried=self._delete)
         self._parking = Parking(engine, parked=self._delete, refused=self._return)
         self._lock = threading.Lock()
         self._closed = False
+        if engine.options.holds is not None:
+            engine.options.holds.join(self)
 
     # -- receiving
 
     def consume(self, queue: str) -> None:
-        """Begin to receive from a queue."""
-        with self._lock:
-            if queue in self._receivers:
-                return
-            receivers = self._receivers[queue] = Receivers(
-                self.engine,
-                queue,
-                self.held,
-                self.liveness,
-                deliver=self._arrived,
-                give_up=self._give_up,
-            )
+        """Begin to receive from a queue, or as soon as nothing holds it."""
+        self._wanted.add(queue)
         self._leases.start()
-        receivers.start()
+        self.held_changed(queue)
+
+    def held_changed(self, queue: str) -> None:
+        """Receive, or stop receiving, as the process's holds say now."""
+        holds = self.engine.options.holds
+        with self._lock:
+            wanted = queue in self._wanted and not self._closed
+            receives = wanted and not (holds and holds.reasons(queue))
+            if receives == (queue in self._receivers):
+                return
+            if receives:
+                receivers = self._receivers[queue] = Receivers(
+                    self.engine,
+                    queue,
+                    self.held,
+                    self.liveness,
+                    deliver=self._arrived,
+                    give_up=self._give_up,
+                )
+                receivers.start()
+                return
+            receivers = self._receivers.pop(queue)
+        receivers.stop()
+        self._release(self.held.settle_unstarted({queue}))
 
     def cancel(self, queue: str) -> None:
         """Receive no more from a queue; give back what was not started, at once."""
-        with self._lock:
-            receivers = self._receivers.pop(queue, None)
-        if receivers is not None:
-            receivers.stop()
+        self._wanted.discard(queue)
+        self.held_changed(queue)
         self._release(self.held.settle_unstarted({queue}))
 
     def close(self) -> None:
@@ -90,7 +104,7 @@ class Intake:
         if self._closed:
             return
         self._closed = True
-        for queue in list(self._receivers):
+        for queue in list(self._wanted):
             self.cancel(queue)
         timeout = self.engine.options.drain_timeout
         until = time.monotonic() + timeout
@@ -118,7 +132,12 @@ class Intake:
         delivery = self.held.settle(token)
         if delivery is None:
             return False
-        self.engine.counters.add("acknowledged")
+        counters = self.engine.counters
+        counters.add("acknowledged")
+        if delivery.sent_at:
+            counters.add("latency.milliseconds", _milliseconds(time.time() - delivery.sent_at))
+        if delivery.started_at:
+            counters.add("run.milliseconds", _milliseconds(time.monotonic() - delivery.started_at))
         self._delete(delivery)
         return True
 
@@ -206,3 +225,7 @@ class Intake:
         following = self.groups.finished(delivery)
         if following is not None:
             self._arrived([following])
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1000))

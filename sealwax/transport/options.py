@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sealwax.transport.errors import TransportOptionInvalid
+from sealwax.transport.holds import Holds
 
 __all__ = ["MAX_VISIBILITY", "Options", "QueueOptions"]
 
@@ -112,6 +113,8 @@ class Options:
         Seconds between two lines of counters in the log; 0: none.
     fair_queues
         Send the property `sealwax-group` as MessageGroupId on standard queues too.
+    holds
+        What this process must not receive or start now; None: nothing ever.
     check
         Check the queues when a worker starts to consume.
     """
@@ -142,6 +145,7 @@ class Options:
     counters_every: float = 60
     liveness_file: str | None = None
     fair_queues: bool = False
+    holds: Holds | None = None
     check: bool = True
 
     @classmethod

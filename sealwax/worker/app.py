@@ -16,6 +16,7 @@ from sealwax.runtime import Runtime
 from sealwax.settings import Settings
 from sealwax.task import TaskDefinition
 from sealwax.transport.dead_letters import DeadLetter
+from sealwax.transport.holds import Holds
 from sealwax.worker.sealed import KILL_AFTER, SealedTask
 
 __all__ = ["make_app", "worker_arguments"]
@@ -27,6 +28,7 @@ def make_app(
     runtime: Runtime | None = None,
     *,
     lane: str | None = None,
+    holds: Holds | None = None,
 ) -> Celery:
     """Return the Celery app.
 
@@ -36,12 +38,14 @@ def make_app(
         The worker's; None for a producer, which only sends.
     lane
         The lane that a worker serves; None for a producer.
+    holds
+        What the worker must not receive or start now.
     """
     app = Celery("sealwax", set_as_current=False)
     app.conf.update(
         broker_url="sealwax://sqs//",
         broker_transport="sealwax.transport:Transport",
-        broker_transport_options=_transport_options(settings, runtime, lane),
+        broker_transport_options=_transport_options(settings, runtime, lane) | {"holds": holds},
         broker_connection_retry_on_startup=True,
         task_default_queue=settings.queue_name(lane or next(iter(settings.lanes))),
         task_create_missing_queues=True,

@@ -54,6 +54,11 @@ def strategy(task: Any, app: Any, consumer: Any, **_: Any) -> Callable[..., Any]
         except Malformed as finding:
             _malformed(message, finding.kind)
             return None
+        holds = message.channel.options.holds
+        away = holds.paused(task.name) if holds else None
+        if away is not None:
+            message.channel.postpone(message.delivery_tag, away)
+            return None
         request = request_class(
             message,
             on_ack=ack,

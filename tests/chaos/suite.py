@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 import requests
 
 from chaos.callers import Callers
-from chaos.judge import Count, Effect, Ended, Letter, Observed, judge, overlaps, table
+from chaos.judge import Count, Observed, judge, overlaps, table
 from chaos.observer import Observer, forms, letters, read_attempts, read_effects
 from chaos.plan import FOREIGN, LEASE, STEWARDS, TARGETS, WORKERS, Event, Plan
 from chaos.roles import Roles
@@ -147,7 +147,6 @@ class Suite:
             "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
         }
         self._sandbox = f"http://{HOST}:{sandbox}"
-        environment = self._adapt(environment)
         supervisor.start(
             Program(
                 name="sandbox",
@@ -155,7 +154,7 @@ class Suite:
                     sys.executable, "-m", "sealwax.local.sandbox",
                     "--port", str(sandbox), "--state-dir", str(folder / "state"),
                 ],
-                environment=os.environ | {"SEALWAX_SANDBOX_SECRET": secret},
+                environment=environment | {"SEALWAX_SANDBOX_SECRET": secret},
                 ready=lambda log: "ready" in log.read_text(),
             )
         )  # fmt: skip
@@ -168,7 +167,7 @@ class Suite:
         self._callers = Callers(
             [f"http://{HOST}:{api}" for api in apis], token, self._mark, self._sandbox
         )
-        self._strangers = self._make_strangers(
+        self._strangers = Strangers(
             aws.client("sqs"),
             aws.client("sqs").get_queue_url(QueueName=settings.queue_name("default"))["QueueUrl"],
             Keyring.load("api", source.get("api/keys"), source.get("shared/keyring")),
@@ -176,13 +175,6 @@ class Suite:
             "local",
         )
         self._say(f"all roles serve: {', '.join(self._commands(apis))}")
-
-    def _adapt(self, environment: dict[str, str]) -> dict[str, str]:
-        """Return the environment of the roles."""
-        return environment
-
-    def _make_strangers(self, *arguments: Any) -> Strangers:
-        return Strangers(*arguments)
 
     def _start_proxy(self, stack: ExitStack, upstream: int) -> tuple[subprocess.Popen[str], int]:
         command = [
@@ -278,7 +270,8 @@ class Suite:
         elif event.verb == "child":
             roles.child(event.target, random.Random(f"{self._plan.seed} {event.at}"))
         elif event.verb == "rotate":
-            self._rotate()
+            rotate_keys(self._settings, self._source, "worker")
+            roles.hang_up()
         elif event.verb == "cut":
             begun = time.time()
             self._order("cut")
@@ -286,20 +279,7 @@ class Suite:
             self._order("heal")
             roles.note_cut(begun)
 
-    def _rotate(self) -> None:
-        rotate_keys(self._settings, self._source, "worker")
-        self._roles.hang_up()
-
     # -- after
-
-    def _states(self) -> Mapping[str, Ended]:
-        return self._observer.ended()
-
-    def _reasons(self, dead: list[dict[str, Any]]) -> list[Letter]:
-        return letters(dead) + self._observer.archived()
-
-    def _ended(self, effects: list[Effect], letters: list[Letter]) -> Mapping[str, Ended]:
-        return self._observer.ended()
 
     def _drain(self) -> bool:
         """Wait until every accepted job has ended and nothing is left."""
@@ -317,7 +297,7 @@ class Suite:
             left = {n: number for n, number in observer.left(dead=self._archives).items() if number}
             # The emulator is slow at reading tables: only where the queues look empty.
             if sum(left.values()) <= 5:
-                states = Counter(one.state for one in self._states().values())
+                states = Counter(one.state for one in observer.ended().values())
                 # Once a letter is in the archive, all must get there.
                 self._archives = self._archives or bool(observer.archived())
             open_ = sum(states[name] for name in ("accepted", "running", "retrying"))
@@ -336,7 +316,8 @@ class Suite:
         seen = Observed(
             accepted=self._callers.accepted,
             foreign=self._strangers.sent,
-            letters=self._reasons(dead),
+            ended=observer.ended(),
+            letters=letters(dead) + observer.archived(),
             left=left,
             lease=LEASE,
             spans=roles.spans,
@@ -348,7 +329,6 @@ class Suite:
         proxy = json.loads((self._folder / "proxy.json").read_text())
         seen.effects = read_effects(self._folder / "state" / "deliveries.jsonl")
         seen.effects += observer.exported()
-        seen.ended = self._ended(seen.effects, seen.letters)
         seen.attempts = read_attempts(self._folder / "journal.jsonl", roles.sessions)
         seen.canaries = observer.sightings(observer.haystacks(self._folder / "logs", dead))
         seen.canaries += proxy["sightings"]

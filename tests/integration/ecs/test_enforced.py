@@ -107,6 +107,11 @@ class Enforcer:
                 ).get(":name")
                 found = value["S"] if isinstance(value, dict) else value
                 context = {"dynamodb:LeadingKeys": [found]} if found else {}
+            if params["TableName"] == self.settings.table_name("control"):
+                value = (params.get("Key") or params.get("Item") or {}).get("kind") or params[
+                    "ExpressionAttributeValues"
+                ][":kind"]
+                context = {"dynamodb:LeadingKeys": [value["S"]]}
             yield Request(f"dynamodb:{operation}", f"{arn}table/{params['TableName']}", context)
         elif service == "kms":
             given = params["EncryptionContext"]

@@ -20,7 +20,7 @@ DEAD = SQS + SETTINGS.dead_letter_queue_name("default")
 OTHER = SQS + "sealwax-prod-slow"
 TABLES = {
     name: f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{SETTINGS.table_name(name)}"
-    for name in ("jobs", "tokens", "secrets", "outbox", "letters", "audit")
+    for name in ("jobs", "tokens", "secrets", "outbox", "letters", "audit", "control")
 }
 BUCKET = f"arn:aws:s3:::{SETTINGS.bucket_name}"
 ROLES = {"api": "sealwax-prod-api", "worker": "sealwax-prod-worker-default"}
@@ -181,6 +181,32 @@ def test_the_api_lists_jobs_and_workers_do_not(stacks):
     assert may(stacks, "api", "dynamodb:BatchGetItem", TABLES["jobs"])
     assert may(stacks, "api", "dynamodb:Query", f"{TABLES['jobs']}/index/by-watch")
     assert not may(stacks, "worker", "dynamodb:Query", f"{TABLES['jobs']}/index/by-watch")
+
+
+def control(stacks, role: str, action: str, kind: str) -> bool:
+    keys = {"dynamodb__LeadingKeys": [kind]}
+    return may(stacks, role, f"dynamodb:{action}", TABLES["control"], **keys)
+
+
+def test_workers_report_themselves_and_hear_what_was_asked(stacks):
+    for action in ("PutItem", "DeleteItem"):
+        assert control(stacks, "worker", action, "worker")
+        for kind in ("pause", "drain", "leader"):
+            assert not control(stacks, "worker", action, kind)
+    for kind in ("pause", "drain"):
+        assert control(stacks, "worker", "Query", kind)
+    assert not control(stacks, "worker", "Query", "worker")
+
+
+def test_the_api_asks_workers_and_cannot_speak_for_them(stacks):
+    for kind in ("pause", "drain"):
+        assert control(stacks, "api", "PutItem", kind)
+        assert control(stacks, "api", "DeleteItem", kind)
+    assert control(stacks, "api", "Query", "worker")
+    for action in ("PutItem", "DeleteItem"):
+        assert not control(stacks, "api", action, "worker")
+        assert not control(stacks, "api", action, "leader")
+    assert may(stacks, "api", "sqs:GetQueueAttributes", DEFAULT)
 
 
 def test_tokens_are_looked_up_by_the_api_and_issued_by_neither(stacks):

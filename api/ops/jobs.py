@@ -1,0 +1,106 @@
+"""Jobs of all tenants: found by tenant or by what must be watched, in pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from api.auth import requires
+from api.problems import Problem
+from api.services import services
+from api.times import iso
+from sealwax.ledger import Entry, LedgerError, Page, is_job_id
+
+__all__ = ["blueprint", "find"]
+
+blueprint = Blueprint("ops_jobs", __name__, url_prefix="/v1/ops")
+
+#: Jobs on one page.
+LIMIT = 50
+
+
+def find(*, tenant: str = "", state: str = "", lane: str = "", after: str | None = None) -> Page:
+    """Return a page of jobs: a tenant's, newest first; else dead or open ones, oldest first.
+
+    Parameters
+    ----------
+    tenant
+        Its name; only its HMAC is looked for.
+    state
+        `dead` or `open`; with a tenant any state, which then thins the page out.
+    lane
+        With `open`: which lane's.
+    """
+    runtime = services().runtime
+    if tenant:
+        page = runtime.ledger.of_tenant(runtime.digests.tenant_ref(tenant), after, LIMIT)
+        return Page(tuple(entry for entry in page.entries if _fits(entry, state, lane)), page.after)
+    if state == "dead":
+        page = runtime.ledger.watching("dead", after, LIMIT)
+        return Page(tuple(entry for entry in page.entries if _fits(entry, "", lane)), page.after)
+    chosen = lane if lane in services().settings.lanes else next(iter(services().settings.lanes))
+    return runtime.ledger.watching(f"open#{chosen}", after, LIMIT)
+
+
+def _fits(entry: Entry, state: str, lane: str) -> bool:
+    if lane and entry.lane != lane:
+        return False
+    return not state or entry.state.value == state or (state == "open" and not entry.final)
+
+
+@blueprint.errorhandler(LedgerError)
+def _unavailable(_: LedgerError) -> Response:
+    return Problem("ledger-unavailable", retry_after=5).response()
+
+
+@blueprint.get("/jobs")
+@requires("ops:read")
+def index() -> Response:
+    """List jobs by `tenant`, `state` and `lane`."""
+    given = {name: request.args.get(name, "") for name in ("tenant", "state", "lane")}
+    page = find(**given, after=_cursor(request.args.get("after")))
+    return jsonify({"jobs": [document(entry) for entry in page.entries], "after": page.after})
+
+
+def _cursor(text: str | None) -> str | None:
+    if not text:
+        return None
+    created, _, job_id = text.partition("/")
+    if not is_job_id(job_id) or not created.replace(".", "", 1).isdecimal():
+        raise Problem("validation-failed", detail="`after` is not one that a page gave.")
+    return text
+
+
+@blueprint.get("/jobs/<job_id>")
+@requires("ops:read")
+def show(job_id: str) -> Response:
+    """Show one job, of whatever tenant; neither payload nor result."""
+    entry = services().runtime.ledger.get(job_id) if is_job_id(job_id) else None
+    if entry is None:
+        raise Problem("not-found")
+    return jsonify(document(entry))
+
+
+def document(entry: Entry) -> dict[str, Any]:
+    """Return what operators see of a job."""
+    shown: dict[str, Any] = {
+        "id": entry.id,
+        "task": entry.task,
+        "lane": entry.lane,
+        "state": entry.state.value,
+        "tenant": entry.tenant,
+        "attempts": entry.attempts,
+        "crashes": entry.crashes,
+        "generation": entry.generation,
+        "created": iso(entry.created),
+        "updated": iso(entry.updated),
+        "started": iso(entry.started),
+        "finished": iso(entry.finished),
+        "due": iso(entry.due),
+    }
+    for name in ("reason", "cause", "error", "parent"):
+        value = getattr(entry, name)
+        if value is not None:
+            shown[name] = value
+    return shown
