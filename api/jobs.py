@@ -48,7 +48,7 @@ _POLL_AFTER = 1
 def submit() -> Response:
     """Accept a job: 202 with Location once the queue has it."""
     body = read_json(request, services().settings.limits.request_bytes)
-    definition, payload = _read_request(body)
+    definition, payload, delay = _read_request(body)
     if not principal().allows("jobs:submit", definition.name):
         raise Problem("forbidden", detail="The token may not submit this task.")
     key = request.headers.get("Idempotency-Key")
@@ -62,6 +62,7 @@ def submit() -> Response:
             tenant=principal().tenant,
             idempotency_key=key,
             enrich=_enricher(definition, model),
+            delay=delay,
         )
     except NotFoundUpstream as error:
         raise Problem("reference-not-found", system=error.system) from None
@@ -94,7 +95,7 @@ def submit() -> Response:
     return response
 
 
-def _read_request(body: Any) -> tuple[TaskDefinition[Any], Any]:
+def _read_request(body: Any) -> tuple[TaskDefinition[Any], Any, float]:
     errors = []
     if not isinstance(body, dict):
         raise Problem(
@@ -106,7 +107,12 @@ def _read_request(body: Any) -> tuple[TaskDefinition[Any], Any]:
         errors.append({"pointer": "/task", "detail": "must be a string, the task's name"})
     if "payload" not in body:
         errors.append({"pointer": "/payload", "detail": "is missing"})
-    unknown = len(set(body) - {"task", "payload"})
+    delay, longest = body.get("delay", 0), services().settings.limits.delay_seconds
+    number = isinstance(delay, int | float) and not isinstance(delay, bool)
+    if not (number and 0 <= delay <= longest):  # NaN is neither
+        detail = f"must be a number of seconds from 0 to {longest}"
+        errors.append({"pointer": "/delay", "detail": detail})
+    unknown = len(set(body) - {"task", "payload", "delay"})
     if unknown:
         errors.append({"pointer": "", "detail": f"has {unknown} unknown member(s)"})
     if errors:
@@ -114,7 +120,7 @@ def _read_request(body: Any) -> tuple[TaskDefinition[Any], Any]:
     definition = services().definitions.get(str(name))
     if definition is None:
         raise Problem("unknown-task")
-    return definition, body["payload"]
+    return definition, body["payload"], float(delay)
 
 
 def _enricher(definition: TaskDefinition[Any], model: Any) -> Callable[[], Any] | None:
@@ -257,6 +263,8 @@ def _document(entry: Entry) -> dict[str, Any]:
             )
             if value is not None
         }
+    if entry.not_before is not None and not entry.attempts:
+        document["not_before"] = _time(entry.not_before)
     if entry.due is not None and entry.state is State.RETRYING:
         document["next_attempt"] = iso(entry.due)
     return document

@@ -12,7 +12,7 @@ from sealwax.control import ControlTable, Pauses, Statuses
 from sealwax.control.fleet import Fleet
 from sealwax.digests import TokenDigest
 from sealwax.letters.service import Letters, make_letters
-from sealwax.publisher import CeleryPublisher, Publisher
+from sealwax.publisher import CeleryPublisher, CircuitPublisher, Deferral, Publisher
 from sealwax.runtime import START_PATIENCE, Runtime
 from sealwax.settings import Settings
 from sealwax.submission import Submitter
@@ -42,10 +42,13 @@ def make_services(
     """Read secrets and make clients; raises where the role cannot work."""
     definitions = runtime.definitions if runtime else discover(settings.task_modules)
     runtime = runtime or Runtime(settings, "api", definitions, patience=START_PATIENCE)
+    deferral = None
     if publisher is None:
         from sealwax.worker.app import make_app
 
-        publisher = CeleryPublisher(make_app(settings, definitions), settings)
+        celery = make_app(settings, definitions)
+        publisher = CircuitPublisher(CeleryPublisher(celery, settings))
+        deferral = Deferral(celery, settings, lambda: runtime.outbox)
     limits = settings.limits
     letters = make_letters(settings, runtime.aws)
     control = ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control"))
@@ -66,6 +69,7 @@ def make_services(
             ledger=runtime.ledger,
             publisher=publisher,
             claims=lambda: runtime.claims,
+            deferral=deferral,
         ),
         limiter=RateLimiter(limits.requests_per_second, limits.request_burst),
         letters=letters,

@@ -25,6 +25,7 @@ from sealwax.digests import Digests
 from sealwax.errors import SealwaxError
 from sealwax.keyring import Keyring
 from sealwax.ledger import Ledger
+from sealwax.outbox import Outbox
 from sealwax.secrets import CredStashSource, FileSource, SecretSource, SecretsUnreachable
 from sealwax.settings import Settings
 from sealwax.task import TaskDefinition
@@ -104,6 +105,7 @@ class Runtime:
     """
 
     _claims: ClaimChecks | None = None
+    _outbox: Outbox | None = None
 
     def __init__(
         self,
@@ -166,6 +168,13 @@ class Runtime:
             client = self.aws.client("s3", read_timeout=60)
             self._claims = ClaimChecks(client, self.settings.bucket_name)
         return self._claims
+
+    @property
+    def outbox(self) -> Outbox:
+        """What is to be sent later; made when it is first needed."""
+        if self._outbox is None:
+            self._outbox = Outbox(self.aws.client("dynamodb"), self.settings.table_name("outbox"))
+        return self._outbox
 
     def task_secrets(self, definition: TaskDefinition[Any]) -> Mapping[str, str]:
         """Return the secrets that one task declared, and no others."""
@@ -252,6 +261,7 @@ class Runtime:
             clock=self.clock,
         )
         self._claims = None
+        self._outbox = None
 
     def _names(self) -> Iterable[str]:
         yield "shared/hmac"

@@ -111,6 +111,15 @@ class Limits(BaseModel):
     audit_retention_seconds: int = Field(
         400 * 86_400, ge=86_400, description="How long lines of the audit log stay."
     )
+    delay_seconds: int = Field(
+        30 * 86_400, ge=0, le=365 * 86_400, description="Longest `delay` of a submission."
+    )
+    send_seconds: float = Field(
+        3,
+        ge=0.5,
+        le=30,
+        description="How long the API waits for SQS before it puts a job into the outbox.",
+    )
     attempts: int = Field(8, ge=1, le=100, description="Attempts of a task without its own policy.")
     crashes: int = Field(3, ge=1, le=20, description="Deaths of the child before a job is dead.")
     requests_per_second: float = Field(

@@ -2,7 +2,8 @@
 
 Called by the API. The order matters: the ledger knows the job before the queue
 does, so a worker never meets a sealed job that nobody accepted; and the caller
-hears "accepted" only after the queue has confirmed the message.
+hears "accepted" only after the queue, or in its place the outbox, has confirmed
+the message.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from sealwax.digests import Digests
 from sealwax.envelope import Context, PublicKey, Purpose, SigningKey, seal, sealed_size
 from sealwax.errors import SealwaxError
 from sealwax.keyring import Keyring
-from sealwax.ledger import Entry, Ledger, NewJob, State
-from sealwax.publisher import Publisher
+from sealwax.ledger import Entry, Ledger, LedgerError, NewJob, State
+from sealwax.outbox import MAX_BYTES as OUTBOX_BYTES
+from sealwax.outbox import OutboxError
+from sealwax.publisher import Deferral, Publisher
 from sealwax.settings import Settings
 from sealwax.task import TaskDefinition
-from sealwax.transport.errors import TransportError
+from sealwax.transport.errors import QueueUnreachable, TransportError
+from sealwax.transport.options import MAX_DELAY
 
 __all__ = [
     "MESSAGE_OVERHEAD",
@@ -49,7 +53,7 @@ class JobInFlux(SealwaxError):
 
 
 class QueueUnavailable(SealwaxError):
-    """The queue cannot be reached; the job was not accepted, try again later."""
+    """Neither queue nor outbox took the job; it was not accepted, try again later."""
 
 
 class PayloadTooLarge(SealwaxError):
@@ -101,6 +105,9 @@ class Submitter:
     ----------
     keyring
         Called for each job, because keys are refreshed while the process runs.
+    deferral
+        Keeps what SQS does not take now and what is to start later; without it
+        both are refused.
     clock
         Epoch seconds.
     """
@@ -114,6 +121,7 @@ class Submitter:
         ledger: Ledger,
         publisher: Publisher,
         claims: Callable[[], ClaimChecks] | None = None,
+        deferral: Deferral | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -122,6 +130,7 @@ class Submitter:
         self._ledger = ledger
         self._publisher = publisher
         self._claims = claims
+        self._deferral = deferral
         self._clock = clock
 
     def submit(
@@ -132,6 +141,7 @@ class Submitter:
         tenant: str,
         idempotency_key: str | None = None,
         enrich: Callable[[], Any] | None = None,
+        delay: float = 0.0,
     ) -> Submission:
         """Seal, record and send a payload that fits its contract.
 
@@ -142,6 +152,8 @@ class Submitter:
         enrich
             Returns what is sealed in its place. Not called for a repeat of a
             job that has been claimed.
+        delay
+            Seconds until the first attempt may start; a repeat does not change it.
 
         Raises
         ------
@@ -167,6 +179,7 @@ class Submitter:
             tenant_ref=digests.tenant_ref(tenant),
             fingerprint=fingerprint,
             match=lambda entry: self._match(entry, tenant, definition, payload),
+            delay=delay,
         )
 
     def follow_up(
@@ -216,6 +229,7 @@ class Submitter:
         fingerprint: str | None,
         match: Callable[[Entry], None],
         parent: str | None = None,
+        delay: float = 0.0,
     ) -> Submission:
         now = self._clock()
         limits = self._settings.limits
@@ -228,8 +242,9 @@ class Submitter:
             lane=definition.lane,
             contract=definition.version,
             created=now,
-            not_after=int(now + limits.max_age_seconds),
-            expires=int(now + limits.max_age_seconds + limits.retention_seconds),
+            not_before=now + delay if delay > 0 else None,
+            not_after=int(now + delay + limits.max_age_seconds),
+            expires=int(now + delay + limits.max_age_seconds + limits.retention_seconds),
             fingerprint=fingerprint,
             recipient=recipient.id,
             signer=signer.id,
@@ -274,7 +289,8 @@ class Submitter:
             raise PayloadTooLarge(len(plaintext), limits.payload_bytes)
         # Known before sealing, so that nothing is sealed in vain.
         size = sealed_size(len(plaintext), context, recipient, signer) + MESSAGE_OVERHEAD
-        if size <= limits.message_bytes:
+        # Any message must fit the outbox too: that SQS is away is known too late.
+        if size <= min(limits.message_bytes, OUTBOX_BYTES):
             return seal(plaintext, context, recipient=recipient, signer=signer)
         if self._claims is None:
             raise PayloadTooLarge(size, limits.message_bytes)
@@ -286,24 +302,61 @@ class Submitter:
     def _send(
         self, definition: TaskDefinition[Any], job: NewJob, envelope: str, *, may_abandon: bool
     ) -> None:
-        job_id = job.id
+        message: dict[str, Any] = {
+            "definition": definition,
+            "job_id": job.id,
+            "envelope": envelope,
+            # The tenant's HMAC again hashed: what SQS shows says nothing of the ledger's.
+            "group": self._digests().fair_group(job.tenant),
+        }
+        delay = max(0.0, job.not_before - job.created) if job.not_before else 0.0
         try:
-            self._publisher.publish(
-                definition=definition,
-                job_id=job_id,
-                envelope=envelope,
-                # The tenant's HMAC again hashed: what SQS shows says nothing of the ledger's.
-                group=self._digests().fair_group(job.tenant),
-            )
-        except TransportError as error:
+            fifo = self._settings.queue_name(definition.lane).endswith(".fifo")
+            if delay > MAX_DELAY or (delay and fifo):
+                self._defer(job, message)
+            else:
+                self._publish(job, message, delay)
+        except (TransportError, OutboxError) as error:
+            self._give_up(job, error, may_abandon=may_abandon)
+
+    def _publish(self, job: NewJob, message: dict[str, Any], delay: float) -> None:
+        try:
+            self._publisher.publish(**message, delay=delay)
+        except QueueUnreachable as error:
+            if self._deferral is None:
+                raise
+            # SQS may have it all the same: then it comes twice, which the ledger absorbs.
+            self._defer(job, message)
+            log.warning("queue unreachable, job in the outbox", job=job.id, cause=_cause(error))
+
+    def _defer(self, job: NewJob, message: dict[str, Any]) -> None:
+        if self._deferral is None:
+            raise QueueUnreachable
+        self._deferral.defer(**message, due=job.not_before or job.created)
+
+    def _give_up(self, job: NewJob, error: SealwaxError, *, may_abandon: bool) -> None:
+        """Answer that the job was not accepted, unless it was after all.
+
+        Raises
+        ------
+        QueueUnavailable
+        """
+        try:
             # The message may have arrived all the same: abandoned, it will be
             # acknowledged without running.
-            if may_abandon and self._ledger.abandon(job_id, acceptance=job.acceptance or ""):
-                log.warning("job abandoned", job=job_id, task=definition.name)
+            if may_abandon and self._ledger.abandon(job.id, acceptance=job.acceptance or ""):
+                log.warning("job abandoned", job=job.id, task=job.task, cause=_cause(error))
                 raise QueueUnavailable from error
-            entry = self._ledger.get(job_id)
-            if entry is None or entry.state in (State.ACCEPTED, State.ABANDONED):
-                # A repeat of the request may have been promised that it runs, so
-                # the job stays; this caller was promised nothing.
-                raise QueueUnavailable from error
-            # Claimed meanwhile: it did arrive.
+            entry = self._ledger.get(job.id)
+        except LedgerError as unreachable:
+            # Nobody was promised anything; a repeat of the request, or the sweep, finds it.
+            raise QueueUnavailable from unreachable
+        if entry is None or entry.state in (State.ACCEPTED, State.ABANDONED):
+            # A repeat of the request may have been promised that it runs, so
+            # the job stays; this caller was promised nothing.
+            raise QueueUnavailable from error
+        # Claimed meanwhile: it did arrive.
+
+
+def _cause(error: BaseException) -> str:
+    return type(error.__cause__ or error).__name__

@@ -174,9 +174,15 @@ class _Queue:
         self.tasks: list[str] = []
 
     def publish(
-        self, *, definition: TaskDefinition[Any], job_id: str, envelope: str, group: str
+        self,
+        *,
+        definition: TaskDefinition[Any],
+        job_id: str,
+        envelope: str,
+        group: str,
+        delay: float = 0.0,
     ) -> None:
-        del group  # one queue, one tenant
+        del group, delay  # one queue, one tenant, at once
         self._message = (job_id, definition.name, envelope)
         self.tasks.append(definition.name)
 

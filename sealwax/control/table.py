@@ -9,16 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from sealwax.aws import dynamodb_value, error_code
+from sealwax.aws import dynamodb_value
 from sealwax.errors import SealwaxError
+from sealwax.tables import ConditionFailed, Table, plain
 
 __all__ = ["ConditionFailed", "ControlDenied", "ControlTable", "ControlUnreachable"]
-
-#: AWS error codes of wrong requests and missing rights: no repeat mends them.
-#: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
-_LASTING = frozenset({"AccessDeniedException", "ResourceNotFoundException", "ValidationException"})
 
 
 class ControlUnreachable(SealwaxError):
@@ -27,10 +22,6 @@ class ControlUnreachable(SealwaxError):
 
 class ControlDenied(SealwaxError):
     """DynamoDB refused the control table; check its name and the role's permissions."""
-
-
-class ConditionFailed(SealwaxError):
-    """Somebody else changed this item of the control table first; read it again."""
 
 
 class ControlTable:
@@ -45,8 +36,7 @@ class ControlTable:
     """
 
     def __init__(self, client: Any, table: str) -> None:
-        self._client = client
-        self._table = table
+        self._table = Table(client, table, ControlUnreachable, ControlDenied)
 
     def get(self, kind: str, item_id: str) -> dict[str, Any] | None:
         """Return an item, read consistently, or None.
@@ -55,21 +45,23 @@ class ControlTable:
         ------
         ControlUnreachable, ControlDenied
         """
-        item = self._call("get_item", Key=_key(kind, item_id), ConsistentRead=True).get("Item")
-        return _plain(item) if item else None
+        item = self._table.call("get_item", Key=_key(kind, item_id), ConsistentRead=True).get(
+            "Item"
+        )
+        return plain(item) if item else None
 
     def all(self, kind: str) -> Iterator[dict[str, Any]]:
         """Yield all items of a kind, read consistently."""
         start: dict[str, Any] = {}
         while True:
-            page = self._call(
+            page = self._table.call(
                 "query",
                 ConsistentRead=True,
                 KeyConditionExpression="kind = :kind",
                 ExpressionAttributeValues={":kind": {"S": kind}},
                 **start,
             )
-            yield from map(_plain, page.get("Items", []))
+            yield from map(plain, page.get("Items", []))
             if not page.get("LastEvaluatedKey"):
                 return
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
@@ -89,7 +81,7 @@ class ControlTable:
         """
         item = {name: dynamodb_value(value) for name, value in values.items()}
         condition = {"ConditionExpression": "attribute_not_exists(id)"} if new else {}
-        self._call("put_item", Item=item | _key(kind, item_id), **condition)
+        self._table.call("put_item", Item=item | _key(kind, item_id), **condition)
 
     def update(
         self, kind: str, item_id: str, update: str, condition: str, values: dict[str, Any]
@@ -104,7 +96,7 @@ class ControlTable:
         """
         words = {word.strip("(),=<>") for word in f"{update} {condition}".split()}
         names = {word: word[1:] for word in words if word.startswith("#")}
-        answer = self._call(
+        answer = self._table.call(
             "update_item",
             Key=_key(kind, item_id),
             UpdateExpression=update,
@@ -113,51 +105,12 @@ class ControlTable:
             ReturnValues="ALL_NEW",
             **({"ExpressionAttributeNames": names} if names else {}),
         )
-        return _plain(answer["Attributes"])
+        return plain(answer["Attributes"])
 
     def delete(self, kind: str, item_id: str) -> None:
         """Delete an item; nothing happens where there is none."""
-        self._call("delete_item", Key=_key(kind, item_id))
-
-    def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        try:
-            answer: dict[str, Any] = getattr(self._client, operation)(
-                TableName=self._table, **arguments
-            )
-        except ClientError as error:
-            code = error_code(error)
-            if code == "ConditionalCheckFailedException":
-                raise ConditionFailed from None
-            if code in _LASTING:
-                raise ControlDenied(
-                    f"DynamoDB refused {operation} on {self._table} ({code}); check the table's "
-                    "name and the role's permissions."
-                ) from error
-            raise ControlUnreachable(
-                f"DynamoDB does not serve {self._table} now ({code}); try again later."
-            ) from error
-        except BotoCoreError as error:
-            raise ControlUnreachable(
-                f"DynamoDB cannot be reached ({type(error).__name__}); try again later."
-            ) from error
-        return answer
+        self._table.call("delete_item", Key=_key(kind, item_id))
 
 
 def _key(kind: str, item_id: str) -> dict[str, Any]:
     return {"kind": {"S": kind}, "id": {"S": item_id}}
-
-
-def _plain(item: dict[str, Any]) -> dict[str, Any]:
-    return {name: _value(typed) for name, typed in item.items()}
-
-
-def _value(typed: dict[str, Any]) -> Any:
-    kind, value = next(iter(typed.items()))
-    if kind == "N":
-        number = float(value)
-        return int(number) if number.is_integer() else number
-    if kind == "L":
-        return [_value(each) for each in value]
-    if kind == "M":
-        return _plain(value)
-    return None if kind == "NULL" else value

@@ -67,6 +67,8 @@ class NewJob:
         Epoch seconds when DynamoDB may drop the finished entry.
     recipient, signer
         Ids of the keys that the envelope needs: `keys retire` counts by them.
+    not_before
+        Epoch seconds before which the first attempt should not start.
     parent
         The job that enqueued this one, if one did.
     acceptance
@@ -87,6 +89,7 @@ class NewJob:
     signer: str | None = None
     parent: str | None = None
     acceptance: str | None = None
+    not_before: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,11 +143,14 @@ class Entry:
     replayed: float | None = None
     watch: str | None = None
     unverified: bool = False
+    not_before: float | None = None
 
     @property
     def since(self) -> float:
-        """Epoch seconds from which the job's age counts: its acceptance, or its last replay."""
-        return self.replayed if self.replayed is not None else self.created
+        """Epoch seconds from which the job's age counts: its last replay, or its first chance."""
+        if self.replayed is not None:
+            return self.replayed
+        return max(self.created, self.not_before or 0.0)
 
     @property
     def final(self) -> bool:

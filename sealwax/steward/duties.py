@@ -10,6 +10,7 @@ from sealwax.letters.collection import Collection
 from sealwax.letters.engine import ReplayEngine
 from sealwax.runtime import Runtime
 from sealwax.steward.duty import Duty
+from sealwax.steward.outbox import OutboxDuty
 
 __all__ = ["make_duties"]
 
@@ -19,6 +20,7 @@ def make_duties(runtime: Runtime) -> list[Duty]:
     letters = make_letters(runtime.settings, runtime.aws, clock=runtime.clock)
     sqs = runtime.aws.client("sqs")
     return [
+        OutboxDuty(runtime.outbox, sqs, clock=runtime.clock),
         Collection(runtime.settings, sqs, letters, runtime.ledger, clock=runtime.clock),
         ReplayEngine(runtime.settings, sqs, letters, runtime.ledger, clock=runtime.clock),
     ]

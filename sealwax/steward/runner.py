@@ -23,7 +23,7 @@ __all__ = ["Steward"]
 log = structlog.get_logger("sealwax.steward")
 
 #: Seconds between tries after failures: doubled each time, up to the last.
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 
 #: Failures in a row after which a leader steps down.
 PATIENCE = 3

@@ -151,6 +151,21 @@ class Channel(virtual.Channel):
         for item in waiting:
             self._confirm(*item)
 
+    def compose(self, queue: str, message: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of the SQS entry that a prepared message would be sent as.
+
+        Asks nobody and sends nothing: for who keeps the message elsewhere first.
+
+        Raises
+        ------
+        MessageTooLarge
+        """
+        self._inplace_augment_message(message, "", queue)
+        name = self.options.queue(queue).queue or queue
+        return entry_fields(
+            message, fifo=name.endswith(".fifo"), options=self.options, now=time.time()
+        )[0]
+
     def send_many(
         self, queue: str, messages: Sequence[dict[str, Any]]
     ) -> list[TransportError | None]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sealwax.claims import ClaimsUnreachable
 from sealwax.ledger import Entry, LedgerError
 from sealwax.outcomes import Rejected, Transient
-from sealwax.publisher import Publisher
+from sealwax.publisher import Deferral, Publisher
 from sealwax.runtime import Runtime
 from sealwax.submission import (
     IdempotencyConflict,
@@ -63,7 +63,15 @@ class Reporter:
 class Sender:
     """`job.submit`: a follow-up job, signed with the worker's key."""
 
-    def __init__(self, runtime: Runtime, publisher: Publisher | None, parent: Entry) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        publisher: Publisher | None,
+        parent: Entry,
+        *,
+        deferral: Deferral | None = None,
+    ) -> None:
+        self._deferral = deferral
         self._runtime = runtime
         self._publisher = publisher
         self._parent = parent
@@ -87,6 +95,7 @@ class Sender:
             ledger=runtime.ledger,
             publisher=self._publisher,
             claims=lambda: runtime.claims,
+            deferral=self._deferral,
         )
         try:
             return submitter.follow_up(definition, payload, parent=self._parent, key=key).entry.id

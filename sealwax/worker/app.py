@@ -12,11 +12,13 @@ from typing import Any
 from celery import Celery
 
 from sealwax.ledger import is_job_id
+from sealwax.outbox import Item
 from sealwax.runtime import Runtime
 from sealwax.settings import Settings
 from sealwax.task import TaskDefinition
 from sealwax.transport.dead_letters import DeadLetter
 from sealwax.transport.holds import Holds
+from sealwax.transport.parking import Parked
 from sealwax.worker.sealed import KILL_AFTER, SealedTask
 
 __all__ = ["make_app", "worker_arguments"]
@@ -118,6 +120,9 @@ def _transport_options(
         "inflated_bytes": 0,  # an envelope does not compress: nobody of ours sends such
         "fair_queues": any(pool.fair for pool in settings.lanes.values()),
     }
+    if lane is None:
+        # A producer's caller waits meanwhile, and what SQS does not take the outbox does.
+        options["send_timeout"] = settings.limits.send_seconds
     if lane is not None:
         options["lease"] = settings.lanes[lane].lease
         options["wait_time"] = settings.lanes[lane].poll
@@ -149,6 +154,23 @@ def _transport_options(
                 if is_job_id(job):
                     current.ledger.renew(job, token=token, lease=options["lease"])
 
+        def park(parked: Parked) -> None:
+            """Keep what waits too long for its queue; the steward sends it when it is due."""
+            runtime.current().outbox.put(
+                Item(
+                    id=f"parked#{parked.message_id}",
+                    due=parked.due,
+                    queue=parked.queue,
+                    body=parked.body,
+                    attributes=parked.attributes,
+                    group=parked.group,
+                    job=parked.job,
+                    task=parked.task,
+                    lane=lane,
+                )
+            )
+
+        options["park"] = park
         options["on_dead_letter"] = record
         options["on_renew"] = renew
     return options

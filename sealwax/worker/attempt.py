@@ -37,7 +37,7 @@ from sealwax.job import Job, LeaseLost
 from sealwax.ledger import ClaimLost, Entry, LedgerError, Refused, State
 from sealwax.log import describe_exception
 from sealwax.outcomes import Dead, Failure, Rejected, RetryLater, classify, decide
-from sealwax.publisher import Publisher
+from sealwax.publisher import Deferral, Publisher
 from sealwax.runtime import Runtime
 from sealwax.submission import encode_payload
 from sealwax.task import TaskDefinition
@@ -86,6 +86,8 @@ class Attempt:
         Seconds the claim lasts without renewal.
     publisher
         Sends the follow-ups that the task enqueues.
+    deferral
+        Keeps those that SQS does not take.
     chance
         Random numbers in [0, 1) for the jitter.
     """
@@ -98,6 +100,7 @@ class Attempt:
         *,
         lease: float,
         publisher: Publisher | None = None,
+        deferral: Deferral | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._runtime = runtime
@@ -106,6 +109,7 @@ class Attempt:
         self._delivery = delivery
         self._lease = lease
         self._publisher = publisher
+        self._deferral = deferral
         self._chance = chance
         self._log = log.bind(job=delivery.job_id, task=delivery.task)
 
@@ -267,7 +271,7 @@ class Attempt:
             secrets=self._runtime.task_secrets(definition),
             aws=self._runtime.aws,
             reporter=Reporter(self._runtime, definition, entry.id, self._delivery.token),
-            sender=Sender(self._runtime, self._publisher, entry),
+            sender=Sender(self._runtime, self._publisher, entry, deferral=self._deferral),
         )
         with structlog.contextvars.bound_contextvars(
             job=entry.id, task=entry.task, tenant=entry.tenant, attempt=entry.attempts

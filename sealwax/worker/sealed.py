@@ -16,7 +16,7 @@ from celery.exceptions import Reject, Retry
 
 from sealwax.ledger import ClaimLost, LedgerError, is_job_id
 from sealwax.outcomes import Dead, Failure, RetryLater, decide
-from sealwax.publisher import CeleryPublisher
+from sealwax.publisher import CeleryPublisher, Deferral
 from sealwax.runtime import Runtime
 from sealwax.task import TaskDefinition
 from sealwax.transport.dead_letters import DeadLetterReason
@@ -102,10 +102,15 @@ class SealedTask(Task):
         # Renewed by the worker's main process with the message's visibility, so
         # that a killed worker's jobs are claimed again soon.
         lane = runtime.settings.lanes[self.definition.lane]
-        publisher = CeleryPublisher(self.app, runtime.settings)
-        self._apply(
-            Attempt(runtime, self.definition, delivery, lease=lane.lease, publisher=publisher).run()
+        attempt = Attempt(
+            runtime,
+            self.definition,
+            delivery,
+            lease=lane.lease,
+            publisher=CeleryPublisher(self.app, runtime.settings),
+            deferral=Deferral(self.app, runtime.settings, lambda: runtime.outbox),
         )
+        self._apply(attempt.run())
 
     def _apply(self, disposition: Disposition) -> None:
         """Tell Celery what becomes of the message, in the words our Request understands."""

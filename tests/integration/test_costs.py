@@ -36,7 +36,7 @@ class Kept:
     def __init__(self) -> None:
         self.messages: list[tuple[str, str]] = []
 
-    def publish(self, *, definition, job_id: str, envelope: str, group: str) -> None:
+    def publish(self, *, definition, job_id: str, envelope: str, group: str, delay: float) -> None:
         self.messages.append((job_id, envelope))
 
 
