@@ -165,7 +165,6 @@ class Deferral:
         envelope: str,
         group: str,
         due: float,
-        generation: int = 0,
     ) -> None:
         """Return once the outbox has the message; the steward sends it at `due`.
 
@@ -199,7 +198,7 @@ class Deferral:
             entry = channel.compose(queue, message)
         self._outbox().put(
             Item(
-                id=f"{job_id}#{generation}",
+                id=f"{job_id}#0",
                 due=due,
                 queue=queue,
                 body=entry["MessageBody"],

@@ -74,8 +74,8 @@ def test_sqs_unreachable_for_a_minute(api, kind):
     assert {status for status, _ in answers} == {202}
 
 
-def test_a_delayed_job_runs_once_it_is_due_and_not_before(api, monkeypatch):
-    """Longer than SQS can delay, so through the outbox; its clock is put forward."""
+def test_a_delayed_job_runs_once_it_is_due_and_not_before(api):
+    """Longer than SQS can delay, so through the outbox; its due time is put forward."""
     app, auth, roles = api
     assert submit(app, auth, 1, delay=5_000)[0] == 202
     assert submit(app, auth, 2, delay=1)[0] == 202
@@ -92,10 +92,10 @@ def test_a_delayed_job_runs_once_it_is_due_and_not_before(api, monkeypatch):
     wait_for(lambda: roles.marks()[1] == 1, seconds=60)
 
 
-@pytest.mark.parametrize("delay", [-1, "1", True, None, 1e9])
-def test_a_delay_that_is_no_number_of_seconds_in_range_is_422(api, delay):
+def test_a_delay_that_is_no_number_of_seconds_in_range_is_422(api):
     app, auth, _ = api
-    assert submit(app, auth, 1, delay=delay)[0] == 422
+    for delay in (-1, "1", True, None, 1e9):
+        assert submit(app, auth, 1, delay=delay)[0] == 422
 
 
 def test_outbox_and_sqs_both_away_is_503_and_the_job_abandoned(api, monkeypatch):

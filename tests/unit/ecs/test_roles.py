@@ -108,6 +108,13 @@ def test_no_policy_allows_a_wildcard_of_actions(stacks, template):
             assert not [item for item in listed(statement["Action"]) if "*" in item]
 
 
+@pytest.mark.parametrize("role", ["api", "worker"])
+def test_what_cannot_be_sent_now_may_be_written_to_the_outbox_and_no_more(stacks, role):
+    assert may(stacks, role, "dynamodb:PutItem", TABLES["outbox"])
+    for action in ("GetItem", "Scan", "Query", "DeleteItem", "UpdateItem"):
+        assert not may(stacks, role, f"dynamodb:{action}", TABLES["outbox"])
+
+
 @pytest.mark.parametrize("template", NAMES)
 def test_every_statement_names_its_resources(stacks, template):
     for _, statements in policies(stacks[template]):
