@@ -264,7 +264,7 @@ def _document(entry: Entry) -> dict[str, Any]:
             if value is not None
         }
     if entry.not_before is not None and not entry.attempts:
-        document["not_before"] = _time(entry.not_before)
+        document["not_before"] = iso(entry.not_before)
     if entry.due is not None and entry.state is State.RETRYING:
         document["next_attempt"] = iso(entry.due)
     return document
