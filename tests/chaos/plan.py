@@ -139,30 +139,29 @@ def make_plan(
     """
     count = jobs if jobs is not None else round(JOBS_A_MINUTE * minutes)
     seconds = minutes * 60 * ACTIVE
-    events = _events(random.Random(f"events {seed}"), minutes, seconds, stewards) if faults else ()
+    events = _events(random.Random(f"events {seed}"), minutes, seconds) if faults else ()
+    if not stewards:
+        # The others meet the same all the same.
+        events = tuple(event for event in events if event.target not in STEWARDS)
     chosen = random.Random(f"submissions {seed}")
     return Plan(
         seed=seed,
         minutes=minutes,
         stewards=stewards,
-        events=tuple(events),
+        events=events,
         submissions=tuple(_submissions(chosen, count, seconds, poison)),
     )
 
 
-def _events(
-    chance: random.Random, minutes: float, seconds: float, stewards: bool
-) -> tuple[Event, ...]:
-    targets = TARGETS if stewards else tuple(t for t in TARGETS if t not in STEWARDS)
+def _events(chance: random.Random, minutes: float, seconds: float) -> tuple[Event, ...]:
     rounds = max(1, round(minutes / 3))
     what: list[tuple[Verb, str, float]] = []
     for _ in range(rounds):
-        what += [("kill", target, 0.0) for target in targets]
+        what += [("kill", target, 0.0) for target in TARGETS]
         what += [
             ("pause", target, round(LEASE * chance.uniform(1.4, 2.2), 1)) for target in WORKERS
         ]
-        if stewards:
-            what.append(("pause", chance.choice(STEWARDS), round(chance.uniform(20, 35), 1)))
+        what.append(("pause", chance.choice(STEWARDS), round(chance.uniform(20, 35), 1)))
         what += [("child", chance.choice(WORKERS[:2]), 0.0) for _ in range(2)]
     chance.shuffle(what)
     first, last = min(8.0, seconds * 0.1), seconds
@@ -178,7 +177,7 @@ def _events(
     begun = chance.uniform(first, last * 0.7)
     events += [
         Event(at=round(begun + number * last * 0.03, 2), verb="term", target=target)
-        for number, target in enumerate(targets)
+        for number, target in enumerate(TARGETS)
     ]
     events.append(
         Event(

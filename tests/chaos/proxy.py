@@ -1,9 +1,10 @@
 """A proxy before the emulated AWS: by the plan, one call in twenty fails.
 
-A process of its own (`python -m chaos.proxy UPSTREAM_PORT SEED FOLDER MARK…`), so that it does
-not share the suite's interpreter. It prints its port, then obeys lines on its
-standard input: `arm`, `disarm`, `cut`, `heal`. It looks for the canary in every
-request and writes what it counted to `proxy.json` in the folder when it ends.
+A process of its own (`python -m chaos.proxy UPSTREAM_PORT SEED FOLDER MARK…`),
+so that it does not share the suite's interpreter. It prints its port, then obeys
+lines on its standard input (`arm`, `disarm`, `cut`, `heal`), repeating each when
+it is done. It looks for the canary in every request and writes what it counted
+to `proxy.json` in the folder when its input ends.
 """
 
 from __future__ import annotations
@@ -234,6 +235,7 @@ async def _run(upstream: int, seed: int, folder: Path, marks: list[bytes]) -> No
         # It ends when its standard input does.
         while line := await orders.readline():
             proxy.order(line.decode().strip())
+            print(line.decode().strip(), flush=True)
     (folder / "proxy.json").write_text(
         json.dumps(
             {

@@ -108,6 +108,7 @@ class Suite:
         self._mark = f"CANARY{random.Random(f'mark {plan.seed}').getrandbits(64):016x}"
         self._began = 0.0
         self._archives = False
+        self._ordering = threading.Lock()
 
     def run(self) -> list[Count]:
         """Run; return the counts. Prints the table and writes `chaos.json`."""
@@ -203,8 +204,12 @@ class Suite:
 
     def _order(self, word: str) -> None:
         assert self._proxy.stdin is not None
-        self._proxy.stdin.write(word + "\n")
-        self._proxy.stdin.flush()
+        assert self._proxy.stdout is not None
+        with self._ordering:
+            self._proxy.stdin.write(word + "\n")
+            self._proxy.stdin.flush()
+            # It repeats the word when it is done.
+            self._proxy.stdout.readline()
 
     def _commands(self, apis: list[int]) -> dict[str, list[str]]:
         program = [sys.executable, "-m", "sealwax"]

@@ -73,3 +73,9 @@ def test_one_aws_call_in_twenty_fails_in_each_of_five_ways() -> None:
     assert set(failing) == {"500", "throttle", "reset", "lost", "delay"}
     assert sum(failing.values()) / 40_000 == pytest.approx(0.05, abs=0.005)
     assert min(failing.values()) > 300
+
+
+def test_without_stewards_the_others_meet_the_same() -> None:
+    with_, without = make_plan(4), make_plan(4, stewards=False)
+    assert without.events == tuple(e for e in with_.events if not e.target.startswith("steward"))
+    assert without.submissions == with_.submissions
