@@ -27,6 +27,9 @@ def main() -> int:
     parser.add_argument("--plan", action="store_true", help="print the plan and do nothing")
     parser.add_argument("--calm", action="store_true", help="no faults")
     parser.add_argument("--wholesome", action="store_true", help="no poison")
+    parser.add_argument(
+        "--stock", choices=["defaults", "advised"], help="the same on stock Celery and kombu"
+    )
     parser.add_argument("--folder", type=Path, help="keep logs and figures here")
     options = parser.parse_args()
     seed = secrets.randbelow(10**6) if options.seed is None else options.seed
@@ -36,17 +39,21 @@ def main() -> int:
         jobs=options.jobs,
         faults=not options.calm,
         poison=not options.wholesome,
-        stewards=has_stewards(),
+        stewards=has_stewards() and options.stock is None,
     )
     if options.plan:
         print(json.dumps(plan.document(), indent=1))
         return 0
     # It starts the product; printing a plan needs none of it.
+    from chaos.stock import AdvisedSuite, StockSuite
     from chaos.suite import Suite
+
+    kinds = {None: Suite, "defaults": StockSuite, "advised": AdvisedSuite}
 
     folder = options.folder or Path(tempfile.mkdtemp(prefix="sealwax-chaos-"))
     print(f"seed {seed}, {len(plan.submissions)} submissions, {len(plan.events)} events, {folder}")
-    counts = Suite(plan, folder, lambda line: print(line, flush=True)).run()
+    run = kinds[options.stock](plan, folder, lambda line: print(line, flush=True))
+    counts = run.run()
     failed = [one.name for one in counts if not one.passed]
     print(f"seed {seed}: " + (f"FAILED: {'; '.join(failed)}" if failed else "all counts are 0"))
     return 1 if failed else 0

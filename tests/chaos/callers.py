@@ -32,11 +32,19 @@ def bodies() -> list[dict[str, Any]]:
 
 def request_of(
     one: Submission, events: Sequence[dict[str, Any]], mark: str, sandbox: str
+) -> dict[str, Any]:
+    """Return the request of a submission; every body bears the mark."""
+    task, payload = _work_of(one, events, mark, sandbox)
+    delay = {"delay": 5 + one.pick % 20} if one.kind == "delayed" else {}
+    return {"task": task, "payload": payload, **delay}
+
+
+def _work_of(
+    one: Submission, events: Sequence[dict[str, Any]], mark: str, sandbox: str
 ) -> tuple[str, Any]:
-    """Return the task and payload of a submission; every body bears the mark."""
     event = events[one.pick % len(events)]
     body = {"canary": mark, "number": one.number, **event["body"]}
-    if one.kind in {"relay", "aside", "refused", "down"}:
+    if one.kind in {"relay", "delayed", "aside", "refused", "down"}:
         task = {"aside": "webhooks.relay_aside", "down": "webhooks.relay_briefly"}
         route = {"refused": "refused", "down": "down"}.get(one.kind, "healthy")
         payload = {"route": route, "event": str(event["event"])[:90], "body": body}
@@ -105,9 +113,10 @@ class Callers:
             self._submit(session, one)
 
     def _submit(self, session: requests.Session, one: Submission) -> None:
-        task, payload = request_of(one, self._events, self._mark, self._sandbox)
+        request = request_of(one, self._events, self._mark, self._sandbox)
         key = f"chaos-{one.number}"
-        text = json.dumps({"task": task, "payload": payload})
+        text = json.dumps(request)
+        not_before = time.time() + request.get("delay", 0)
         begun = time.monotonic()
         attempt = 0
         while not self._stopping.is_set():
@@ -134,7 +143,11 @@ class Callers:
                 job = answer.json()["id"]
                 with self._lock:
                     self.slowest = max(self.slowest, time.monotonic() - begun)
-                    self.accepted.append(Accepted(job=job, kind=one.kind, expect=expect, key=key))
+                    self.accepted.append(
+                        Accepted(
+                            job=job, kind=one.kind, expect=expect, key=key, not_before=not_before
+                        )
+                    )
                 return
             if answer.status_code < 500 and answer.status_code not in {404, 409, 425, 429}:
                 with self._lock:

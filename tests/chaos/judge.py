@@ -36,12 +36,16 @@ SLACK = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
-    """A job whose caller got 202; `expect` is None for healthy ones, else the reason of death."""
+    """A job whose caller got 202; `expect` is None for healthy ones, else the reason of death.
+
+    `not_before`: epoch seconds before which the caller did not want it to begin.
+    """
 
     job: str
     kind: str
     expect: str | None
     key: str
+    not_before: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +182,12 @@ def judge(seen: Observed) -> list[Count]:
         and a.start > end.finished + SLACK
         and not _covered(seen.spans, a.process, end.finished, a.start, {"pause"})
     ]
+    times = {one.job: one.not_before for one in seen.accepted}
+    early = [
+        f"{a.job} attempt {a.number} began {times[a.job] - a.start:.2f} s too early"
+        for a in seen.attempts
+        if a.start < times.get(a.job, 0.0) - SLACK
+    ]
     unwell = [f"{job} ({healthy[job].kind}): {state(job)}" for job in healthy if _dead(seen, job)]
     unwell += [
         f"{one.job} ({healthy[one.job].kind}): letter {one.reason}, ledger {state(one.job)}"
@@ -197,6 +207,7 @@ def judge(seen: Observed) -> list[Count]:
         _count("accepted jobs without an end", endless, len(seen.accepted), state),
         _count("succeeded jobs without an effect", effectless, len(succeeded)),
         _count("attempts begun after recorded success", late, len(seen.attempts)),
+        _count("attempts begun before their time", early, len(seen.attempts)),
         _count("healthy jobs dead or in a dead-letter queue", unwell, len(healthy)),
         _count("poison not dead with the right reason", lively, len(poison) + len(seen.foreign)),
         _count("dead jobs without a letter", [j for j in dead if j not in lettered], len(dead)),

@@ -46,7 +46,14 @@ Verb = Literal["kill", "term", "pause", "child", "cut", "rotate"]
 AwsFault = Literal["500", "throttle", "reset", "lost", "delay"]
 
 #: Healthy kinds and their share among the healthy.
-HEALTHY = {"relay": 0.60, "aside": 0.15, "customer": 0.17, "export": 0.07, "long": 0.01}
+HEALTHY = {
+    "relay": 0.55,
+    "delayed": 0.05,
+    "aside": 0.15,
+    "customer": 0.17,
+    "export": 0.07,
+    "long": 0.01,
+}
 #: Poison that callers submit: kind and the reason it must die of.
 SUBMITTED = {"refused": "rejected", "down": "exhausted", "crash": "crashed"}
 #: Poison that strangers put into the queue.

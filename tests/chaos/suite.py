@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 import requests
 
 from chaos.callers import Callers
-from chaos.judge import Count, Observed, judge, overlaps, table
+from chaos.judge import Count, Effect, Ended, Letter, Observed, judge, overlaps, table
 from chaos.observer import Observer, forms, letters, read_attempts, read_effects
 from chaos.plan import FOREIGN, LEASE, STEWARDS, TARGETS, WORKERS, Event, Plan
 from chaos.roles import Roles
@@ -148,6 +148,7 @@ class Suite:
             "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
         }
         self._sandbox = f"http://{HOST}:{sandbox}"
+        environment = self._adapt(environment)
         supervisor.start(
             Program(
                 name="sandbox",
@@ -155,7 +156,7 @@ class Suite:
                     sys.executable, "-m", "sealwax.local.sandbox",
                     "--port", str(sandbox), "--state-dir", str(folder / "state"),
                 ],
-                environment=environment | {"SEALWAX_SANDBOX_SECRET": secret},
+                environment=os.environ | {"SEALWAX_SANDBOX_SECRET": secret},
                 ready=lambda log: "ready" in log.read_text(),
             )
         )  # fmt: skip
@@ -168,7 +169,7 @@ class Suite:
         self._callers = Callers(
             [f"http://{HOST}:{api}" for api in apis], token, self._mark, self._sandbox
         )
-        self._strangers = Strangers(
+        self._strangers = self._make_strangers(
             aws.client("sqs"),
             aws.client("sqs").get_queue_url(QueueName=settings.queue_name("default"))["QueueUrl"],
             Keyring.load("api", source.get("api/keys"), source.get("shared/keyring")),
@@ -176,6 +177,13 @@ class Suite:
             "local",
         )
         self._say(f"all roles serve: {', '.join(self._commands(apis))}")
+
+    def _adapt(self, environment: dict[str, str]) -> dict[str, str]:
+        """Return the environment of the roles."""
+        return environment
+
+    def _make_strangers(self, *arguments: Any) -> Strangers:
+        return Strangers(*arguments)
 
     def _start_proxy(self, stack: ExitStack, upstream: int) -> tuple[subprocess.Popen[str], int]:
         command = [
@@ -275,8 +283,7 @@ class Suite:
         elif event.verb == "child":
             roles.child(event.target, random.Random(f"{self._plan.seed} {event.at}"))
         elif event.verb == "rotate":
-            rotate_keys(self._settings, self._source, "worker")
-            roles.hang_up()
+            self._rotate()
         elif event.verb == "cut":
             begun = time.time()
             self._order("cut")
@@ -284,7 +291,20 @@ class Suite:
             self._order("heal")
             roles.note_cut(begun)
 
+    def _rotate(self) -> None:
+        rotate_keys(self._settings, self._source, "worker")
+        self._roles.hang_up()
+
     # -- after
+
+    def _states(self) -> Mapping[str, Ended]:
+        return self._observer.ended()
+
+    def _reasons(self, dead: list[dict[str, Any]]) -> list[Letter]:
+        return letters(dead) + self._observer.archived()
+
+    def _ended(self, effects: list[Effect], letters: list[Letter]) -> Mapping[str, Ended]:
+        return self._observer.ended()
 
     def _drain(self) -> bool:
         """Wait until every accepted job has ended and nothing is left."""
@@ -302,7 +322,7 @@ class Suite:
             left = {n: number for n, number in observer.left(dead=self._archives).items() if number}
             # The emulator is slow at reading tables: only where the queues look empty.
             if sum(left.values()) <= 5:
-                states = Counter(one.state for one in observer.ended().values())
+                states = Counter(one.state for one in self._states().values())
                 # Once a letter is in the archive, all must get there.
                 self._archives = self._archives or bool(observer.archived())
             open_ = sum(states[name] for name in ("accepted", "running", "retrying"))
@@ -321,8 +341,7 @@ class Suite:
         seen = Observed(
             accepted=self._callers.accepted,
             foreign=self._strangers.sent,
-            ended=observer.ended(),
-            letters=letters(dead) + observer.archived(),
+            letters=self._reasons(dead),
             left=left,
             lease=LEASE,
             spans=roles.spans,
@@ -334,6 +353,7 @@ class Suite:
         proxy = json.loads((self._folder / "proxy.json").read_text())
         seen.effects = read_effects(self._folder / "state" / "deliveries.jsonl")
         seen.effects += observer.exported()
+        seen.ended = self._ended(seen.effects, seen.letters)
         seen.attempts = read_attempts(self._folder / "journal.jsonl", roles.sessions)
         seen.canaries = observer.sightings(observer.haystacks(self._folder / "logs", dead))
         seen.canaries += proxy["sightings"]

@@ -82,6 +82,10 @@ def begun_late(seen: Observed) -> None:
     seen.attempts.append(late)
 
 
+def begun_early(seen: Observed) -> None:
+    seen.accepted[0] = replace(seen.accepted[0], not_before=100.2)
+
+
 def letter_of_a_healthy_job(seen: Observed) -> None:
     seen.letters.append(Letter(reason="rejected", job="h1", body="its own"))
 
@@ -127,6 +131,7 @@ VIOLATIONS: list[tuple[Callable[[Observed], None], str]] = [
     (with_state("h1", Ended(state="abandoned")), ACCEPTED),
     (without_effect, "succeeded jobs without an effect"),
     (begun_late, "attempts begun after recorded success"),
+    (begun_early, "attempts begun before their time"),
     (with_state("h1", Ended(state="dead", reason="exhausted")), DEAD),
     (letter_of_a_healthy_job, DEAD),
     (with_state("p1", Ended(state="dead", reason="exhausted")), POISON),
