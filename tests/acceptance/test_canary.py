@@ -90,6 +90,12 @@ def haystacks(stack: LiveStack) -> dict[str, str]:
             if not page:
                 break
             answers += page
+        for message in answers:  # visible again, now that all were seen
+            sqs.change_message_visibility(
+                QueueUrl=stack.queue_url(dead=dead),
+                ReceiptHandle=message["ReceiptHandle"],
+                VisibilityTimeout=0,
+            )
         found[f"queue dead={dead}"] = json.dumps(answers)
     return found
 

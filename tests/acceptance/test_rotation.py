@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import requests
 from support.stack import LiveStack
@@ -15,11 +16,17 @@ def seal_keys(stack: LiveStack, role: str) -> dict[str, str]:
     return {r["id"]: r["state"] for r in rows if r["role"] == role and r["kind"] == "seal"}
 
 
+def relay_hundred(stack: LiveStack) -> list[str]:
+    """Submit a hundred jobs, as several callers do."""
+    with ThreadPoolExecutor(4) as callers:
+        return list(callers.map(lambda n: stack.relay("demo", {"n": n}), range(100)))
+
+
 def test_keys_rotate_while_200_jobs_are_queued(make_stack) -> None:
     stack: LiveStack = make_stack(routes={"demo": {}}, extra="[limits]\nunknown_key_seconds = 2\n")
     stack.stop_worker()
     (old,) = seal_keys(stack, "worker")
-    jobs = [stack.relay("demo", {"n": n}) for n in range(100)]
+    jobs = relay_hundred(stack)
     stack.cli("keys", "rotate", "--role", "worker")
     keys = seal_keys(stack, "worker")
     assert keys[old] == "open"
@@ -34,7 +41,7 @@ def test_keys_rotate_while_200_jobs_are_queued(make_stack) -> None:
 
     probes: list[str] = []
     wait_for(sealed_to_the_new_key, what="a job sealed to the new key")
-    jobs += [stack.relay("demo", {"n": n}) for n in range(100)]
+    jobs += relay_hundred(stack)
 
     refused = stack.cli("keys", "retire", old, "--yes", check=False)
     assert refused.returncode == 1

@@ -145,7 +145,7 @@ def test_two_thousand_jobs_with_a_child_for_each_never_hang(lab: Lab) -> None:
 
 def test_a_downstream_that_always_fails_leaves_other_jobs_their_latency(lab: Lab) -> None:
     """3,000 jobs of one route come within a minute and fail for ever; others go on."""
-    lab.start_worker(concurrency=4, conf={"worker_prefetch_multiplier": 4})
+    lab.start_worker(concurrency=4, conf={"worker_prefetch_multiplier": 10})
 
     def others(first: int, seconds: float) -> list[float]:
         until, number = time.monotonic() + seconds, first

@@ -139,7 +139,7 @@ class Lab:
         if not wait:
             return process
         wait_for(
-            lambda: self.log().count(" ready.") > before or process.poll() is not None, seconds=30
+            lambda: self.log().count(" ready.") > before or process.poll() is not None, seconds=90
         )
         assert process.poll() is None, self.log()
         return process
