@@ -166,7 +166,7 @@ class Burial:
         if grave.refused and self._engine.options.archive is not None:
             self._archive(grave, fields)
             return
-        self._engine.calls(url).send.submit(
+        self._engine.calls(url).letters.submit(
             Entry(
                 fields,
                 done=lambda outcome: self._sent(grave, outcome),

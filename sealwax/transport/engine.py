@@ -35,7 +35,7 @@ _engines_lock = threading.Lock()
 
 
 class QueueCalls:
-    """The three batchers of one queue URL."""
+    """The batchers of one queue URL."""
 
     def __init__(self, engine: Engine, url: str) -> None:
         options, counters = engine.options, engine.counters
@@ -49,6 +49,16 @@ class QueueCalls:
             linger=options.linger,
             immediate=True,
             concurrency=options.senders,
+            max_bytes=options.batch_bytes,
+        )
+        # Nobody waits for a dead letter: it waits for company, so that a burst is few calls.
+        self.letters = Batcher(
+            self._send,
+            kind="send",
+            counters=counters,
+            linger=options.settle_linger,
+            immediate=False,
+            concurrency=2,
             max_bytes=options.batch_bytes,
         )
         self.delete = Batcher(
@@ -70,9 +80,9 @@ class QueueCalls:
             concurrency=1,
         )
 
-    def batchers(self) -> tuple[Batcher, Batcher, Batcher]:
-        """Return all three, sends first."""
-        return self.send, self.visibility, self.delete
+    def batchers(self) -> tuple[Batcher, ...]:
+        """Return all of them, sends first."""
+        return self.send, self.letters, self.visibility, self.delete
 
     def _send(self, entries: Sequence[Entry]) -> list[Outcome]:
         return _outcomes(self._engine.quick.send_message_batch, self.url, entries)

@@ -18,6 +18,7 @@ import sealwax.transport  # noqa: F401 - makes "sealwax://" known
 from sealwax.transport.dead_letters import DeadLetterReason
 from sealwax.worker.disposition import Ack, DeadLetter, Disposition, Postpone
 from sealwax.worker.retries import CopiedRetry, crash_delay, mark_exhausted
+from sealwax.worker.tracing import without_traceback
 
 __all__ = ["Task"]
 
@@ -41,6 +42,16 @@ class Task(celery.Task):
     acks_on_failure_or_timeout = False
     reject_on_worker_lost = True
     max_crashes = 3
+    _tracer: Any = None
+
+    @property
+    def __trace__(self) -> Any:
+        """What runs the task in a worker; Celery builds and sets it."""
+        return self._tracer
+
+    @__trace__.setter
+    def __trace__(self, tracer: Any) -> None:
+        self._tracer = None if tracer is None else without_traceback(tracer)
 
     def on_attempt_lost(self, request: Any, kind: Literal["timeout", "crashed"]) -> Disposition:
         """Say what becomes of a message whose attempt was lost.
