@@ -48,6 +48,16 @@ test-containers: $(DEV_STAMP) ## Build the image, bring the compose file up with
 	@tests/containers/prepare.sh
 	$(BIN)/pytest -p no:cacheprovider -p no:xdist -m containers --durations=5 $(ARGS) tests/containers
 
+# Peers in environments of their own, so that none bends another's versions.
+.venv-bench/%: bench/peers/requirements-%.txt | $(DEV_STAMP)
+	@rm -rf $@ && $(BIN)/python -m venv $@ && $@/bin/python -m pip install --quiet \
+		--disable-pip-version-check --no-input -r $< || { rm -rf $@; exit 1; }
+
+.PHONY: bench-transport
+bench-transport: $(DEV_STAMP) .venv-bench/celery .venv-bench/dramatiq_sqs .venv-bench/taskiq ## Measure the transport beside its peers (about an hour; ARGS='--latency 5 --repeat 1')
+	$(BIN)/python bench/transport.py $(foreach peer,celery dramatiq_sqs taskiq,--env $(peer)=.venv-bench/$(peer)/bin/python) $(ARGS)
+	$(BIN)/python bench/plot.py bench/results/transport.json docs/images/transport.svg
+
 .PHONY: lint
 lint: $(DEV_STAMP) ## Check style and format
 	$(BIN)/ruff check .

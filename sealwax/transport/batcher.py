@@ -91,7 +91,19 @@ class Batcher:
                 threading.Thread(
                     target=self._run, name=f"sealwax-{self._kind}", daemon=True
                 ).start()
-            self._condition.notify()
+            # The first entry sets a thread's clock, the tenth makes a batch full; those
+            # between need nobody, and each wake-up costs a switch of threads. Any other
+            # waiting thread is woken by the end of a call.
+            count = len(self._ready)
+            if self._hurry:
+                self._condition.notify_all()
+            elif (
+                count == 1
+                or count % BATCH_ENTRIES == 0
+                or entry.group is not None
+                or (self._immediate and self._in_flight == 0)
+            ):
+                self._condition.notify()
 
     def submit_many(self, entries: Sequence[Entry]) -> None:
         """Queue many entries of one caller."""
@@ -183,6 +195,8 @@ class Batcher:
                     if batch:
                         self._in_flight += 1
                         self._busy_groups.update(e.group for e in batch if e.group is not None)
+                        if self._ready and self._waiting:
+                            self._condition.notify()
                         return batch
                     wait = None
                 if self._closed and not self._ready and not self._later:

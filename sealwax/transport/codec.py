@@ -58,7 +58,7 @@ def loads(text: str | bytes, *, max_depth: int) -> Any:
         With kind `not-json`, `too-deep` or `bad-number`.
     """
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = _decoder.decode(text.decode("utf-8") if isinstance(text, bytes) else text)
     except RecursionError:
         raise Malformed("too-deep") from None
     except ValueError:
@@ -92,3 +92,6 @@ def depth(value: Any) -> int:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(name)
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_constant)

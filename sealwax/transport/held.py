@@ -78,7 +78,7 @@ class Held:
         self._deliveries: dict[str, Delivery] = {}
         self._settling: dict[str, Delivery] = {}
         self._reserved = 0
-        self._waiting = 0
+        self._needs: list[int] = []
         self._limit = 0
 
     @property
@@ -100,6 +100,11 @@ class Held:
         with self._condition:
             return self._free()
 
+    def _freed(self) -> None:
+        # A waiting receiver that needs ten slots is not woken by each of the first nine.
+        if self._needs and self._free() >= min(self._needs):
+            self._condition.notify_all()
+
     def _free(self) -> int:
         if not self._limit:
             return 1_000
@@ -114,32 +119,33 @@ class Held:
         now = self._clock()
         until, patient = now + timeout, now + min(timeout, PATIENCE)
         with self._condition:
-            self._waiting += 1
-            try:
-                while True:
-                    free = self._free()
-                    now = self._clock()
-                    waits = self._limit >= 2 * most and now < patient
-                    if free >= (most if waits else 1):
-                        taken = min(free, most)
-                        self._reserved += taken
-                        return taken
-                    if now >= until:
-                        return 0
+            while True:
+                free = self._free()
+                now = self._clock()
+                waits = self._limit >= 2 * most and now < patient
+                need = most if waits else 1
+                if free >= need:
+                    taken = min(free, most)
+                    self._reserved += taken
+                    return taken
+                if now >= until:
+                    return 0
+                self._needs.append(need)
+                try:
                     self._condition.wait((patient if waits else until) - now)
-            finally:
-                self._waiting -= 1
+                finally:
+                    self._needs.remove(need)
 
     @property
     def contended(self) -> bool:
         """Whether some receiver waits for a slot."""
-        return self._waiting > 0
+        return bool(self._needs)
 
     def give_back(self, slots: int) -> None:
         """Return reserved slots that brought no message."""
         with self._condition:
             self._reserved -= slots
-            self._condition.notify_all()
+            self._freed()
 
     def add(self, deliveries: Iterable[Delivery], slots: int) -> None:
         """Hold what a receive brought, in exchange for its reserved slots."""
@@ -147,7 +153,7 @@ class Held:
             self._reserved -= slots
             for delivery in deliveries:
                 self._deliveries[delivery.token] = delivery
-            self._condition.notify_all()
+            self._freed()
 
     def get(self, token: str) -> Delivery | None:
         """Return an unsettled delivery."""
@@ -171,7 +177,7 @@ class Held:
             if delivery is not None:
                 delivery.state = State.SETTLING
                 self._settling[token] = delivery
-                self._condition.notify_all()
+                self._freed()
             return delivery
 
     def settle_unstarted(self, queues: set[str] | None = None) -> list[Delivery]:

@@ -49,10 +49,7 @@ def strategy(task: Any, app: Any, consumer: Any, **_: Any) -> Callable[..., Any]
             if not elsewhere:
                 elsewhere.append(celery_strategy(task, app, consumer))
             return elsewhere[0](message, body, ack, reject, callbacks)
-        try:
-            check_body(message.payload)
-        except Malformed as finding:
-            _malformed(message, finding.kind)
+        if not _well_formed(message):
             return None
         holds = message.channel.options.holds
         away = holds.paused(task.name) if holds else None
@@ -80,15 +77,16 @@ def strategy(task: Any, app: Any, consumer: Any, **_: Any) -> Callable[..., Any]
         if request.id in revoked and request.revoked():
             return None
         signals.task_received.send(sender=consumer, request=request)
-        request.send_event(
-            "task-received",
-            name=request.name,
-            args=request.argsrepr,
-            kwargs=request.kwargsrepr,
-            root_id=request.root_id,
-            parent_id=request.parent_id,
-            retries=request.request_dict.get("retries", 0),
-        )
+        if eventer and eventer.enabled:
+            request.send_event(
+                "task-received",
+                name=request.name,
+                args=request.argsrepr,
+                kwargs=request.kwargsrepr,
+                root_id=request.root_id,
+                parent_id=request.parent_id,
+                retries=request.request_dict.get("retries", 0),
+            )
         bucket = get_bucket(task.name) if rate_limits else None
         if bucket:
             return consumer._limit_task(request, bucket, 1)  # noqa: SLF001 - as Celery's strategy does
@@ -99,6 +97,18 @@ def strategy(task: Any, app: Any, consumer: Any, **_: Any) -> Callable[..., Any]
         return None
 
     return handle
+
+
+def _well_formed(message: Any) -> bool:
+    """Dead-letter a message whose body is no task's; JSON was checked when it was received."""
+    if message.content_type == "application/json":
+        return True
+    try:
+        check_body(message.payload)
+    except Malformed as finding:
+        _malformed(message, finding.kind)
+        return False
+    return True
 
 
 def _malformed(message: Any, kind: str) -> None:
