@@ -8,9 +8,11 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.console.guard import page
+from api.ops.jobs import cursor, find
 from api.problems import Problem
 from api.services import services
 from sealwax.ledger import Entry, State, is_job_id
+from sealwax.letters.errors import LettersError
 
 __all__ = ["blueprint", "timeline"]
 
@@ -30,6 +32,11 @@ class Step:
 def timeline(entry: Entry) -> list[Step]:
     """Return what the ledger knows of a job's way, in order of time."""
     steps = [Step(entry.created, "Accepted", f"into lane {entry.lane}")]
+    if entry.replays:
+        times = "once" if entry.replays == 1 else f"{entry.replays} times"
+        steps.append(
+            Step(entry.since, f"Replayed {times}", f"generation {entry.generation}", "warn")
+        )
     if entry.started is not None:
         steps.append(Step(entry.started, f"Attempt {max(1, entry.attempts)} started"))
     if entry.crashes:
@@ -54,15 +61,22 @@ def timeline(entry: Entry) -> list[Step]:
 @blueprint.get("/")
 @page()
 def index() -> str | AnyResponse:
-    """Search jobs."""
-    wanted = request.args.get("q", "").strip().lower()
-    if not wanted:
-        return render_template("console/jobs.html", wanted="", problem=None)
-    if not is_job_id(wanted):
-        return render_template(
-            "console/jobs.html", wanted=wanted, problem="A job's id has 32 digits from 0 to f."
-        )
-    return redirect(url_for("console.jobs.show", job_id=wanted), code=303)
+    """Search jobs: by id, by tenant, or what must be watched in a lane."""
+    given = {name: request.args.get(name, "").strip() for name in ("q", "tenant", "state", "lane")}
+    wanted = given.pop("q").lower()
+    if wanted and is_job_id(wanted):
+        return redirect(url_for("console.jobs.show", job_id=wanted), code=303)
+    after = cursor(request.args.get("after"))
+    return render_template(
+        "console/jobs.html",
+        wanted=wanted,
+        problem="A job's id has 32 digits from 0 to f." if wanted else None,
+        given=given,
+        lanes=list(services().settings.lanes),
+        states=[state.value for state in State],
+        page=find(**given, after=after),
+        later=bool(after),
+    )
 
 
 @blueprint.get("/<job_id>")
@@ -76,4 +90,8 @@ def show(job_id: str) -> str:
             detail="The ledger has no such job: the id is wrong, or the job ended so long ago that "
             "its entry was dropped.",
         )
-    return render_template("console/job.html", job=entry, steps=timeline(entry))
+    try:
+        letters = services().letters.archive.of_job(job_id)
+    except LettersError:
+        letters = []
+    return render_template("console/job.html", job=entry, steps=timeline(entry), letters=letters)

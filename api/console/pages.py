@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.console import format as formats
+from api.console.errors import error_page
 from api.console.guard import (
     actor,
     allowed,
@@ -24,7 +25,9 @@ from api.console.session import COOKIE
 from api.problems import Problem
 from api.services import services
 from sealwax import version
+from sealwax.control.fleet import NoSuchThing
 from sealwax.errors import SealwaxError
+from sealwax.letters.errors import CursorInvalid
 from sealwax.tokens import TokenInvalid, TokensUnreachable
 
 __all__ = ["blueprint"]
@@ -38,7 +41,17 @@ POLICY = (
 )
 
 #: The navigation: endpoint, name, and the key that follows `g`.
-NAVIGATION: list[tuple[str, str, str]] = [("console.jobs.index", "Jobs", "j")]
+NAVIGATION: list[tuple[str, str, str]] = [
+    ("console.fleet.overview", "Overview", "o"),
+    ("console.jobs.index", "Jobs", "j"),
+    ("console.letters.index", "Dead letters", "d"),
+    ("console.replays.index", "Replays", "r"),
+    ("console.fleet.lanes", "Lanes", "l"),
+    ("console.fleet.workers", "Workers", "w"),
+    ("console.fleet.keys", "Keys", "k"),
+    ("console.fleet.audit", "Audit", "a"),
+]
+
 
 blueprint = Blueprint(
     "console",
@@ -80,38 +93,38 @@ def _headers(response: Response) -> Response:
     return response
 
 
-def _error(problem: Problem) -> AnyResponse:
-    response = make_response(
-        render_template("console/error.html", problem=problem, request_id=g.get("request_id")),
-        problem.kind.status,
-    )
-    if problem.retry_after is not None:
-        response.headers["Retry-After"] = str(problem.retry_after)
-    return response
-
-
 @blueprint.errorhandler(Problem)
 def _problem(problem: Problem) -> AnyResponse:
-    return _error(problem)
+    return error_page(problem)
+
+
+@blueprint.errorhandler(NoSuchThing)
+def _missing(error: NoSuchThing) -> AnyResponse:
+    return error_page(Problem("not-found", detail=str(error)))
+
+
+@blueprint.errorhandler(CursorInvalid)
+def _cursor(error: CursorInvalid) -> AnyResponse:
+    return error_page(Problem("not-found", detail=str(error)))
 
 
 @blueprint.errorhandler(SealwaxError)
 def _unavailable(error: SealwaxError) -> AnyResponse:
     # Its text says what to do next and holds no payload: that is the rule for these.
     log.warning("page failed", error=type(error).__name__)
-    return _error(Problem("ledger-unavailable", retry_after=5, detail=str(error)))
+    return error_page(Problem("ledger-unavailable", retry_after=5, detail=str(error)))
 
 
 @blueprint.errorhandler(HTTPException)
 def _http(error: HTTPException) -> AnyResponse:
     names = {404: "not-found", 405: "method-not-allowed", 400: "malformed-request"}
-    return _error(Problem(names.get(error.code or 500, "internal-error")))
+    return error_page(Problem(names.get(error.code or 500, "internal-error")))
 
 
 @blueprint.errorhandler(Exception)
 def _unexpected(error: Exception) -> AnyResponse:
     log.error("page failed", exc_info=error)
-    return _error(
+    return error_page(
         Problem("internal-error", detail="The page failed. Quote the request id to the operator.")
     )
 

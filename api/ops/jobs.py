@@ -12,7 +12,7 @@ from api.services import services
 from api.times import iso
 from sealwax.ledger import Entry, LedgerError, Page, is_job_id
 
-__all__ = ["blueprint", "find"]
+__all__ = ["blueprint", "cursor", "find"]
 
 blueprint = Blueprint("ops_jobs", __name__, url_prefix="/v1/ops")
 
@@ -59,11 +59,12 @@ def _unavailable(_: LedgerError) -> Response:
 def index() -> Response:
     """List jobs by `tenant`, `state` and `lane`."""
     given = {name: request.args.get(name, "") for name in ("tenant", "state", "lane")}
-    page = find(**given, after=_cursor(request.args.get("after")))
+    page = find(**given, after=cursor(request.args.get("after")))
     return jsonify({"jobs": [document(entry) for entry in page.entries], "after": page.after})
 
 
-def _cursor(text: str | None) -> str | None:
+def cursor(text: str | None) -> str | None:
+    """Check what a page gave as `after`; anything else must not reach DynamoDB."""
     if not text:
         return None
     created, _, job_id = text.partition("/")
