@@ -44,8 +44,8 @@ __all__ = ["Suite"]
 
 TESTS = Path(__file__).parent.parent
 PREFIX = "sealwax-chaos"
-#: Seconds that accepted jobs may take to end once nothing goes wrong any more.
-DRAIN_SECONDS = 240.0
+#: Seconds without any progress after which what is left will never end.
+STUCK_SECONDS = 120.0
 
 
 def settings_text(sandbox: int, api: int) -> str:
@@ -314,9 +314,10 @@ class Suite:
             self._mark,
         )
         self._roles.alive()
-        if not self._callers.finish(DRAIN_SECONDS / 2):
+        if not self._callers.finish(2 * STUCK_SECONDS):
             self._say("some callers never heard 202; their jobs were not promised")
-        end = time.monotonic() + DRAIN_SECONDS
+        end = time.monotonic() + STUCK_SECONDS
+        fewest = 10**9
         states: Counter[str] = Counter()
         while True:
             left = {n: number for n, number in observer.left(dead=self._archives).items() if number}
@@ -327,6 +328,9 @@ class Suite:
                 self._archives = self._archives or bool(observer.archived())
             open_ = sum(states[name] for name in ("accepted", "running", "retrying"))
             done = bool(states) and not open_ and not left
+            if open_ + sum(left.values()) < fewest:
+                fewest = open_ + sum(left.values())
+                end = time.monotonic() + STUCK_SECONDS
             late = time.monotonic() > end
             word = "drained" if done else "NOT drained" if late else "draining"
             self._say(f"{self._now():5.0f} s  {word}: {dict(states)}, left {left}")
