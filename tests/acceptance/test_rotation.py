@@ -6,6 +6,7 @@ import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import requests
 from support.stack import LiveStack
 from support.waiting import wait_for
@@ -16,17 +17,18 @@ def seal_keys(stack: LiveStack, role: str) -> dict[str, str]:
     return {r["id"]: r["state"] for r in rows if r["role"] == role and r["kind"] == "seal"}
 
 
-def relay_hundred(stack: LiveStack) -> list[str]:
-    """Submit a hundred jobs, as several callers do."""
+def relay_many(stack: LiveStack, count: int) -> list[str]:
+    """Submit jobs, as several callers do."""
     with ThreadPoolExecutor(4) as callers:
-        return list(callers.map(lambda n: stack.relay("demo", {"n": n}), range(100)))
+        return list(callers.map(lambda n: stack.relay("demo", {"n": n}), range(count)))
 
 
-def test_keys_rotate_while_200_jobs_are_queued(make_stack) -> None:
+@pytest.mark.parametrize("each", [15, pytest.param(100, marks=pytest.mark.slow)])
+def test_keys_rotate_while_jobs_are_queued(make_stack, each: int) -> None:
     stack: LiveStack = make_stack(routes={"demo": {}}, extra="[limits]\nunknown_key_seconds = 2\n")
     stack.stop_worker()
     (old,) = seal_keys(stack, "worker")
-    jobs = relay_hundred(stack)
+    jobs = relay_many(stack, each)
     stack.cli("keys", "rotate", "--role", "worker")
     keys = seal_keys(stack, "worker")
     assert keys[old] == "open"
@@ -41,11 +43,11 @@ def test_keys_rotate_while_200_jobs_are_queued(make_stack) -> None:
 
     probes: list[str] = []
     wait_for(sealed_to_the_new_key, what="a job sealed to the new key")
-    jobs += relay_hundred(stack)
+    jobs += relay_many(stack, each)
 
     refused = stack.cli("keys", "retire", old, "--yes", check=False)
     assert refused.returncode == 1
-    waiting = 100 + len(probes) - 1
+    waiting = each + len(probes) - 1
     assert f"{waiting} open jobs" in refused.stderr
 
     # Kept back: a copy of a message that is sealed to the old key.
@@ -63,7 +65,7 @@ def test_keys_rotate_while_200_jobs_are_queued(make_stack) -> None:
     delivered = requests.get(
         f"{stack.sandbox_url}/deliveries/count", params={"path": "/hooks/demo"}, timeout=10
     ).json()
-    assert delivered["keys_succeeded"] == 200 + len(probes)
+    assert delivered["keys_succeeded"] == 2 * each + len(probes)
 
     dry = stack.cli("keys", "retire", old)
     assert "nothing was changed" in dry.stdout

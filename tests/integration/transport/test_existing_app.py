@@ -69,14 +69,17 @@ def test_the_diff_in_the_readme_is_the_diff(tmp_path: Path) -> None:
 
 def test_messages_of_both_sides_run_after_the_change(lab: Lab, tmp_path: Path) -> None:
     path = tmp_path / "orders.txt"
-    send(lab, "before", path, range(10))
+    # Plain ones of the old side, delayed ones, and chains.
+    kinds = [
+        "confirm.delay(n, path)",
+        "confirm.apply_async((n + 20, path), countdown=1)",
+        "(confirm.si(n + 40, path) | confirm.si(n + 60, path)).apply_async()",
+    ]
+    send(lab, "before", path, range(10), code="; ".join(kinds))
     send(lab, "after", path, range(10, 20))
-    # Delayed ones and chains of the old side too.
-    send(lab, "before", path, range(20, 22), code="confirm.apply_async((n, path), countdown=1)")
-    chain = "(confirm.si(n, path) | confirm.si(n + 10, path)).apply_async()"
-    send(lab, "before", path, range(22, 24), code=chain)
-    work(lab, "after", path, 26)
-    assert sorted(map(int, path.read_text().split())) == [*range(24), 32, 33]
+    work(lab, "after", path, 50)
+    found = sorted(map(int, path.read_text().split()))
+    assert found == [*range(30), *range(40, 50), *range(60, 70)]
     assert lab.dead_count() == 0
 
 

@@ -13,8 +13,7 @@ def test_a_task_longer_than_its_lease_runs_once_and_held_ones_wait(lab: Lab) -> 
     lab.start_worker(concurrency=1, lease=2, conf={"worker_prefetch_multiplier": 20})
     lab.send("sleep", 7)
     wait_for(lambda: lab.notes("start"))
-    for number in range(15):
-        lab.send("ok", number)
+    lab.send_all([message("ok", number, queue=lab.queue) for number in range(15)])
     wait_for(lambda: len(lab.notes("ok")) == 15 and lab.empty(), seconds=30)
     assert len(lab.notes("start")) == 1
     assert {note["receives"] for note in lab.notes("ok")} == {1}
@@ -38,8 +37,7 @@ def test_sigterm_gives_back_what_is_held_and_finishes_what_runs(lab: Lab) -> Non
     worker = lab.start_worker(concurrency=1, conf={"worker_prefetch_multiplier": 51})
     lab.send("sleep", 6)
     wait_for(lambda: lab.notes("start"))
-    for number in range(50):
-        lab.send("ok", number)
+    lab.send_all([message("ok", number, queue=lab.queue) for number in range(50)])
     wait_for(lambda: lab.depth() == (0, 51))
     worker.send_signal(signal.SIGTERM)
     stopped = time.monotonic()
@@ -60,8 +58,7 @@ def test_sigterm_with_a_threads_pool_gives_back_what_is_held(lab: Lab) -> None:
     )
     lab.send("sleep", 4)
     wait_for(lambda: lab.notes("start"))
-    for number in range(10):
-        lab.send("ok", number)
+    lab.send_all([message("ok", number, queue=lab.queue) for number in range(10)])
     wait_for(lambda: lab.depth() == (0, 11))
     worker.send_signal(signal.SIGTERM)
     wait_for(lambda: lab.depth()[0] == 10, seconds=3)
