@@ -10,8 +10,11 @@ from flask import Flask, Response, g, request
 from flask.json.provider import DefaultJSONProvider
 
 from api import catalogue, console, health, jobs, problems
+from api.ops import audit as ops_audit
 from api.ops import fleet as ops_fleet
 from api.ops import jobs as ops_jobs
+from api.ops import letters as ops_letters
+from api.ops import replays as ops_replays
 from api.services import Services, make_services
 from sealwax.settings import Settings, load_settings
 
@@ -59,6 +62,16 @@ def create_app(settings: Settings | None = None, *, services: Services | None = 
             )
         return response
 
-    for module in (jobs, catalogue, health, ops_fleet, ops_jobs, console):
+    for module in (
+        jobs,
+        catalogue,
+        health,
+        ops_audit,
+        ops_fleet,
+        ops_jobs,
+        ops_letters,
+        ops_replays,
+        console,
+    ):
         app.register_blueprint(module.blueprint)
     return app

@@ -51,6 +51,7 @@ PROBLEMS: dict[str, Kind] = {
         "Job is being accepted",
         "Another request with this Idempotency-Key is under way; repeat it in a second.",
     ),
+    "state-conflict": Kind(409, "Not in this state", "Look at it again: it has gone on meanwhile."),
     "too-large": Kind(413, "Payload too large", "Send less, or a reference to where the data is."),
     "unsupported-media-type": Kind(
         415, "Unsupported media type", "Send `Content-Type: application/json` in UTF-8."
@@ -73,6 +74,11 @@ PROBLEMS: dict[str, Kind] = {
     ),
     "ledger-unavailable": Kind(
         503, "Ledger unavailable", "Nothing was recorded. Repeat it after Retry-After."
+    ),
+    "archive-unavailable": Kind(
+        503,
+        "Archive unavailable",
+        "Dead letters cannot be reached now. Repeat it after Retry-After.",
     ),
     "authentication-unavailable": Kind(
         503, "Authentication unavailable", "The token cannot be checked now. Repeat it later."

@@ -115,11 +115,33 @@ class ApiClient:
             self._sleep(interval)
             interval = min(interval * 1.3, 2.0)
 
+    def call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        """Send one request of the operations API; return its document.
+
+        Raises
+        ------
+        ApiRefused, ApiUnreachable
+        """
+        return self._request(method, path, **arguments)
+
+    def download(self, path: str) -> bytes:
+        """Return a document as it is, byte for byte.
+
+        Raises
+        ------
+        ApiRefused, ApiUnreachable
+        """
+        return self._answer("GET", path).content
+
     def close(self) -> None:
         """Close connections."""
         self._session.close()
 
     def _request(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        document: dict[str, Any] = self._answer(method, path, **arguments).json()
+        return document
+
+    def _answer(self, method: str, path: str, **arguments: Any) -> requests.Response:
         for attempt in range(1, self._attempts + 1):
             wait = min(0.5 * 2 ** (attempt - 1), _LONGEST_WAIT)
             try:
@@ -134,11 +156,11 @@ class ApiClient:
                     ) from None
             else:
                 if answer.ok:
-                    document: dict[str, Any] = answer.json()
-                    return document
-                if answer.status_code not in (409, 429, 503) or attempt == self._attempts:
-                    raise ApiRefused(answer.status_code, _problem(answer))
+                    return answer
                 after = answer.headers.get("Retry-After", "")
+                again = answer.status_code in (429, 503) or (answer.status_code == 409 and after)
+                if not again or attempt == self._attempts:
+                    raise ApiRefused(answer.status_code, _problem(answer))
                 wait = min(float(after), _LONGEST_WAIT) if after.isdigit() else wait
             self._sleep(wait)
         raise AssertionError("unreachable")

@@ -19,13 +19,17 @@ class _Lazy(click.Group):
     #: with an underscore for a hyphen.
     modules: ClassVar[dict[str, str]] = {
         "api": "sealwax.cli.api",
+        "audit": "sealwax.cli.audit",
         "check": "sealwax.cli.check",
         "dev": "sealwax.cli.dev",
+        "groups": "sealwax.cli.groups",
         "health": "sealwax.cli.health",
         "jobs": "sealwax.cli.jobs",
         "keys": "sealwax.cli.keys",
+        "letters": "sealwax.cli.letters",
         "local-aws": "sealwax.cli.local_aws",
         "local-init": "sealwax.cli.local_init",
+        "replays": "sealwax.cli.replays",
         "sandbox": "sealwax.cli.sandbox",
         "steward": "sealwax.cli.steward",
         "submit": "sealwax.cli.submit",

@@ -202,7 +202,7 @@ class Replays:
 
     # -- planning ------------------------------------------------------------------
 
-    def plan(
+    def preview(
         self,
         *,
         actor: str,
@@ -213,16 +213,10 @@ class Replays:
         rate: float = RATE,
         canary: Sequence[int] = CANARY,
         tolerance: float = TOLERANCE,
-        client_token: str | None = None,
     ) -> Replay:
-        """Freeze a selection; nothing is sent before `start`.
+        """Return what `plan` would freeze, with its count; nothing is written.
 
         Costs the same however many letters are meant.
-
-        Parameters
-        ----------
-        client_token
-            A repeat with the same token returns the plan made first.
 
         Raises
         ------
@@ -239,7 +233,7 @@ class Replays:
         now = self._clock()
         chosen = tuple(dict.fromkeys(ids))
         groups = [group for group in self._groups.list() if filter and filter.fits(group)]
-        replay = Replay(
+        return Replay(
             id=f"{round(now * 1000):013d}-{secrets.token_hex(4)}",
             verb=verb,
             state=ReplayState.PLANNED,
@@ -248,25 +242,40 @@ class Replays:
             cutoff=min(now, filter.until if filter and filter.until is not None else now),
             expected=sum(group.open for group in groups) if filter else len(chosen),
             at_most=bool(filter and filter.timed),
-            reason=reason,
+            reason=reason[:1_000] if reason else None,
             ids=chosen,
             filter=filter,
-            rate=rate,
+            rate=float(rate),
             canary=() if verb == "discard" else tuple(canary)[:10],
-            tolerance=tolerance,
+            tolerance=float(tolerance),
         )
+
+    def plan(self, *, client_token: str | None = None, **choice: Any) -> Replay:
+        """Freeze a selection, as `preview` describes it; nothing is sent before `start`.
+
+        Parameters
+        ----------
+        client_token
+            A repeat of the same actor with the same token returns the plan
+            made first.
+
+        Raises
+        ------
+        SelectionInvalid
+        """
+        replay = self.preview(**choice)
         operations = [
             {"Put": {"Item": _item(replay), "ConditionExpression": "attribute_not_exists(id)"}},
-            self._line(replay, "plan", actor, reason),
+            self._line(replay, "plan", replay.actor, replay.reason),
         ]
+        digest = hashlib.sha256(f"{replay.actor}\n{client_token}".encode()).hexdigest()
         if client_token is not None:
-            digest = hashlib.sha256(f"{actor}\n{client_token}".encode()).hexdigest()
             mark: dict[str, Any] = {
                 "id": f"client-token.{digest}",
                 "sort": "-",
                 "replay": replay.id,
+                "expires": int(replay.created + 7 * 86_400),
             }
-            mark |= {"expires": int(now + 7 * 86_400)}
             put = {"Item": typed(mark), "ConditionExpression": "attribute_not_exists(id)"}
             operations.append({"Put": put})
         try:

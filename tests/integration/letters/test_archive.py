@@ -105,16 +105,13 @@ def test_pages_by_group_task_and_time_reach_every_letter_once(letters, message, 
     assert all_of(Filter(reason="crashed"), 50) == []
 
 
-@pytest.mark.parametrize("cursor", ["x", "W10", "WyJhIiwxXQ", "WyJhIix7ImlkIjoieCJ9XQ"])
-def test_a_foreign_cursor_is_refused(letters, cursor):
-    with pytest.raises(CursorInvalid):
-        letters.archive.page(after=cursor)
-
-
-@pytest.mark.parametrize("name", ["", "x", f"{JOB}.0", "groups.0.1"])
-def test_what_is_not_there_is_said(letters, name):
-    with pytest.raises(NoSuchLetter):
-        letters.archive.get(name)
+def test_foreign_cursors_and_ids_are_refused(letters):
+    for cursor in ("x", "W10", "WyJhIiwxXQ", "WyJhIix7ImlkIjoieCJ9XQ"):
+        with pytest.raises(CursorInvalid):
+            letters.archive.page(after=cursor)
+    for name in ("", "x", f"{JOB}.0", "groups.0.1"):
+        with pytest.raises(NoSuchLetter):
+            letters.archive.get(name)
 
 
 def test_a_missing_table_says_what_to_check(aws_env, aws):

@@ -216,6 +216,24 @@ def test_the_api_asks_workers_and_cannot_speak_for_them(stacks):
     assert may(stacks, "api", "sqs:GetQueueAttributes", DEFAULT)
 
 
+def test_the_api_reads_letters_and_decides_on_them_and_deletes_none(stacks):
+    for action in ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem"):
+        assert may(stacks, "api", f"dynamodb:{action}", TABLES["letters"])
+    assert may(stacks, "api", "dynamodb:Query", TABLES["letters"] + "/index/by-list")
+    for action in ("DeleteItem", "Scan", "BatchWriteItem"):
+        assert not may(stacks, "api", f"dynamodb:{action}", TABLES["letters"])
+    assert may(stacks, "api", "s3:GetObject", f"{BUCKET}/letters/1/2")
+    assert not may(stacks, "api", "s3:PutObject", f"{BUCKET}/letters/1/2")
+
+
+def test_the_audit_log_is_appended_to_and_read_and_nobody_changes_it(stacks):
+    for action in ("PutItem", "Query"):
+        assert may(stacks, "api", f"dynamodb:{action}", TABLES["audit"])
+    for role in ROLES:
+        for action in ("UpdateItem", "DeleteItem", "BatchWriteItem", "Scan"):
+            assert not may(stacks, role, f"dynamodb:{action}", TABLES["audit"])
+
+
 def test_tokens_are_looked_up_by_the_api_and_issued_by_neither(stacks):
     assert may(stacks, "api", "dynamodb:GetItem", TABLES["tokens"])
     assert not may(stacks, "worker", "dynamodb:GetItem", TABLES["tokens"])
@@ -369,7 +387,7 @@ def test_a_worker_checks_payloads_out_buries_and_deletes_them(stacks):
 def test_the_buckets_key_serves_by_way_of_s3_only(stacks):
     policy = stacks["data"].resources["PayloadsKey"]["Properties"]["KeyPolicy"]["Statement"]
     for role, name in ROLES.items():
-        for action in ("kms:GenerateDataKey",) + (("kms:Decrypt",) if role == "worker" else ()):
+        for action in ("kms:GenerateDataKey", "kms:Decrypt"):
             arn = stacks["data"].exports["sealwax-prod-payloads-key-arn"]
             context = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/{name}"}
             direct = Request(action, arn, context)
