@@ -50,7 +50,7 @@ def dev(
     demo: bool,
     verbose: bool,
 ) -> None:
-    r"""Start an emulated AWS, the sandbox, the API and a worker; run a demo job.
+    r"""Start an emulated AWS, the sandbox, API, worker and steward; run a demo job.
 
     Everything listens on 127.0.0.1 only and ends on Ctrl-C. A port of 0 means
     any free one. In another terminal, `. .sealwax/env` points `sealwax check`

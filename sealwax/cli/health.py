@@ -21,7 +21,7 @@ _PLACES = {
     "sandbox": (8090, "/healthz"),
 }
 
-#: A worker writes its status every few seconds; this old, it does not any more.
+#: A worker or steward writes its status every few seconds; this old, it does not any more.
 _STALE = 60.0
 
 #: A healthy process answers at once.
@@ -33,23 +33,24 @@ class NotHealthy(SealwaxError):
 
 
 @click.command()
-@click.argument("role", type=click.Choice([*_PLACES, "worker"]))
+@click.argument("role", type=click.Choice([*_PLACES, "worker", "steward"]))
 @click.option("--port", type=click.IntRange(1, 65_535), help="Default: the role's usual one.")
 @click.option("--ready", is_flag=True, help="Ask whether it can work, not only whether it lives.")
 def health(role: str, port: int | None, *, ready: bool) -> None:
     r"""Exit with 0 where the ROLE that runs in this container lives, else with 1.
 
     A worker lives while its loop turns and its receives end, even badly: a
-    broken SQS is no reason to restart it. It must run with
-    SEALWAX_LIVENESS_FILE set, as it is in the image.
+    broken SQS is no reason to restart it. A steward lives while its duties come
+    back from their turns. Both must run with SEALWAX_LIVENESS_FILE set, as it is
+    in the image.
 
     \b
     Examples:
       sealwax health api
       sealwax health worker --ready
     """
-    if role == "worker":
-        _worker(ready=ready)
+    if role in ("worker", "steward"):
+        _written(role, ready=ready)
         return
     usual, path = _PLACES[role]
     if ready and role == "api":
@@ -66,7 +67,7 @@ def health(role: str, port: int | None, *, ready: bool) -> None:
         raise NotHealthy(f"The {role} answered {status}.")
 
 
-def _worker(*, ready: bool) -> None:
+def _written(role: str, *, ready: bool) -> None:
     # Read as JSON: importing the transport for it would cost more than the check.
     path = os.environ.get("SEALWAX_LIVENESS_FILE", "")
     try:
@@ -76,8 +77,8 @@ def _worker(*, ready: bool) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         raise NotHealthy(f"There is no status in {path or 'SEALWAX_LIVENESS_FILE'}.") from None
     if age > _STALE:
-        raise NotHealthy(f"The worker wrote its status {age:.0f} s ago, the last time.")
+        raise NotHealthy(f"The {role} wrote its status {age:.0f} s ago, the last time.")
     if not live:
-        raise NotHealthy("The worker hangs: its loop or a receive has not ended in time.")
+        raise NotHealthy(f"The {role} hangs: its loop or a call has not ended in time.")
     if ready and not able:
-        raise NotHealthy("The worker cannot receive: see its log.")
+        raise NotHealthy(f"The {role} cannot receive: see its log.")

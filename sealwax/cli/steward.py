@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import threading
+import time
+from pathlib import Path
 
 import click
 import structlog
@@ -17,6 +21,21 @@ __all__ = ["steward"]
 #: Seconds between two lines with the counters.
 REPORT_SECONDS = 60.0
 
+#: Seconds between two looks at the duties' threads.
+LOOK_SECONDS = 2.0
+
+
+def write_status(path: Path, *, live: bool) -> None:
+    """Write what `sealwax health steward` reads; failing to costs the check, not the work."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(json.dumps({"at": time.time(), "live": live, "ready": live}))
+        draft.replace(path)
+    except OSError as error:
+        structlog.get_logger("sealwax.steward").warning(
+            "status not written", error=type(error).__name__
+        )
+
 
 @click.command()
 def steward() -> None:
@@ -29,7 +48,6 @@ def steward() -> None:
     Example:
       sealwax steward
     """
-    import os
     import secrets
     import socket
 
@@ -60,10 +78,21 @@ def steward() -> None:
     runtime.start_timer()
     running.start()
     log.info("steward ready", duties=[duty.name for duty in duties])
-    while not stop.wait(REPORT_SECONDS):
-        log.info("steward counters", counters=running.counters.snapshot())
-    ended = running.stop()
+    reported = time.monotonic()
+    sound = True
+    while sound and not stop.wait(LOOK_SECONDS):
+        ended, stuck = running.ended(), running.stuck()
+        if ended or stuck:
+            # Whoever started us starts another; the leases end by themselves.
+            log.error("duty lost", ended=ended, stuck=stuck)
+        sound = not ended and not stuck
+        if settings.liveness_file is not None:
+            write_status(settings.liveness_file, live=sound)
+        if time.monotonic() - reported >= REPORT_SECONDS:
+            reported = time.monotonic()
+            log.info("steward counters", counters=running.counters.snapshot())
+    orderly = running.stop() and sound
     runtime.close()
-    log.info("steward stopped", orderly=ended, counters=running.counters.snapshot())
-    if not ended:
+    log.info("steward stopped", orderly=orderly, counters=running.counters.snapshot())
+    if not orderly:
         raise click.exceptions.Exit(1)

@@ -1,7 +1,7 @@
 """The whole of Sealwax on one machine, for `sealwax dev` and the acceptance tests.
 
 In order: the emulated AWS and its environment, queues, tables and keys, the
-sandbox, the API, a worker, one demo job. Everything listens on 127.0.0.1 and
+sandbox, the API, a worker, a steward, one demo job. Everything listens on 127.0.0.1 and
 ends with the process that holds it.
 """
 
@@ -203,15 +203,19 @@ class Stack:
                 )
             )
 
-    def start_roles(self) -> None:
-        """Start the API and the worker side by side; return when both are ready."""
-        with self.step(f"API on port {self.api_port} and a worker"):
-            started = [self._supervisor.start(program, wait=False) for program in self.roles()]
+    def start_roles(self, *, without: frozenset[str] = frozenset()) -> None:
+        """Start API, worker and steward side by side; return when all are ready."""
+        with self.step(f"API on port {self.api_port}, worker, steward"):
+            started = [
+                self._supervisor.start(program, wait=False)
+                for program in self.roles()
+                if program.name not in without
+            ]
             for running in started:
                 self._supervisor.wait_ready(running)
 
     def roles(self) -> list[Program]:
-        """Return the API and the worker as programs."""
+        """Return API, worker and steward as programs."""
         return [
             Program(
                 name="api",
@@ -223,7 +227,13 @@ class Stack:
                 name="worker",
                 command=[sys.executable, "-m", "sealwax", "worker"],
                 environment=self.environment,
-                ready=lambda log: bool(_READY_LINE.search(log.read_text(errors="replace"))),
+                ready=_says_ready,
+            ),
+            Program(
+                name="steward",
+                command=[sys.executable, "-m", "sealwax", "steward"],
+                environment=self.environment,
+                ready=_says_ready,
             ),
         ]
 
@@ -269,6 +279,10 @@ class Stack:
             + (f" ({reason})" if reason else "")
             + f"; the end of {worker.log}:\n{lines}"
         )
+
+
+def _says_ready(log: Path) -> bool:
+    return bool(_READY_LINE.search(log.read_text(errors="replace")))
 
 
 def _listens(port: int) -> bool:

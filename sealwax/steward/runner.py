@@ -25,6 +25,9 @@ log = structlog.get_logger("sealwax.steward")
 #: Seconds between tries after failures: doubled each time, up to the last.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 
+#: Seconds after which a turn, or a call to AWS in it, will not come back any more.
+STUCK = 120.0
+
 #: Failures in a row after which a leader steps down.
 PATIENCE = 3
 
@@ -50,19 +53,32 @@ class Steward:
     ) -> None:
         self.counters = Counters()
         self.stopping = threading.Event()
+        self._monotonic = monotonic
+        self._posts = [
+            _Post(duty, leases, lease, self.counters, self.stopping, monotonic) for duty in duties
+        ]
         self._threads = [
-            threading.Thread(
-                target=_Post(duty, leases, lease, self.counters, self.stopping, monotonic).run,
-                name=f"sealwax-{duty.name}",
-                daemon=True,
-            )
-            for duty in duties
+            threading.Thread(target=post.run, name=f"sealwax-{post.name}", daemon=True)
+            for post in self._posts
         ]
 
     def start(self) -> None:
         """Start a thread for each duty."""
         for thread in self._threads:
             thread.start()
+
+    def ended(self) -> list[str]:
+        """Name the duties whose thread has ended although nobody stopped it: a defect."""
+        return [
+            post.name
+            for post, thread in zip(self._posts, self._threads, strict=True)
+            if not thread.is_alive() and not self.stopping.is_set()
+        ]
+
+    def stuck(self) -> list[str]:
+        """Name the duties that have not come back from a turn for `STUCK` seconds."""
+        now = self._monotonic()
+        return [post.name for post in self._posts if now - post.seen > STUCK]
 
     def stop(self, *, grace: float = 15.0) -> bool:
         """End the turns and give the leases back; False where one does not end in time."""
@@ -91,6 +107,8 @@ class _Post:
         self._counters = counters
         self._stopping = stopping
         self._monotonic = monotonic
+        self.name = duty.name
+        self.seen = monotonic()
         self._lease: Lease | None = None
         self._taken = 0.0
         self._due = 0.0
@@ -99,10 +117,11 @@ class _Post:
         """Take turns until stopped."""
         failures = 0
         while not self._stopping.is_set():
+            self.seen = self._monotonic()
             try:
                 pause = self._once()
                 failures = 0
-            except Exception as error:  # noqa: BLE001 - whatever it is, the duty goes on later
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the duty goes on later
                 failures += 1
                 pause = min(FIRST_PAUSE * 2 ** min(failures - 1, 10), LONGEST_PAUSE)
                 self._counters.add(f"failures.{self._duty.name}.{type(error).__name__}")

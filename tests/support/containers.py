@@ -26,7 +26,7 @@ CERTIFICATES = Path("/etc/ssl/certs")
 BASE = "localhost/sealwax-base"
 IMAGE = "localhost/sealwax"
 LOCAL = "localhost/sealwax-local"
-SERVICES = ("local-aws", "api", "worker", "sandbox")
+SERVICES = ("local-aws", "api", "worker", "steward", "sandbox")
 
 _CONTAINERS = """\
 [containers]

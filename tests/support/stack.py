@@ -95,9 +95,13 @@ class LiveStack:
         routes: Mapping[str, Mapping[str, Any]],
         environment: Path,
         sections: Callable[[int], str] = lambda _: "",
+        steward: bool = False,
         **more: str,
     ) -> None:
-        """Start everything; `sections` gives more configuration for the sandbox's port."""
+        """Start everything; `sections` gives more configuration for the sandbox's port.
+
+        Without a steward dead letters stay in their queue, where tests look at them.
+        """
         more["extra"] = sections(self._stack.sandbox_port) + more.get("extra", "")
         self._stack.start_emulator(environment)
         self._stack.prepare(
@@ -109,7 +113,7 @@ class LiveStack:
             )
         )
         self._stack.start_sandbox()
-        self._stack.start_roles()
+        self._stack.start_roles(without=frozenset() if steward else frozenset({"steward"}))
 
     def close(self) -> None:
         """End everything at once: nobody needs what it would still finish."""

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 FOLDER = Path(__file__).parent.parent.parent / "ecs"
-NAMES = ("data", "queues", "cluster", "api", "worker")
+NAMES = ("data", "queues", "cluster", "api", "worker", "steward")
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 PSEUDO = {
@@ -40,6 +40,15 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "worker": {
         "Image": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/sealwax@sha256:0",
+        "VpcId": "vpc-1",
+        "SubnetIds": ["subnet-3", "subnet-4"],
+        "EndpointSecurityGroupId": "sg-1",
+        **PREFIX_LISTS,
+    },
+    "steward": {
+        "Image": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/sealwax@sha256:0",
+        "LaneQueueArns": [f"arn:aws:sqs:{REGION}:{ACCOUNT}:sealwax-prod-default"],
+        "DeadLetterQueueArns": [f"arn:aws:sqs:{REGION}:{ACCOUNT}:sealwax-prod-default-dlq"],
         "VpcId": "vpc-1",
         "SubnetIds": ["subnet-3", "subnet-4"],
         "EndpointSecurityGroupId": "sg-1",

@@ -28,7 +28,7 @@ def deployments() -> list[tuple[str, list[str]]]:
 
 def test_every_layer_is_deployed_in_the_order_in_which_they_import():
     order = list(dict.fromkeys(name for name, _ in deployments()))
-    assert order == ["data", "queues", "cluster", "worker", "api"]
+    assert order == ["data", "queues", "cluster", "steward", "worker", "api"]
     assert set(order) == set(NAMES)
 
 

@@ -45,6 +45,9 @@ def stacks(data: Stack) -> dict[str, Stack]:
         "cluster": cluster,
         "api": Stack("api", {"LaneQueueArns": [DEFAULT, OTHER]}, imports),
         "worker": Stack("worker", {}, imports),
+        "steward": Stack(
+            "steward", {"LaneQueueArns": [DEFAULT], "DeadLetterQueueArns": [DEAD]}, imports
+        ),
     }
 
 
@@ -127,12 +130,46 @@ def test_every_statement_names_its_resources(stacks, template):
                 assert "sealwax" in resource or ":key/" in resource, statement
 
 
-@pytest.mark.parametrize("template", ["api", "worker", "cluster"])
+@pytest.mark.parametrize("template", ["api", "worker", "cluster", "steward"])
 def test_only_tasks_of_this_account_take_on_the_roles(stacks, template):
     for role in stacks[template].of_type("AWS::IAM::Role").values():
         (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
         assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
         assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+
+
+# -- the steward ---------------------------------------------------------------------
+
+
+def test_a_steward_empties_dead_letter_queues_and_sends_to_lanes(stacks):
+    for action in ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility"):
+        assert may(stacks, "steward", f"sqs:{action}", DEAD)
+        assert not may(stacks, "steward", f"sqs:{action}", DEFAULT)
+    assert may(stacks, "steward", "sqs:SendMessage", DEFAULT)
+    assert not may(stacks, "steward", "sqs:SendMessage", DEAD)
+
+
+def test_a_steward_sends_what_the_outbox_holds_and_leads_its_duties(stacks):
+    for action in ("BatchGetItem", "BatchWriteItem", "DeleteItem", "UpdateItem"):
+        assert may(stacks, "steward", f"dynamodb:{action}", TABLES["outbox"])
+    assert may(stacks, "steward", "dynamodb:Query", f"{TABLES['outbox']}/index/by-due")
+    assert may(stacks, "steward", "dynamodb:UpdateItem", TABLES["control"])
+    assert may(stacks, "steward", "dynamodb:Query", f"{TABLES['jobs']}/index/by-watch")
+    for action in ("Scan", "DeleteItem", "BatchWriteItem"):
+        assert not may(stacks, "steward", f"dynamodb:{action}", TABLES["jobs"])
+
+
+def test_a_steward_opens_no_payload(stacks):
+    for name in ("api/keys", "worker/keys", "app/webhooks/signing", "api/token-key"):
+        keys = {"dynamodb__LeadingKeys": [name]}
+        assert not may(stacks, "steward", "dynamodb:GetItem", TABLES["secrets"], **keys)
+        arn = stacks["data"].exports[f"sealwax-prod-{key_of(name)}-key-arn"]
+        assert not may(stacks, "steward", "kms:Decrypt", arn)
+    hmac = {"dynamodb__LeadingKeys": ["shared/hmac"]}
+    assert may(stacks, "steward", "dynamodb:GetItem", TABLES["secrets"], **hmac)
+    assert may(stacks, "steward", "s3:PutObject", f"{BUCKET}/letters/1/2")
+    for place in ("live/1/2", "dead/1/2"):
+        assert not may(stacks, "steward", "s3:GetObject", f"{BUCKET}/{place}")
 
 
 # -- what each needs -----------------------------------------------------------------

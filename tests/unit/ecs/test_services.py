@@ -18,7 +18,7 @@ from sealwax.settings import load_settings
 ANYWHERE = "0.0.0.0/0"
 
 
-@pytest.fixture(params=["api", "worker"])
+@pytest.fixture(params=["api", "worker", "steward"])
 def stack(request: pytest.FixtureRequest) -> Stack:
     return Stack(request.param, {})
 
@@ -64,7 +64,7 @@ def test_no_template_holds_yaml_aliases(name):
 def test_exports_of_all_layers_differ_and_every_import_is_exported():
     exports = [name for template in NAMES for name in Stack(template, {}).exports]
     assert len(exports) == len(set(exports))
-    for template in ("api", "worker"):
+    for template in ("api", "worker", "steward"):
         wanted = set(re.findall(r"ImportValue: !Sub (\S+)", text(template)))
         resolved = {
             name.replace("${Environment}", "prod").replace("${Lane}", "default") for name in wanted
@@ -141,8 +141,9 @@ def test_the_health_checks_command_is_known_and_ends_in_time(stack):
     assert check["Timeout"] < check["Interval"]
 
 
-def test_the_health_check_of_a_worker_reads_what_the_worker_writes():
-    made = container(Stack("worker", {}))
+@pytest.mark.parametrize("name", ["worker", "steward"])
+def test_the_health_check_reads_what_the_role_writes(name):
+    made = container(Stack(name, {}))
     environment = {item["Name"]: item["Value"] for item in made["Environment"]}
     folder, _, _ = environment["SEALWAX_LIVENESS_FILE"].rpartition("/")
     assert folder in [point["ContainerPath"] for point in made["MountPoints"]]
@@ -208,8 +209,9 @@ def test_only_the_load_balancer_connects_to_the_api_and_it_to_nothing_else():
     assert (callers["CidrIp"], callers["FromPort"]) == ("10.1.0.0/16", 443)
 
 
-def test_nothing_connects_to_a_worker():
-    stack = Stack("worker", {})
+@pytest.mark.parametrize("name", ["worker", "steward"])
+def test_nothing_connects_to_it(name):
+    stack = Stack(name, {})
     assert "LoadBalancers" not in service(stack)
     assert "PortMappings" not in container(stack)
     (group,) = stack.of_type("AWS::EC2::SecurityGroup").values()
@@ -241,6 +243,14 @@ def test_a_worker_reaches_what_its_egress_says(parameters, expected):
     assert open_to_all == ({"NAT"} if parameters["Egress"] == "nat" else set())
 
 
+def test_stewards_reach_endpoints_only_and_two_of_them_run():
+    stack = Stack("steward", {})
+    assert set(egress(stack, "SecurityGroup")) == {"S3", "DynamoDB", "Interface endpoints"}
+    assert service(stack)["DesiredCount"] == 2
+    # A turn lasts seconds; then the leases are given back.
+    assert container(stack)["StopTimeout"] >= 30
+
+
 def test_the_api_reaches_endpoints_only_unless_told_otherwise():
     assert set(egress(Stack("api", {}), "TaskSecurityGroup")) == {
         "S3",
@@ -264,7 +274,9 @@ def test_spot_stands_above_an_on_demand_base():
     ]
 
 
-def test_scaling_and_a_fixed_count_exclude_each_other(stack):
+@pytest.mark.parametrize("name", ["api", "worker"])
+def test_scaling_and_a_fixed_count_exclude_each_other(name):
+    stack = Stack(name, {})
     assert service(stack)["DesiredCount"] == 2
     assert not stack.of_type("AWS::ApplicationAutoScaling::ScalableTarget")
     scaled = Stack(stack.name, {"Autoscale": "true"})
