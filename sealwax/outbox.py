@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,7 +61,7 @@ class Item:
     Parameters
     ----------
     id
-        `<job id>#<generation>` for a job of ours, else any name of its own.
+        `<job id>#…` for a job of ours, else any name of its own.
     due
         Epoch seconds from which it is to be sent.
     queue
@@ -156,6 +156,25 @@ class Outbox:
         for start in range(0, len(keys), _GET):
             items += self._read([key for _, key in keys[start : start + _GET]])
         return sorted(items, key=lambda item: item.due)
+
+    def names(self) -> Iterator[tuple[str, float]]:
+        """Yield id and due time of all items, from the index; bodies are not read."""
+        for shard in range(SHARDS):
+            start: dict[str, Any] = {}
+            while True:
+                page = self._table.call(
+                    "query",
+                    IndexName="by-due",
+                    KeyConditionExpression="#shard = :shard",
+                    ExpressionAttributeNames={"#shard": "shard"},
+                    ExpressionAttributeValues={":shard": {"S": str(shard)}},
+                    **start,
+                )
+                for item in page.get("Items", []):
+                    yield item["id"]["S"], float(item["due"]["N"])
+                if not page.get("LastEvaluatedKey"):
+                    break
+                start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     def _read(self, ids: Sequence[str]) -> list[Item]:
         name = self._table.name

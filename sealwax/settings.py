@@ -169,6 +169,14 @@ class StewardSettings(BaseModel):
         le=300,
         description="Seconds until another steward takes over the duties of one that died.",
     )
+    sweep_every: float = Field(
+        600, ge=1, description="Seconds between two sweeps for jobs that nobody moves."
+    )
+    sweep_after: float = Field(
+        3_600,
+        ge=60,
+        description="How long a job may stand still before a sweep looks for its message.",
+    )
 
 
 class Settings(BaseSettings):

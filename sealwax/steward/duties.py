@@ -11,6 +11,7 @@ from sealwax.letters.engine import ReplayEngine
 from sealwax.runtime import Runtime
 from sealwax.steward.duty import Duty
 from sealwax.steward.outbox import OutboxDuty
+from sealwax.steward.sweep import Sweep, SweepDuty
 
 __all__ = ["make_duties"]
 
@@ -19,8 +20,11 @@ def make_duties(runtime: Runtime) -> list[Duty]:
     """Return the duties of a steward."""
     letters = make_letters(runtime.settings, runtime.aws, clock=runtime.clock)
     sqs = runtime.aws.client("sqs")
+    settings = runtime.settings
+    sweep = Sweep(settings, runtime.ledger, runtime.outbox, letters, sqs, clock=runtime.clock)
     return [
         OutboxDuty(runtime.outbox, sqs, clock=runtime.clock),
+        SweepDuty(sweep, list(settings.lanes), every=settings.steward.sweep_every),
         Collection(runtime.settings, sqs, letters, runtime.ledger, clock=runtime.clock),
         ReplayEngine(runtime.settings, sqs, letters, runtime.ledger, clock=runtime.clock),
     ]

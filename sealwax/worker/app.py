@@ -158,7 +158,8 @@ def _transport_options(
             """Keep what waits too long for its queue; the steward sends it when it is due."""
             runtime.current().outbox.put(
                 Item(
-                    id=f"parked#{parked.message_id}",
+                    # The job's name tells the sweep; the message's, so that none replaces another.
+                    id=f"{parked.job or 'parked'}#{parked.message_id}",
                     due=parked.due,
                     queue=parked.queue,
                     body=parked.body,

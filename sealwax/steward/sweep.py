@@ -1,0 +1,228 @@
+"""The sweep: open jobs that nobody moves, and whether their message is kept anywhere.
+
+Called by `sealwax jobs verify` and as a duty. It reads the ledger, the outbox
+and the archive; SQS cannot be asked what it holds. What has a body can be sent
+again, since the ledger absorbs a double; for the rest it says what it knows,
+and never guesses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import structlog
+
+from sealwax.ledger import Entry, Ledger, State
+from sealwax.ledger.entry import open_watch
+from sealwax.letters.letter import UNVERIFIED, Letter
+from sealwax.letters.sending import Sending, message_of
+from sealwax.letters.service import Letters
+from sealwax.outbox import Outbox
+from sealwax.settings import Settings
+from sealwax.steward.duty import Lead
+
+__all__ = ["Finding", "Sweep", "SweepDuty", "idle_since"]
+
+log = structlog.get_logger("sealwax.steward")
+
+#: Jobs read in one call.
+PAGE = 100
+
+#: Seconds after which a duty's turn ends, whatever is left.
+TURN = 4.0
+
+#: Unaccounted jobs that one sweep names in the log; the rest is counted.
+NAMED = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A job that stands still.
+
+    Parameters
+    ----------
+    age
+        Seconds since anything should have happened to it.
+    where
+        Who has its message: the `outbox`, a dead `letter`, or nobody that can be
+        asked (`unaccounted`: SQS may have it, or it is lost).
+    resent
+        Whether its letter was sent again.
+    """
+
+    job: str
+    lane: str
+    task: str
+    state: State
+    age: float
+    where: Literal["outbox", "letter", "unaccounted"]
+    resent: bool = False
+
+
+def idle_since(entry: Entry) -> float:
+    """Return the moment (epoch seconds) from which a job should have moved. Pure."""
+    return max(entry.updated, entry.since, entry.due or 0.0, entry.lease_until)
+
+
+class Sweep:
+    """Looks through the open jobs of all lanes.
+
+    Parameters
+    ----------
+    sqs
+        A boto3 SQS client with time-outs.
+    after
+        Seconds that a job may stand still.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        outbox: Outbox,
+        letters: Letters,
+        sqs: Any,
+        *,
+        after: float | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._outbox = outbox
+        self._letters = letters
+        self._sending = Sending(settings, sqs)
+        self._after = settings.steward.sweep_after if after is None else after
+        self._clock = clock
+        #: When each job was sent again: not twice while its message may still wait.
+        self._resent: dict[str, float] = {}
+
+    def outboxed(self) -> frozenset[str]:
+        """Return the ids of the jobs that have a message in the outbox."""
+        return frozenset(item_id.partition("#")[0] for item_id, _ in self._outbox.names())
+
+    def page(
+        self, lane: str, after: str | None, outboxed: frozenset[str], *, repair: bool
+    ) -> tuple[list[Finding], str | None]:
+        """Return what stands still in a page of a lane's open jobs, and where to go on."""
+        page = self._ledger.watching(open_watch(lane), after=after, limit=PAGE)
+        now = self._clock()
+        found = [
+            self._finding(entry, now, outboxed, repair=repair)
+            for entry in page.entries
+            if now - idle_since(entry) > self._after
+        ]
+        return [each for each in found if each is not None], page.after
+
+    def all(self, *, repair: bool = False) -> Iterator[Finding]:
+        """Yield everything that stands still."""
+        outboxed = self.outboxed()
+        for lane in self._settings.lanes:
+            after: str | None = None
+            while True:
+                found, after = self.page(lane, after, outboxed, repair=repair)
+                yield from found
+                if after is None:
+                    break
+
+    def _finding(
+        self, entry: Entry, now: float, outboxed: frozenset[str], *, repair: bool
+    ) -> Finding | None:
+        facts: dict[str, Any] = {
+            "job": entry.id,
+            "lane": entry.lane,
+            "task": entry.task,
+            "state": entry.state,
+            "age": now - idle_since(entry),
+        }
+        if entry.id in outboxed:
+            return Finding(**facts, where="outbox")
+        letter = self._letter(entry)
+        if letter is None:
+            # The index may be behind: what has moved meanwhile is no finding.
+            current = self._ledger.get(entry.id)
+            if current is None or current.final or current.updated != entry.updated:
+                return None
+            return Finding(**facts, where="unaccounted")
+        return Finding(**facts, where="letter", resent=repair and self._resend(letter, entry))
+
+    def _letter(self, entry: Entry) -> Letter | None:
+        """Return the newest letter whose envelope is certainly the job's own."""
+        genuine = [
+            letter
+            for letter in self._letters.archive.of_job(entry.id)
+            if letter.reason == "backstop" or letter.reason not in UNVERIFIED
+        ]
+        return genuine[-1] if genuine else None
+
+    def _resend(self, letter: Letter, entry: Entry) -> bool:
+        now = self._clock()
+        self._resent = {job: at for job, at in self._resent.items() if now - at < self._after}
+        if entry.id in self._resent or not self._sending.serves(letter.queue):
+            return False
+        text = self._letters.archive.body(letter.id)
+        message = message_of(letter, text, entry, fair=self._sending.fair(letter.queue))
+        if message is None:
+            return False
+        self._sending.send([message])
+        self._resent[entry.id] = now
+        log.warning("job sent again", job=entry.id, task=entry.task, lane=entry.lane)
+        return True
+
+
+class SweepDuty:
+    """The sweep as a duty: repairs what it can, and names the rest in the log."""
+
+    name = "sweep"
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        lanes: list[str],
+        *,
+        every: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.every = every
+        self._sweep = sweep
+        self._lanes = lanes
+        self._monotonic = monotonic
+        self._rest: list[tuple[str, str | None]] = []
+        self._outboxed: frozenset[str] = frozenset()
+        self._counts: Counter[str] = Counter()
+
+    def turn(self, lead: Lead) -> bool:
+        """Go on with the sweep, or begin one."""
+        end = self._monotonic() + TURN
+        if not self._rest:
+            self._rest = [(lane, None) for lane in self._lanes]
+            self._counts = Counter()
+            self._outboxed = self._sweep.outboxed()
+        while self._rest and self._monotonic() < end:
+            if not lead.held():
+                self._rest = []
+                return False
+            lane, after = self._rest[0]
+            found, after = self._sweep.page(lane, after, self._outboxed, repair=True)
+            for each in found:
+                self._note(each)
+            self._rest[:1] = [(lane, after)] if after is not None else []
+        if self._rest:
+            return True
+        log.info("sweep done", **{name: self._counts[name] for name in sorted(self._counts)})
+        return False
+
+    def _note(self, found: Finding) -> None:
+        self._counts[found.where] += 1
+        if found.where == "unaccounted" and self._counts["unaccounted"] <= NAMED:
+            log.error(
+                "job unaccounted",
+                job=found.job,
+                task=found.task,
+                lane=found.lane,
+                state=found.state.value,
+                age=round(found.age),
+            )

@@ -1,0 +1,137 @@
+"""Jobs that stand still: found, sent again where their body is kept, and never guessed about."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from sealwax.cli import cli
+from sealwax.ledger import Ledger, NewJob
+from sealwax.letters.letter import Letter, LetterState, LetterText
+from sealwax.letters.service import make_letters
+from sealwax.outbox import Item, Outbox
+from sealwax.steward.sweep import Sweep, SweepDuty
+
+HOUR = 3_600.0
+
+
+class Parts:
+    def __init__(self, settings, aws) -> None:
+        self.settings = settings
+        self.sqs = aws.client("sqs")
+        self.dynamodb = aws.client("dynamodb")
+        self.ledger = self.ledger_at(0.0)
+        self.outbox = Outbox(self.dynamodb, settings.table_name("outbox"))
+        self.letters = make_letters(settings, aws)
+        self.queue = settings.queue_name("default")
+
+    def ledger_at(self, offset: float) -> Ledger:
+        table = self.settings.table_name("jobs")
+        return Ledger(self.dynamodb, table, clock=lambda: time.time() + offset)
+
+    def job(self, digit: str, *, age: float, **more: object) -> str:
+        now = time.time() - age
+        job = NewJob(
+            id=digit * 32,
+            task="test.mark",
+            tenant="t",
+            lane="default",
+            contract=1,
+            created=now,
+            not_after=int(now + 86_400),
+            expires=int(now + 2 * 86_400),
+            **more,
+        )
+        self.ledger_at(-age).accept(job)
+        return job.id
+
+    def letter(self, job: str, reason: str) -> None:
+        headers = {"id": job, "task": "test.mark"}
+        letter = Letter(
+            id=f"{job}.0",
+            state=LetterState.OPEN,
+            group="g",
+            queue=self.queue,
+            reason=reason,
+            at=1.0,
+            first=1.0,
+            last=1.0,
+            job=job,
+            task="test.mark",
+            digest="d" * 64,
+        )
+        body = json.dumps({"body": "[]", "headers": headers, "properties": {}}).encode()
+        self.letters.archive.put([(letter, LetterText(body, {}, None))])
+
+    def sweep(self) -> Sweep:
+        return Sweep(self.settings, self.ledger, self.outbox, self.letters, self.sqs)
+
+    def waiting(self) -> list[dict[str, object]]:
+        url = self.sqs.get_queue_url(QueueName=self.queue)["QueueUrl"]
+        answer = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+        return [json.loads(message["Body"]) for message in answer.get("Messages", [])]
+
+
+@pytest.fixture
+def parts(provisioned, aws):
+    return Parts(provisioned, aws)
+
+
+class Leading:
+    def held(self) -> bool:
+        return True
+
+
+def test_what_stands_still_is_told_and_what_has_a_body_is_sent_again(parts):
+    parts.job("1", age=60)  # young
+    parts.job("2", age=9 * HOUR)  # nobody has it
+    parts.job("3", age=9 * HOUR)  # in the outbox
+    parts.outbox.put(Item(id=f"{'3' * 32}#0", due=1.0, queue=parts.queue, body="x"))
+    parts.job("4", age=9 * HOUR)  # a genuine letter
+    parts.letter("4" * 32, "exhausted")
+    parts.job("5", age=9 * HOUR)  # a letter that anybody could have made
+    parts.letter("5" * 32, "unopenable")
+    parts.job("6", age=9 * HOUR, not_before=time.time() + HOUR)  # delayed
+    running = parts.job("7", age=9 * HOUR)
+    parts.ledger.claim(running, token="t", lease=60)
+
+    found = {each.job[0]: each for each in parts.sweep().all()}
+    assert {digit: each.where for digit, each in found.items()} == {
+        "2": "unaccounted",
+        "3": "outbox",
+        "4": "letter",
+        "5": "unaccounted",
+    }
+    assert found["2"].age == pytest.approx(9 * HOUR, abs=60)
+    assert not any(each.resent for each in found.values())
+    assert parts.waiting() == []
+
+    duty = SweepDuty(parts.sweep(), ["default"], every=600)
+    while duty.turn(Leading()):
+        pass
+    (message,) = parts.waiting()
+    assert message["headers"]["id"] == "4" * 32
+    assert message["headers"]["generation"] == 0
+    # The same steward does not send it again while it may still wait in its queue.
+    while duty.turn(Leading()):
+        pass
+    assert parts.waiting() == []
+
+
+def test_the_command_line_tells_and_exits_with_1_only_where_one_is_unaccounted(parts):
+    parts.job("4", age=9 * HOUR)
+    parts.letter("4" * 32, "exhausted")
+    told = CliRunner().invoke(cli, ["jobs", "verify"])
+    assert told.exit_code == 0, told.output
+    assert "0 unaccounted, 1 with a letter" in told.output
+    assert parts.waiting() == []
+    told = CliRunner().invoke(cli, ["jobs", "verify", "--repair", "--json"])
+    assert json.loads(told.output)["resent"] is True
+    assert len(parts.waiting()) == 1
+    parts.job("2", age=30)
+    told = CliRunner().invoke(cli, ["jobs", "verify", "--older-than", "10"])
+    assert told.exit_code == 1
+    assert "1 unaccounted" in told.output
