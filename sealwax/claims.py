@@ -150,6 +150,21 @@ class ClaimChecks:
             raise ClaimMissing from None
         self._call("delete_object", Bucket=self._bucket, Key=live)
 
+    def objects(self, job_id: str) -> list[str]:
+        """Return the keys of a job's objects, live and dead."""
+        found: list[str] = []
+        for prefix in (LIVE, DEAD):
+            answer = self._call(
+                "list_objects_v2", Bucket=self._bucket, Prefix=f"{prefix}/{job_id}/"
+            )
+            found += [item["Key"] for item in answer.get("Contents", [])]
+        return found
+
+    def erase(self, job_id: str) -> None:
+        """Delete all of a job's objects."""
+        for key in self.objects(job_id):
+            self._call("delete_object", Bucket=self._bucket, Key=key)
+
     def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = getattr(self._client, operation)(**arguments)

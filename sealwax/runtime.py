@@ -133,6 +133,9 @@ class Runtime:
         # Shared with forked children: how often somebody asked for a refresh.
         self._asked = mmap.mmap(-1, 8)
         self._asked_seen = 0
+        # Shared too: counts up when an attempt could not reach the ledger. Written
+        # by many at once; only that it changes matters.
+        self._failures = mmap.mmap(-1, 8)
         self._connect()
         for definition in self.definitions.values():
             if definition.configure is not None:
@@ -224,6 +227,15 @@ class Runtime:
         if self._monotonic() - self._loaded.read_at < interval:
             return False
         return self.refresh(at_least=interval)
+
+    def ledger_failed(self) -> None:
+        """Say that the ledger could not be reached, from whichever process."""
+        count = (self.ledger_failures() + 1) % 2**63
+        self._failures[:8] = count.to_bytes(8, "big")
+
+    def ledger_failures(self) -> int:
+        """Return a number that changes whenever somebody said so."""
+        return int.from_bytes(self._failures[:8], "big")
 
     def start_timer(self) -> None:
         """Start the thread that refreshes by timer (the API's way)."""

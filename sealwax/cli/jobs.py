@@ -89,3 +89,91 @@ def verify(*, repair: bool, older_than: float | None, as_json: bool) -> None:
         )
     if counts["unaccounted"]:
         sys.exit(1)
+
+
+@jobs.command("erase")
+@click.option("--job", "job_ids", multiple=True, metavar="ID", help="A job; may be repeated.")
+@click.option("--tenant", metavar="NAME", help="All jobs of a tenant.")
+@click.option("--reason", help="Stands in the audit log; needed with --yes.")
+@click.option("--yes", is_flag=True, help="Do it; without, only say what would be erased.")
+def erase(
+    job_ids: tuple[str, ...],
+    tenant: str | None,
+    reason: str | None,
+    yes: bool,  # noqa: FBT001 - a flag
+) -> None:
+    r"""Erase what is kept of jobs: results, outbox, payloads in S3, dead letters' bodies.
+
+    Open jobs are cancelled; one that runs is left, and the exit code is 1.
+    Messages in SQS cannot be searched: they are acknowledged unread when they
+    arrive. A dead-letter queue that is not collected yet may bring another
+    letter: collect, and run it again. Recorded in the audit log.
+
+    \b
+    Examples:
+      sealwax jobs erase --tenant acme
+      sealwax jobs erase --job 7d3f0a5be9c14b6f8a2e6c1d90b4f357 --reason "request 17" --yes
+    """
+    import getpass
+    import socket
+
+    from sealwax.aws import Aws
+    from sealwax.claims import ClaimChecks
+    from sealwax.digests import Digests
+    from sealwax.erasure import Erasure
+    from sealwax.ledger import is_job_id
+    from sealwax.ledger.erasing import StillRuns
+    from sealwax.letters.service import make_letters
+    from sealwax.runtime import make_source
+    from sealwax.settings import load_settings
+
+    if bool(job_ids) == bool(tenant):
+        raise click.UsageError("Give either --job or --tenant.")
+    if yes and not reason:
+        raise click.UsageError("--yes needs a --reason.")
+    wrong = [job_id for job_id in job_ids if not is_job_id(job_id)]
+    if wrong:
+        raise click.UsageError("A job's id has 32 hex digits.")
+    settings = load_settings()
+    aws = Aws(settings.aws)
+    letters = make_letters(settings, aws)
+    erasure = Erasure(
+        settings,
+        aws.client("dynamodb"),
+        letters,
+        ClaimChecks(aws.client("s3"), settings.bucket_name),
+    )
+    if tenant:
+        digests = Digests.load(make_source(settings, aws).get("shared/hmac"))
+        target = digests.tenant_ref(tenant)
+        entries = list(erasure.of_tenant(target))
+    else:
+        target = " ".join(job_ids)
+        entries = [entry for entry in map(erasure.job, job_ids) if entry is not None]
+        for missing in sorted(set(job_ids) - {entry.id for entry in entries}):
+            click.echo(f"{missing}  unknown")
+    if yes and entries:
+        # Before, not after: what was begun is on record whatever happens.
+        letters.audit.record(
+            actor=f"cli:{getpass.getuser()}@{socket.gethostname()}",
+            verb="tenant.erase" if tenant else "job.erase",
+            target=target,
+            count=len(entries),
+            reason=reason,
+        )
+    running = 0
+    for entry in entries:
+        try:
+            kept = erasure.erase(entry) if yes else erasure.look(entry)
+        except StillRuns:
+            running += 1
+            click.echo(f"{entry.id}  runs now; not erased, try again when it has ended")
+            continue
+        click.echo(
+            f"{kept.job}  {kept.state}  {kept.letters} letters, {kept.objects} payloads, "
+            f"{kept.outbox} in the outbox{', a result' if kept.result else ''}"
+        )
+    done = len(entries) - running
+    click.echo(f"{done} erased" if yes else f"{done} jobs; nothing was changed, add --yes")
+    if running:
+        sys.exit(1)

@@ -34,6 +34,7 @@ def worker(lane: str, concurrency: int | None) -> None:
     from sealwax.control import ControlTable
     from sealwax.transport.holds import Holds
     from sealwax.worker.app import make_app, worker_arguments
+    from sealwax.worker.lookout import Lookout
     from sealwax.worker.reporting import Reporting
 
     settings = load_settings()
@@ -51,6 +52,7 @@ def worker(lane: str, concurrency: int | None) -> None:
         concurrency=concurrency or settings.lanes[lane].concurrency,
         version=version(),
     )
+    lookout = Lookout(runtime, holds, settings.queue_name(lane))
     # Before anything is received: a worker that starts into a pause runs nothing.
     reporting.listen()
 
@@ -61,9 +63,11 @@ def worker(lane: str, concurrency: int | None) -> None:
         # Celery restarts the whole program on SIGHUP; ours reads the secrets again.
         signal.signal(signal.SIGHUP, lambda *_: _in_thread(runtime))
         reporting.start()
+        lookout.start()
 
     def last_word(**_: Any) -> None:
         reporting.stop()
+        lookout.stop()
 
     signals.setup_logging.connect(own_logging, weak=False)
     signals.worker_ready.connect(reload_on_hangup, weak=False)

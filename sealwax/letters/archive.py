@@ -161,6 +161,12 @@ class Archive:
             raise NoSuchLetter
         return text
 
+    def erase_body(self, letter: Letter) -> None:
+        """Delete a letter's body for ever; the letter stays, and can no longer be replayed."""
+        item_id, rest = _parts(letter.id)
+        self._bodies.delete(letter)
+        self._table.delete(item_id, f"body.{rest}")
+
     def of_job(self, job_id: str) -> list[Letter]:
         """Return a job's letters, its first death first."""
         items = self._table.partition(job_id, prefix="letter.")

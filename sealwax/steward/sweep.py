@@ -169,7 +169,6 @@ class Sweep:
             return False
         self._sending.send([message])
         self._resent[entry.id] = now
-        log.warning("job sent again", job=entry.id, task=entry.task, lane=entry.lane)
         return True
 
 
@@ -217,6 +216,9 @@ class SweepDuty:
 
     def _note(self, found: Finding) -> None:
         self._counts[found.where] += 1
+        if found.resent:
+            self._counts["resent"] += 1
+            log.warning("job sent again", job=found.job, task=found.task, lane=found.lane)
         if found.where == "unaccounted" and self._counts["unaccounted"] <= NAMED:
             log.error(
                 "job unaccounted",

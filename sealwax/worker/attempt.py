@@ -119,6 +119,8 @@ class Attempt:
             return self._run()
         except (LedgerError, ClaimsUnreachable) as error:
             # Nothing was decided: the message comes back and the ledger tells.
+            if isinstance(error, LedgerError):
+                self._runtime.ledger_failed()
             self._log.warning("store unavailable", error=type(error).__name__)
             return Postpone(_SHORT)
 

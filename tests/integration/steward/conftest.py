@@ -48,7 +48,7 @@ class Roles:
         self.marks_file = folder / "marks"
         self._running: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *arguments: str, ready: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, ready: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start `sealwax …` and wait until its log has the word."""
         log = self.folder / f"{arguments[0]}-{len(self._running)}.log"
         with log.open("wb") as output:
@@ -57,6 +57,7 @@ class Roles:
                 stdout=output,
                 stderr=output,
                 cwd=self.folder,
+                env=os.environ | environment,
                 start_new_session=True,
             )
         self._running.append(process)
@@ -73,9 +74,15 @@ class Roles:
         """Start a steward."""
         return self.start("steward", ready="steward ready")
 
-    def worker(self) -> subprocess.Popen[bytes]:
+    def worker(self, **environment: str) -> subprocess.Popen[bytes]:
         """Start a worker."""
-        return self.start("worker", ready=" ready.")
+        return self.start("worker", ready=" ready.", **environment)
+
+    def log(self, name: str) -> str:
+        """Return what all processes of a role have written."""
+        return "".join(
+            path.read_text(errors="replace") for path in sorted(self.folder.glob(f"{name}-*.log"))
+        )
 
     def marks(self) -> Counter[int]:
         """Return how often each job has run."""

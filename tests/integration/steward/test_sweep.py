@@ -37,13 +37,12 @@ class Parts:
         job = NewJob(
             id=digit * 32,
             task="test.mark",
-            tenant="t",
             lane="default",
             contract=1,
             created=now,
             not_after=int(now + 86_400),
             expires=int(now + 2 * 86_400),
-            **more,
+            **{"tenant": "t", **more},
         )
         self.ledger_at(-age).accept(job)
         return job.id

@@ -1,0 +1,78 @@
+"""Erasure by job and by tenant: nothing is left, nothing runs, and it is on record."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from click.testing import CliRunner
+from test_sweep import Parts
+
+from sealwax.claims import ClaimChecks
+from sealwax.cli import cli
+from sealwax.keys import init_keys
+from sealwax.ledger import Refused, State
+from sealwax.letters.errors import NoSuchLetter
+from sealwax.outbox import Item
+from sealwax.runtime import make_source
+
+
+@pytest.fixture
+def parts(provisioned, aws):
+    made = Parts(provisioned, aws)
+    made.claims = ClaimChecks(aws.client("s3"), provisioned.bucket_name)
+    made.records = lambda: made.letters.audit.page(limit=50)[0]
+    return made
+
+
+def erase(*arguments: str):
+    return CliRunner().invoke(cli, ["jobs", "erase", *arguments])
+
+
+def test_a_jobs_traces_are_told_then_erased_and_it_never_runs(parts):
+    job = parts.job("a", age=60)
+    parts.letter(job, "exhausted")
+    parts.outbox.put(Item(id=f"{job}#0", due=time.time() + 9_000, queue=parts.queue, body="x"))
+    parts.claims.put(job, "an envelope")
+
+    told = erase("--job", job)
+    assert told.exit_code == 0, told.output
+    assert "1 letters, 1 payloads, 1 in the outbox" in told.output
+    assert parts.ledger.get(job).state is State.ACCEPTED
+    assert parts.outbox.get(f"{job}#0") is not None
+    assert erase("--job", job, "--yes").exit_code == 2  # no reason
+
+    assert erase("--job", job, "--yes", "--reason", "request 17").exit_code == 0
+    entry = parts.ledger.get(job)
+    assert (entry.state, entry.tenant, entry.watch) == (State.CANCELLED, "erased", None)
+    assert entry.expires > time.time() + 14 * 86_400
+    assert parts.outbox.get(f"{job}#0") is None
+    assert parts.claims.objects(job) == []
+    (letter,) = parts.letters.archive.of_job(job)
+    with pytest.raises(NoSuchLetter):
+        parts.letters.archive.body(letter.id)
+    assert isinstance(parts.ledger.claim(job, token="t", lease=30), Refused)
+    assert erase("--job", job, "--yes", "--reason", "again").exit_code == 0
+
+
+def test_a_tenants_jobs_are_erased_but_one_that_runs(parts, aws):
+    init_keys(parts.settings, make_source(parts.settings, aws))
+    from sealwax.digests import Digests
+
+    reference = Digests.load(make_source(parts.settings, aws).get("shared/hmac")).tenant_ref("acme")
+    mine = [parts.job(digit, age=60, tenant=reference) for digit in "123"]
+    other = parts.job("4", age=60)
+    parts.ledger.claim(mine[0], token="t", lease=60)
+    parts.ledger.claim(mine[1], token="t", lease=60)
+    parts.ledger.succeed(mine[1], token="t", result="sealed")
+
+    done = erase("--tenant", "acme", "--yes", "--reason", "they left")
+    assert done.exit_code == 1, done.output
+    assert "2 erased" in done.output
+    assert parts.ledger.get(mine[0]).state is State.RUNNING
+    ended = parts.ledger.get(mine[1])
+    assert (ended.state, ended.result, ended.tenant) == (State.SUCCEEDED, None, "erased")
+    assert parts.ledger.get(mine[2]).state is State.CANCELLED
+    assert parts.ledger.get(other).tenant == "t"
+    (line,) = [each for each in parts.records() if each.verb == "tenant.erase"]
+    assert (line.target, line.count, line.reason) == (reference, 3, "they left")
