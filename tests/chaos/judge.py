@@ -237,7 +237,8 @@ def _endless(end: Ended | None) -> bool:
 
 def _dead(seen: Observed, job: str) -> bool:
     end = seen.ended.get(job)
-    return end is not None and end.state == "dead"
+    # Nobody cancelled any, and none has an expiry: those ends are deaths too.
+    return end is not None and end.state in FINAL - {"succeeded"}
 
 
 def _unpunished(seen: Observed) -> Iterable[str]:

@@ -133,6 +133,8 @@ VIOLATIONS: list[tuple[Callable[[Observed], None], str]] = [
     (begun_late, "attempts begun after recorded success"),
     (begun_early, "attempts begun before their time"),
     (with_state("h1", Ended(state="dead", reason="exhausted")), DEAD),
+    (with_state("h1", Ended(state="cancelled")), DEAD),
+    (with_state("h1", Ended(state="expired")), DEAD),
     (letter_of_a_healthy_job, DEAD),
     (with_state("p1", Ended(state="dead", reason="exhausted")), POISON),
     (with_state("p1", Ended(state="succeeded")), POISON),
