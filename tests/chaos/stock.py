@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from support.sqs_lab import message
 
 from chaos.judge import Accepted, Effect, Ended, Letter
 from chaos.plan import STEWARDS, TARGETS, WORKERS, Submission
@@ -35,7 +34,7 @@ class StockStrangers(Strangers):
     def _body(self, one: Submission, victim: str | None) -> str:
         if one.kind in {"tampered", "stray"}:
             payload = {"route": "healthy", "event": "forged", "body": {"forged": one.number}}
-            return message("webhooks.relay", payload)
+            return self._message(uuid.uuid4().hex, payload)
         return super()._body(one, victim)
 
 
@@ -113,7 +112,10 @@ class StockSuite(Suite):
         return {name: commands[name] for name in TARGETS if name not in STEWARDS}
 
     def _make_strangers(self, *arguments: Any) -> Strangers:
-        return StockStrangers(*arguments)
+        strangers = StockStrangers(*arguments)
+        # As its workers know it; an unknown name alone would end them.
+        strangers.queue = "default"
+        return strangers
 
     def _states(self) -> Mapping[str, Ended]:
         # Nobody knows; the queues alone tell whether anything waits.

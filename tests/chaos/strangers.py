@@ -24,9 +24,11 @@ from sealwax.keyring import Keyring
 __all__ = ["Strangers"]
 
 
-def _garbage(chance: random.Random, mark: str) -> str:
+def _garbage(chance: random.Random, mark: str, queue: str) -> str:
     job = uuid.uuid4().hex
-    good = json.loads(message("webhooks.relay", "x", headers={"id": job, "mark": mark}))
+    good = json.loads(
+        message("webhooks.relay", "x", queue=queue, headers={"id": job, "mark": mark})
+    )
     shapes: list[Any] = [
         f"not base64, not JSON: {mark}",
         base64.b64encode(f"rubbish {mark}".encode()).decode(),
@@ -58,6 +60,7 @@ class Strangers:
         self, sqs: Any, queue_url: str, keyring: Keyring, digests: Digests, tenant: str
     ) -> None:
         self._sqs = sqs
+        self.queue = queue_url.rpartition("/")[2]
         self._queue_url = queue_url
         self._keyring = keyring
         self._tenant = digests.tenant_ref(tenant)
@@ -72,12 +75,12 @@ class Strangers:
     def _body(self, one: Submission, victim: str | None) -> str:
         chance = random.Random(one.pick)
         if one.kind == "garbage":
-            return _garbage(chance, f"stranger-{one.number}")
+            return _garbage(chance, f"stranger-{one.number}", self.queue)
         own = uuid.uuid4().hex
         if one.kind == "unheard":
-            return message("no.such_task", "x", headers={"id": own})
+            return message("no.such_task", "x", queue=self.queue, headers={"id": own})
         if one.kind == "stray":
-            return message("webhooks.relay", self._envelope(own), headers={"id": own})
+            return self._message(own, self._envelope(own))
         job = victim if victim and one.pick % 2 else own
         envelope = self._envelope(job)
         if one.pick % 3 == 0:
@@ -86,7 +89,10 @@ class Strangers:
         else:
             at = len(envelope) // 2 + one.pick % 40
             envelope = envelope[:at] + ("A" if envelope[at] != "A" else "B") + envelope[at + 1 :]
-        return message("webhooks.relay", envelope, headers={"id": job})
+        return self._message(job, envelope)
+
+    def _message(self, job: str, argument: Any) -> str:
+        return message("webhooks.relay", argument, queue=self.queue, headers={"id": job})
 
     def _envelope(self, job: str) -> str:
         now = int(time.time())
