@@ -101,6 +101,9 @@ class Suite:
         Called with each line of progress.
     """
 
+    #: Seconds that draining may take in all.
+    drain_seconds = 1_200.0
+
     def __init__(self, plan: Plan, folder: Path, say: Callable[[str], None]) -> None:
         self._plan = plan
         self._folder = folder
@@ -316,6 +319,7 @@ class Suite:
         self._roles.alive()
         if not self._callers.finish(2 * STUCK_SECONDS):
             self._say("some callers never heard 202; their jobs were not promised")
+        last = time.monotonic() + self.drain_seconds
         end = time.monotonic() + STUCK_SECONDS
         fewest = 10**9
         states: Counter[str] = Counter()
@@ -330,7 +334,7 @@ class Suite:
             done = bool(states) and not open_ and not left
             if open_ + sum(left.values()) < fewest:
                 fewest = open_ + sum(left.values())
-                end = time.monotonic() + STUCK_SECONDS
+                end = min(last, time.monotonic() + STUCK_SECONDS)
             late = time.monotonic() > end
             word = "drained" if done else "NOT drained" if late else "draining"
             self._say(f"{self._now():5.0f} s  {word}: {dict(states)}, left {left}")
