@@ -207,11 +207,19 @@ class Roles:
         self._supervisor.end(incarnation)
         self._start(name)
 
-    def alive(self) -> None:
-        """Wait until every role serves again; raises where one does not."""
+    def alive(self, seconds: float = 90.0) -> None:
+        """Wait until every role serves again; note those that do not in time."""
+        end = time.monotonic() + seconds
         for name in self._commands:
-            with self._locks[name]:
-                self._supervisor.wait_ready(self._current[name][1])
+            while True:
+                with self._locks[name]:
+                    incarnation, serves = self._current[name][0], self._serves(name)
+                if serves:
+                    break
+                if time.monotonic() > end:
+                    self.stopped.append(f"{incarnation} does not serve")
+                    break
+                time.sleep(0.1)
 
     def close(self) -> None:
         """Stop watching and end all roles, the newest first."""
