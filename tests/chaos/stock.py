@@ -63,7 +63,7 @@ class StockSuite(Suite):
 
     mode = "defaults"
     # What is left then waits for a visibility time-out of half an hour.
-    drain_seconds = 150.0
+    drain_seconds = 90.0
     python = os.environ.get("SEALWAX_STOCK_PYTHON", ".venv-stock/bin/python")
 
     def _adapt(self, environment: dict[str, str]) -> dict[str, str]:
