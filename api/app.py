@@ -15,6 +15,7 @@ from api.ops import fleet as ops_fleet
 from api.ops import jobs as ops_jobs
 from api.ops import letters as ops_letters
 from api.ops import replays as ops_replays
+from api.ops import reveals as ops_reveals
 from api.services import Services, make_services
 from sealwax.settings import Settings, load_settings
 
@@ -71,6 +72,7 @@ def create_app(settings: Settings | None = None, *, services: Services | None = 
         ops_jobs,
         ops_letters,
         ops_replays,
+        ops_reveals,
         console,
     ):
         app.register_blueprint(module.blueprint)

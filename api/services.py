@@ -11,6 +11,7 @@ from api.limits import RateLimiter
 from sealwax.control import ControlTable, Pauses, Statuses
 from sealwax.control.fleet import Fleet
 from sealwax.digests import TokenDigest
+from sealwax.letters.reveal import Reveals
 from sealwax.letters.service import Letters, make_letters
 from sealwax.publisher import CeleryPublisher, CircuitPublisher, Deferral, Publisher
 from sealwax.runtime import START_PATIENCE, Runtime
@@ -34,6 +35,7 @@ class Services:
     limiter: RateLimiter
     letters: Letters
     fleet: Fleet
+    reveals: Reveals
 
 
 def make_services(
@@ -73,6 +75,7 @@ def make_services(
         ),
         limiter=RateLimiter(limits.requests_per_second, limits.request_burst),
         letters=letters,
+        reveals=Reveals(control, clock=runtime.clock),
         fleet=Fleet(
             settings,
             sqs=runtime.aws.client("sqs"),

@@ -19,6 +19,7 @@ from sealwax.letters import (
     LettersUnreachable,
     NoSuchLetter,
     NoSuchReplay,
+    NoSuchReveal,
     ReplayStateConflict,
     SelectionInvalid,
 )
@@ -47,7 +48,7 @@ def ops_blueprint(name: str) -> Blueprint:
 
 def _problem(error: LettersError) -> Problem:
     match error:
-        case NoSuchLetter() | NoSuchReplay():
+        case NoSuchLetter() | NoSuchReplay() | NoSuchReveal():
             return Problem("not-found")
         case CursorInvalid() | SelectionInvalid():
             return Problem("validation-failed", errors=[{"pointer": "", "detail": str(error)}])

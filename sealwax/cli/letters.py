@@ -19,6 +19,9 @@ __all__ = ["letters"]
 #: States in which a replay goes on by itself no more.
 _AT_REST = frozenset({"done", "stopped", "cancelled", "paused"})
 
+#: Seconds to wait for a worker to open a letter.
+_REVEAL_SECONDS = 60
+
 _COLUMNS = ("id", "task", "reason", "cause", "attempts", "archived", "group")
 
 
@@ -106,6 +109,36 @@ def body(letter_id: str, out: Path | None) -> None:
         click.echo(f"{len(data)} bytes in {out}", err=True)
     else:
         sys.stdout.buffer.write(data)
+
+
+@letters.command("reveal")
+@click.argument("letter_id", metavar="ID")
+@click.option("--why", required=True, help="Kept in the audit log.")
+@click.option("--yes", is_flag=True, help="Do it; without, only say what would happen.")
+def reveal(letter_id: str, why: str, yes: bool) -> None:  # noqa: FBT001 - a flag
+    r"""Show a letter's payload in clear, once; needs the scope ops:reveal.
+
+    A worker opens it and seals it to the API's key.
+
+    \b
+    Example:
+      sealwax letters reveal 7d3f0a5be9c14b6f8a2e6c1d90b4f357.0 --why "ticket 71" --yes
+    """
+    if not yes:
+        click.echo("its payload would be shown in clear and the audit log would say so; add --yes.")
+        return
+    client = client_from_environment()
+    asked = client.call("POST", f"/v1/ops/letters/{letter_id}/reveal", json={"reason": why})
+    end = time.monotonic() + _REVEAL_SECONDS
+    while time.monotonic() < end:
+        found = client.call("GET", f"/v1/ops/reveals/{asked['id']}")
+        if found["state"] == "failed":
+            raise click.ClickException(f"The worker could not open it: {found['cause']}.")
+        if found["state"] == "done":
+            click.echo(json.dumps(found["payload"], indent=2, ensure_ascii=False))
+            return
+        time.sleep(1)
+    raise click.ClickException("No worker has opened it; is one running? Ask again.")
 
 
 @letters.command("replay")

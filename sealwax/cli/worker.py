@@ -32,10 +32,13 @@ def worker(lane: str, concurrency: int | None) -> None:
 
     from sealwax import version
     from sealwax.control import ControlTable
+    from sealwax.letters import make_letters
+    from sealwax.letters.reveal import Reveals
     from sealwax.transport.holds import Holds
     from sealwax.worker.app import make_app, worker_arguments
     from sealwax.worker.lookout import Lookout
     from sealwax.worker.reporting import Reporting
+    from sealwax.worker.revealing import Revealing
 
     settings = load_settings()
     settings.queue_name(lane)
@@ -44,8 +47,10 @@ def worker(lane: str, concurrency: int | None) -> None:
     runtime = Runtime(settings, "worker", definitions, patience=START_PATIENCE)
     holds = Holds()
     app = make_app(settings, definitions, runtime, lane=lane, holds=holds)
+    control = ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control"))
+    revealing = Revealing(runtime, make_letters(settings, runtime.aws), Reveals(control))
     reporting = Reporting(
-        ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control")),
+        control,
         settings,
         lane,
         holds,
@@ -64,8 +69,10 @@ def worker(lane: str, concurrency: int | None) -> None:
         signal.signal(signal.SIGHUP, lambda *_: _in_thread(runtime))
         reporting.start()
         lookout.start()
+        revealing.start()
 
     def last_word(**_: Any) -> None:
+        revealing.stop()
         reporting.stop()
         lookout.stop()
 

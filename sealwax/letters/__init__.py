@@ -15,6 +15,7 @@ from sealwax.letters.errors import (
     LettersUnreachable,
     NoSuchLetter,
     NoSuchReplay,
+    NoSuchReveal,
     ReplayStateConflict,
     SelectionInvalid,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "LettersUnreachable",
     "NoSuchLetter",
     "NoSuchReplay",
+    "NoSuchReveal",
     "Page",
     "Replay",
     "ReplayState",

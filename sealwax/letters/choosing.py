@@ -19,6 +19,9 @@ from sealwax.letters.table import LettersTable, key
 
 __all__ = ["Choosing", "Chosen"]
 
+#: Keys that one query of the index brings; each is some hundred bytes.
+AHEAD = 500
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -37,6 +40,8 @@ class Choosing:
         self._archive = archive
         self._groups = groups
         self._chosen: dict[str, frozenset[str]] = {}
+        self._ahead_of = ("", "")
+        self._ahead: list[dict[str, Any]] = []
 
     def next(self, replay: Replay, cursor: str | None, limit: int) -> Chosen:
         """Return up to `limit` letters, fewer or none where others have taken them."""
@@ -58,23 +63,32 @@ class Choosing:
         chosen = {wanted.group} if wanted.group else self._fitting(replay.id, wanted)
         for group in sorted(each for each in chosen if each >= name):
             start: dict[str, Any] | None = after if group == name else None
-            rows = self._table.listed(
-                open_list(group),
-                since=wanted.since or 0.0,
-                until=replay.cutoff,
-                after=start,
-                limit=limit,
-            )
-            if not rows.items:
+            keys = self._keys(replay, group, start)[:limit]
+            if not keys:
                 continue
-            items = self._table.batch_get([key(each["id"], each["sort"]) for each in rows.items])
-            last = rows.after or {
-                part: rows.items[-1][part] for part in ("id", "sort", "list", "at")
-            }
-            return Chosen(
-                _open([Letter.from_item(item) for item in items]), json.dumps([group, last])
-            )
-        return Chosen([], cursor or json.dumps(["", None]), ended=True)
+            items = self._table.batch_get([key(each["id"], each["sort"]) for each in keys])
+            last = {part: keys[-1][part] for part in ("id", "sort", "list", "at")}
+            return Chosen(_open([Letter.from_item(item) for item in items]), _cursor(group, last))
+        return Chosen([], cursor or _cursor("", None), ended=True)
+
+    def _keys(
+        self, replay: Replay, group: str, after: dict[str, Any] | None
+    ) -> list[dict[str, Any]]:
+        """Return the keys that follow, from what the last query brought if it reaches so far."""
+        place = (replay.id, group)
+        if self._ahead_of == place and after in self._ahead:
+            rest = self._ahead[self._ahead.index(after) + 1 :]
+            if rest:
+                return rest
+        rows = self._table.listed(
+            open_list(group),
+            since=replay.filter.since or 0.0 if replay.filter else 0.0,
+            until=replay.cutoff,
+            after=after,
+            limit=AHEAD,
+        )
+        self._ahead_of, self._ahead = place, rows.items
+        return rows.items
 
     def _fitting(self, replay_id: str, wanted: Filter) -> frozenset[str]:
         """Return the groups that fit; those that begin after the cut-off do not matter."""
@@ -86,6 +100,10 @@ class Choosing:
             )
             self._chosen[replay_id] = known
         return known
+
+
+def _cursor(group: str, after: dict[str, Any] | None) -> str:
+    return json.dumps([group, after], separators=(",", ":"))
 
 
 def _open(letters: list[Letter]) -> list[Letter]:

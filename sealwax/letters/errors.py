@@ -11,6 +11,7 @@ __all__ = [
     "LettersUnreachable",
     "NoSuchLetter",
     "NoSuchReplay",
+    "NoSuchReveal",
     "ReplayStateConflict",
     "SelectionInvalid",
 ]
@@ -34,6 +35,10 @@ class NoSuchLetter(LettersError):
 
 class NoSuchReplay(LettersError):
     """There is no such replay; list them again."""
+
+
+class NoSuchReveal(LettersError):
+    """There is no such request: it was shown already, has expired, or is not yours. Ask again."""
 
 
 class ReplayStateConflict(LettersError):

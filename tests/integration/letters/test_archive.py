@@ -105,6 +105,17 @@ def test_pages_by_group_task_and_time_reach_every_letter_once(letters, message, 
     assert all_of(Filter(reason="crashed"), 50) == []
 
 
+def test_a_page_costs_a_bounded_number_of_calls_whatever_is_open(letters, aws, message, put):
+    put(*[message(task=f"a.t{n}") for n in range(25)])
+    for wanted, most in ((None, 19), (Filter(task="a.t3"), 10), (Filter(group="0" * 16), 1)):
+        before = aws.calls.total()
+        letters.archive.page(wanted)
+        assert 0 < aws.calls.total() - before <= most
+    before = aws.calls.total()
+    letters.groups.list()
+    assert aws.calls.total() - before == 8
+
+
 def test_foreign_cursors_and_ids_are_refused(letters):
     for cursor in ("x", "W10", "WyJhIiwxXQ", "WyJhIix7ImlkIjoieCJ9XQ"):
         with pytest.raises(CursorInvalid):

@@ -263,6 +263,17 @@ def test_the_api_reads_letters_and_decides_on_them_and_deletes_none(stacks):
     assert not may(stacks, "api", "s3:PutObject", f"{BUCKET}/letters/1/2")
 
 
+def test_a_worker_reads_the_letters_it_is_asked_to_reveal_and_writes_none(stacks):
+    assert may(stacks, "worker", "dynamodb:GetItem", TABLES["letters"])
+    assert may(stacks, "worker", "s3:GetObject", f"{BUCKET}/letters/1/2")
+    for action in ("PutItem", "UpdateItem", "DeleteItem", "Query", "Scan"):
+        assert not may(stacks, "worker", f"dynamodb:{action}", TABLES["letters"])
+    assert control(stacks, "api", "PutItem", "reveal")
+    assert control(stacks, "worker", "UpdateItem", "reveal")
+    assert not control(stacks, "worker", "PutItem", "reveal")
+    assert not control(stacks, "worker", "UpdateItem", "pause")
+
+
 def test_the_audit_log_is_appended_to_and_read_and_nobody_changes_it(stacks):
     for action in ("PutItem", "Query"):
         assert may(stacks, "api", f"dynamodb:{action}", TABLES["audit"])
