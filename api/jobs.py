@@ -48,7 +48,7 @@ _POLL_AFTER = 1
 def submit() -> Response:
     """Accept a job: 202 with Location once the queue has it."""
     body = read_json(request, services().settings.limits.request_bytes)
-    definition, payload, delay = _read_request(body)
+    definition, payload, times = _read_request(body)
     if not principal().allows("jobs:submit", definition.name):
         raise Problem("forbidden", detail="The token may not submit this task.")
     key = request.headers.get("Idempotency-Key")
@@ -62,7 +62,7 @@ def submit() -> Response:
             tenant=principal().tenant,
             idempotency_key=key,
             enrich=_enricher(definition, model),
-            delay=delay,
+            **times,
         )
     except NotFoundUpstream as error:
         raise Problem("reference-not-found", system=error.system) from None
@@ -95,8 +95,8 @@ def submit() -> Response:
     return response
 
 
-def _read_request(body: Any) -> tuple[TaskDefinition[Any], Any, float]:
-    errors = []
+def _read_request(body: Any) -> tuple[TaskDefinition[Any], Any, dict[str, float]]:
+    errors: list[dict[str, str]] = []
     if not isinstance(body, dict):
         raise Problem(
             "validation-failed",
@@ -107,12 +107,14 @@ def _read_request(body: Any) -> tuple[TaskDefinition[Any], Any, float]:
         errors.append({"pointer": "/task", "detail": "must be a string, the task's name"})
     if "payload" not in body:
         errors.append({"pointer": "/payload", "detail": "is missing"})
-    delay, longest = body.get("delay", 0), services().settings.limits.delay_seconds
-    number = isinstance(delay, int | float) and not isinstance(delay, bool)
-    if not (number and 0 <= delay <= longest):  # NaN is neither
-        detail = f"must be a number of seconds from 0 to {longest}"
-        errors.append({"pointer": "/delay", "detail": detail})
-    unknown = len(set(body) - {"task", "payload", "delay"})
+    limits = services().settings.limits
+    times = {
+        "delay": _seconds(body, "delay", 0, limits.delay_seconds, errors),
+        "expires_in": _seconds(body, "expires_in", 1, limits.max_age_seconds, errors),
+    }
+    if times["expires_in"] and times["delay"] >= times["expires_in"]:
+        errors.append({"pointer": "/delay", "detail": "must be less than expires_in"})
+    unknown = len(set(body) - {"task", "payload", *times})
     if unknown:
         errors.append({"pointer": "", "detail": f"has {unknown} unknown member(s)"})
     if errors:
@@ -120,7 +122,20 @@ def _read_request(body: Any) -> tuple[TaskDefinition[Any], Any, float]:
     definition = services().definitions.get(str(name))
     if definition is None:
         raise Problem("unknown-task")
-    return definition, body["payload"], float(delay)
+    return definition, body["payload"], {name: value for name, value in times.items() if value}
+
+
+def _seconds(
+    body: dict[str, Any], name: str, least: float, most: float, errors: list[dict[str, str]]
+) -> float:
+    """Return a member that holds seconds, 0 where it is not there."""
+    value = body.get(name, 0)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name in body and not (number and least <= value <= most):  # NaN is neither
+        detail = f"must be a number of seconds from {least} to {most}"
+        errors.append({"pointer": f"/{name}", "detail": detail})
+        return 0.0
+    return float(value)
 
 
 def _enricher(definition: TaskDefinition[Any], model: Any) -> Callable[[], Any] | None:
@@ -212,6 +227,44 @@ def _names_of(contract: type) -> set[str]:
 @requires("jobs:read")
 def show(job_id: str) -> Response:
     """Show a job of the caller's tenant: state, attempts, times, result or error."""
+    entry = _mine(job_id)
+    response = jsonify(_document(entry))
+    response.headers["Cache-Control"] = "no-store"
+    if not entry.final:
+        response.headers["Retry-After"] = str(_POLL_AFTER)
+    return response
+
+
+@blueprint.delete("/jobs/<job_id>")
+@requires("jobs:submit")
+def cancel(job_id: str) -> Response:
+    """Cancel a job of the caller's tenant.
+
+    200: it is cancelled. 202: it runs, its attempt is asked to stop; it may
+    succeed all the same. 409: it had ended otherwise.
+    """
+    entry = _mine(job_id)
+    if not principal().allows("jobs:submit", entry.task):
+        raise Problem("forbidden", detail="The token may not submit this task.")
+    try:
+        after = services().runtime.ledger.cancel(entry.id)
+    except LedgerError:
+        raise Problem("ledger-unavailable", retry_after=5) from None
+    if after is None:
+        raise Problem("not-found")
+    if after.final and after.state is not State.CANCELLED:
+        raise Problem("job-ended", state=after.state.value)
+    log.info("job cancel", job=after.id, task=after.task, tenant=after.tenant, state=after.state)
+    response = jsonify(_document(after))
+    response.headers["Cache-Control"] = "no-store"
+    if not after.final:
+        response.status_code = 202
+        response.headers["Retry-After"] = str(_POLL_AFTER)
+    return response
+
+
+def _mine(job_id: str) -> Entry:
+    """Return a job of the caller's tenant; others' do not exist."""
     if not _JOB_ID.fullmatch(job_id):
         raise Problem("not-found")
     try:
@@ -221,11 +274,7 @@ def show(job_id: str) -> Response:
     mine = services().runtime.digests.tenant_ref(principal().tenant)
     if entry is None or entry.tenant != mine:
         raise Problem("not-found")
-    response = jsonify(_document(entry))
-    response.headers["Cache-Control"] = "no-store"
-    if not entry.final:
-        response.headers["Retry-After"] = str(_POLL_AFTER)
-    return response
+    return entry
 
 
 def _document(entry: Entry) -> dict[str, Any]:
@@ -267,6 +316,10 @@ def _document(entry: Entry) -> dict[str, Any]:
         document["not_before"] = iso(entry.not_before)
     if entry.due is not None and entry.state is State.RETRYING:
         document["next_attempt"] = iso(entry.due)
+    if entry.run_before is not None and not entry.final:
+        document["expires"] = iso(entry.run_before)
+    if entry.cancel_asked is not None and not entry.final:
+        document["cancel_asked"] = iso(entry.cancel_asked)
     return document
 
 

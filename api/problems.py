@@ -52,6 +52,9 @@ PROBLEMS: dict[str, Kind] = {
         "Another request with this Idempotency-Key is under way; repeat it in a second.",
     ),
     "state-conflict": Kind(409, "Not in this state", "Look at it again: it has gone on meanwhile."),
+    "job-ended": Kind(
+        409, "Job has ended", "It cannot be cancelled any more; `state` says how it ended."
+    ),
     "too-large": Kind(413, "Payload too large", "Send less, or a reference to where the data is."),
     "unsupported-media-type": Kind(
         415, "Unsupported media type", "Send `Content-Type: application/json` in UTF-8."

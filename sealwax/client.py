@@ -100,6 +100,15 @@ class ApiClient:
         """Return a job's document."""
         return self._request("GET", f"/v1/jobs/{job_id}")
 
+    def cancel(self, job_id: str) -> dict[str, Any]:
+        """Cancel a job; return its document.
+
+        Raises
+        ------
+        ApiRefused, ApiUnreachable
+        """
+        return self._request("DELETE", f"/v1/jobs/{job_id}")
+
     def tasks(self) -> list[dict[str, Any]]:
         """Return the tasks that the token may submit."""
         found: list[dict[str, Any]] = self._request("GET", "/v1/tasks")["tasks"]

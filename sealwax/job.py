@@ -16,11 +16,15 @@ from sealwax.aws import Aws
 from sealwax.errors import SealwaxError
 from sealwax.settings import Settings
 
-__all__ = ["Job", "LeaseLost", "SecretNotDeclared"]
+__all__ = ["Cancelled", "Job", "LeaseLost", "SecretNotDeclared"]
 
 
 class LeaseLost(SealwaxError):
     """Another worker may have this job now; stop before the next effect."""
+
+
+class Cancelled(SealwaxError):
+    """Somebody cancelled this job; let it through, after cleaning up."""
 
 
 class SecretNotDeclared(SealwaxError):
@@ -87,7 +91,18 @@ class Job:
             ) from None
 
     def check(self) -> None:
-        """Raise `LeaseLost` if this attempt must not go on; call it before each effect."""
+        """Raise if this attempt must not go on; call it before each effect.
+
+        Looks into the ledger at most every two seconds, so it may be called
+        often, and a job of a moment costs nothing more.
+
+        Raises
+        ------
+        LeaseLost
+            Another worker may have the job.
+        Cancelled
+            Its producer does not want it any more.
+        """
         self.checker()
 
     def submit(self, task: str, payload: Any, *, key: str) -> str:

@@ -142,6 +142,7 @@ class Submitter:
         idempotency_key: str | None = None,
         enrich: Callable[[], Any] | None = None,
         delay: float = 0.0,
+        expires_in: float | None = None,
     ) -> Submission:
         """Seal, record and send a payload that fits its contract.
 
@@ -154,6 +155,8 @@ class Submitter:
             job that has been claimed.
         delay
             Seconds until the first attempt may start; a repeat does not change it.
+        expires_in
+            Seconds after which no attempt starts any more; nor does it change this.
 
         Raises
         ------
@@ -169,7 +172,7 @@ class Submitter:
             fingerprint = digests.fingerprint(tenant, definition.name, payload)
             if enrich is not None:
                 known = self._ledger.get(job_id)
-                if known is not None and known.attempts:
+                if known is not None and known.fence:
                     self._match(known, tenant, definition, payload)
                     return Submission(known, created=False)
         return self._accept(
@@ -180,6 +183,7 @@ class Submitter:
             fingerprint=fingerprint,
             match=lambda entry: self._match(entry, tenant, definition, payload),
             delay=delay,
+            expires_in=expires_in,
         )
 
     def follow_up(
@@ -230,6 +234,7 @@ class Submitter:
         match: Callable[[Entry], None],
         parent: str | None = None,
         delay: float = 0.0,
+        expires_in: float | None = None,
     ) -> Submission:
         now = self._clock()
         limits = self._settings.limits
@@ -250,6 +255,7 @@ class Submitter:
             signer=signer.id,
             parent=parent,
             acceptance=secrets.token_hex(8),
+            run_before=now + expires_in if expires_in else None,
         )
         envelope = self._seal(job, payload, recipient, signer)
         accepted = self._ledger.accept(job)
@@ -260,7 +266,7 @@ class Submitter:
             if entry.state is State.ABANDONED:
                 if not self._ledger.reaccept(job):
                     raise JobInFlux
-            elif entry.state is not State.ACCEPTED or entry.attempts:
+            elif entry.state is not State.ACCEPTED or entry.fence:
                 return Submission(entry, created=False)
             else:
                 # Accepted and never claimed: perhaps its first message was never

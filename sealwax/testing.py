@@ -228,6 +228,7 @@ class MemoryLedger:
         token: str,
         lease: float,
         generation: int = 0,  # noqa: ARG002 - nothing is replayed here
+        alone: bool = False,  # noqa: ARG002 - nor crashes
     ) -> Claimed | Refused:
         """Start an attempt."""
         entry = self._entries.get(job_id)
@@ -266,10 +267,11 @@ class MemoryLedger:
             finished=time.time(),
         )
 
-    def retry(self, job_id: str, *, token: str, due: float, cause: str, error: str) -> None:
+    def retry(self, job_id: str, *, token: str, due: float, cause: str, error: str) -> bool:
         """Record a failed attempt."""
         entry = self._held(job_id, token)
         self._put(entry, state=State.RETRYING, due=due, cause=cause, error=error)
+        return True
 
     def die(
         self,

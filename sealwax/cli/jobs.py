@@ -14,7 +14,7 @@ __all__ = ["jobs"]
 
 @click.group()
 def jobs() -> None:
-    """Look at jobs, verify that none is lost, erase what must be forgotten."""
+    """Look at jobs, cancel them, verify that none is lost, erase what must be forgotten."""
 
 
 @jobs.command("show")
@@ -29,6 +29,19 @@ def show(job_id: str) -> None:
     document = client_from_environment().job(job_id)
     json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
     click.echo()
+
+
+@jobs.command("cancel")
+@click.argument("job_id", metavar="ID")
+def cancel(job_id: str) -> None:
+    r"""Cancel a job; one that runs is asked to stop, and may succeed all the same.
+
+    \b
+    Example:
+      sealwax jobs cancel 7d3f0a5be9c14b6f8a2e6c1d90b4f357
+    """
+    document = client_from_environment().cancel(job_id)
+    click.echo("asked to stop" if document["state"] == "running" else document["state"])
 
 
 @jobs.command("verify")

@@ -4,6 +4,8 @@ The API accepts, workers claim and finish; nobody else writes. It holds no
 payload: only states, times, counts, keyed hashes and the sealed result.
 """
 
+from sealwax.ledger.acceptance import Accepted
+from sealwax.ledger.attempts import EARLY, SUSPICIONS, Claimed, Refused
 from sealwax.ledger.entry import DEAD_WATCH, Entry, NewJob, State, is_job_id, open_watch
 from sealwax.ledger.errors import (
     ClaimLost,
@@ -12,10 +14,12 @@ from sealwax.ledger.errors import (
     LedgerUnreachable,
 )
 from sealwax.ledger.listing import Needing, Page
-from sealwax.ledger.store import Accepted, Claimed, Ledger, Refused
+from sealwax.ledger.store import Ledger
 
 __all__ = [
     "DEAD_WATCH",
+    "EARLY",
+    "SUSPICIONS",
     "Accepted",
     "ClaimLost",
     "Claimed",

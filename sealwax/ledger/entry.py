@@ -74,6 +74,8 @@ class NewJob:
     acceptance
         Random name of this request: only it may abandon the job, and only
         until the request is repeated.
+    run_before
+        Epoch seconds from which no attempt starts any more: the producer's word.
     """
 
     id: str
@@ -90,6 +92,7 @@ class NewJob:
     parent: str | None = None
     acceptance: str | None = None
     not_before: float | None = None
+    run_before: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +108,12 @@ class Entry:
         Its place in the index `by-watch`; None where it needs nobody's eye.
     unverified
         Dead because of a message that nobody verified.
+    cancel_asked
+        Epoch seconds when somebody asked the running attempt to stop.
+    suspicions
+        Whole workers that were lost while this job ran on them among others.
+    alone
+        The running attempt shares its worker with no other.
     """
 
     id: str
@@ -144,6 +153,10 @@ class Entry:
     watch: str | None = None
     unverified: bool = False
     not_before: float | None = None
+    cancel_asked: float | None = None
+    run_before: float | None = None
+    suspicions: int = 0
+    alone: bool = False
 
     @property
     def since(self) -> float:

@@ -7,6 +7,7 @@ decides what a refusal means for one.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from sealwax.aws import dynamodb_value, error_code
 from sealwax.ledger.entry import Entry
 from sealwax.ledger.errors import LedgerDenied, LedgerUnreachable
 
-__all__ = ["Conflict", "Table", "Written"]
+__all__ = ["Conflict", "Table", "Writer", "Written", "of_generation"]
 
 #: AWS error codes after which the same call may succeed later.
 #: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
@@ -163,3 +164,21 @@ class Table:
             return Conflict(Entry.from_item(failed.item) if failed.item else None)
         attributes = answer.get("Attributes")
         return Written(Entry.from_item(attributes) if attributes else None)
+
+
+class Writer:
+    """What the parts of the ledger share."""
+
+    def __init__(self, table: Table, *, keep: float, clock: Callable[[], float]) -> None:
+        self._table = table
+        self._keep = keep
+        self._clock = clock
+
+    def _update(self, job_id: str, update: str, condition: str, values: dict[str, Any]) -> bool:
+        return isinstance(self._table.update(job_id, update, condition, values), Written)
+
+
+def of_generation(generation: int) -> str:
+    """Return the condition that an entry is of `:generation`; a job never replayed has none."""
+    same = "generation = :generation"
+    return same if generation else f"(attribute_not_exists(generation) OR {same})"

@@ -9,7 +9,8 @@ import structlog
 from pydantic import ValidationError
 
 from sealwax.claims import ClaimsUnreachable
-from sealwax.ledger import Entry, LedgerError
+from sealwax.job import Cancelled, LeaseLost
+from sealwax.ledger import Entry, LedgerError, State
 from sealwax.outcomes import Rejected, Transient
 from sealwax.publisher import Deferral, Publisher
 from sealwax.runtime import Runtime
@@ -22,7 +23,7 @@ from sealwax.submission import (
 )
 from sealwax.task import TaskDefinition
 
-__all__ = ["Reporter", "Sender"]
+__all__ = ["Checker", "Reporter", "Sender"]
 
 log = structlog.get_logger("sealwax.worker")
 
@@ -58,6 +59,55 @@ class Reporter:
             )
         except LedgerError as error:
             log.info("progress not recorded", job=self._job_id, error=type(error).__name__)
+
+
+#: Seconds between two looks of `job.check` into the ledger.
+_LOOK = 2.0
+
+#: An attempt stops this many seconds before others may take its job.
+_MARGIN = 5.0
+
+
+class Checker:
+    """`job.check`: whether the attempt still holds its job, and the job is still wanted.
+
+    Parameters
+    ----------
+    entry
+        As claimed; its lease was just begun.
+    lease
+        Seconds that the lease lasts: the worker's main process renews it.
+    """
+
+    def __init__(self, runtime: Runtime, entry: Entry, token: str, *, lease: float) -> None:
+        self._runtime = runtime
+        self._job_id = entry.id
+        self._token = token
+        self._until = time.monotonic() + lease
+        self._margin = min(_MARGIN, lease / 4)
+        self._next = time.monotonic() + _LOOK
+
+    def __call__(self) -> None:
+        """See `sealwax.job.Job.check`."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _LOOK
+        try:
+            entry = self._runtime.ledger.get(self._job_id)
+        except LedgerError:
+            if now >= self._until - self._margin:
+                # Whether it was renewed cannot be known: others may have it soon.
+                raise LeaseLost from None
+            return
+        if entry is None or entry.state is not State.RUNNING or entry.token != self._token:
+            raise LeaseLost
+        if entry.cancel_asked is not None:
+            raise Cancelled
+        left = entry.lease_until - self._runtime.clock()
+        if left < self._margin:
+            raise LeaseLost
+        self._until = now + left
 
 
 class Sender:

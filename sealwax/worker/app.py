@@ -19,6 +19,7 @@ from sealwax.task import TaskDefinition
 from sealwax.transport.dead_letters import DeadLetter
 from sealwax.transport.holds import Holds
 from sealwax.transport.parking import Parked
+from sealwax.worker.room import Room
 from sealwax.worker.sealed import KILL_AFTER, SealedTask
 
 __all__ = ["make_app", "worker_arguments"]
@@ -79,12 +80,15 @@ def make_app(
         app.finalize()
         for name in [name for name in app.tasks if name.startswith("celery.")]:
             del app.tasks[name]
+        room = Room.make() if lane is not None else None
         for definition in definitions.values():
-            app.register_task(_make_task(definition, runtime)())
+            app.register_task(_make_task(definition, runtime, room)())
     return app
 
 
-def _make_task(definition: TaskDefinition[Any], runtime: Runtime) -> type[SealedTask]:
+def _make_task(
+    definition: TaskDefinition[Any], runtime: Runtime, room: Room | None
+) -> type[SealedTask]:
     limit = definition.time_limit or runtime.settings.limits.task_seconds
     return type(
         f"Sealed_{definition.name.replace('.', '_')}",
@@ -93,6 +97,7 @@ def _make_task(definition: TaskDefinition[Any], runtime: Runtime) -> type[Sealed
             "name": definition.name,
             "definition": definition,
             "runtime": runtime,
+            "room": room,
             "soft_time_limit": limit,
             "time_limit": limit + KILL_AFTER,
             "__doc__": definition.description,

@@ -33,8 +33,8 @@ from sealwax.envelope import (
     seal,
 )
 from sealwax.errors import SealwaxError
-from sealwax.job import Job, LeaseLost
-from sealwax.ledger import ClaimLost, Entry, LedgerError, Refused, State
+from sealwax.job import Cancelled, Job, LeaseLost
+from sealwax.ledger import ClaimLost, Entry, LedgerError, State
 from sealwax.log import describe_exception
 from sealwax.outcomes import Dead, Failure, Rejected, RetryLater, classify, decide
 from sealwax.publisher import Deferral, Publisher
@@ -42,8 +42,10 @@ from sealwax.runtime import Runtime
 from sealwax.submission import encode_payload
 from sealwax.task import TaskDefinition
 from sealwax.transport.dead_letters import DeadLetterReason
-from sealwax.worker.aids import Reporter, Sender
+from sealwax.worker.aids import Checker, Reporter, Sender
+from sealwax.worker.claiming import Claiming
 from sealwax.worker.disposition import Ack, DeadLetter, Disposition, Postpone
+from sealwax.worker.room import Room
 
 __all__ = ["Attempt", "Delivery"]
 
@@ -88,6 +90,8 @@ class Attempt:
         Sends the follow-ups that the task enqueues.
     deferral
         Keeps those that SQS does not take.
+    room
+        The worker's; None where nothing else can run.
     chance
         Random numbers in [0, 1) for the jitter.
     """
@@ -101,6 +105,7 @@ class Attempt:
         lease: float,
         publisher: Publisher | None = None,
         deferral: Deferral | None = None,
+        room: Room | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._runtime = runtime
@@ -110,6 +115,9 @@ class Attempt:
         self._lease = lease
         self._publisher = publisher
         self._deferral = deferral
+        self._room = room
+        self._claimed: Entry | None = None
+        self._returned: tuple[Entry, Any] | None = None
         self._chance = chance
         self._log = log.bind(job=delivery.job_id, task=delivery.task)
 
@@ -123,21 +131,47 @@ class Attempt:
                 self._runtime.ledger_failed()
             self._log.warning("store unavailable", error=type(error).__name__)
             return Postpone(_SHORT)
+        except Exception as error:  # noqa: BLE001 - no exception leaves an attempt
+            return self._astray(error)
+
+    def _astray(self, error: Exception) -> Disposition:
+        """End an attempt that a time limit, or a fault of ours, met outside the task.
+
+        What the task returned stays its outcome: recording is repeated, which
+        does nothing where it had been done.
+        """
+        self._log.warning("attempt interrupted", error=describe_exception(error))
+        try:
+            if self._returned is not None:
+                return self._succeeded(*self._returned)
+            if self._claimed is not None:
+                return self._failed(self._claimed, classify(error, self._policy))
+        except (LedgerError, ClaimsUnreachable) as trouble:
+            self._log.warning("store unavailable", error=type(trouble).__name__)
+        return Postpone(_SHORT)
 
     def _run(self) -> Disposition:
         opened = self._open()
         if not isinstance(opened, Opened):
             return opened
-        delivery = self._delivery
-        claim = self._runtime.ledger.claim(
-            delivery.job_id,
-            token=delivery.token,
+        claiming = Claiming(
+            self._runtime,
+            job_id=self._delivery.job_id,
+            token=self._delivery.token,
+            generation=self._delivery.generation,
             lease=self._lease,
-            generation=delivery.generation,
+            room=self._room,
+            letter=self._letter,
+            drop=self._dropped,
+            log=self._log,
         )
-        if isinstance(claim, Refused):
-            return self._refused(claim.entry)
-        entry = claim.entry
+        with claiming.held() as entry:
+            if not isinstance(entry, Entry):
+                return entry
+            return self._attempt(entry, opened)
+
+    def _attempt(self, entry: Entry, opened: Opened) -> Disposition:
+        self._claimed = entry
         self._log = self._log.bind(tenant=entry.tenant, attempt=entry.attempts)
         # The signature vouches for the envelope's own context; the ledger's
         # entry must agree with it.
@@ -148,19 +182,28 @@ class Attempt:
                 )
                 return self._failed(entry, failure)
         now = self._runtime.clock()
+        if entry.crashes >= self._runtime.settings.limits.crashes:
+            # Its last death was recorded by nobody who could have ended it.
+            crashed = Dead(reason="crashed", cause="process-died", error="WorkerLost")
+            return self._dead(entry, crashed, self._delivery.token)
         if now >= entry.not_after:
             return self._dead(
-                entry, Dead(reason="exhausted", cause="max-age", error="JobTooOld"), delivery.token
+                entry,
+                Dead(reason="exhausted", cause="max-age", error="JobTooOld"),
+                self._delivery.token,
             )
         try:
             result = self._call(entry, opened)
         except LeaseLost:
             self._log.warning("lease lost")
             return Postpone(_SHORT)
+        except Cancelled:
+            return self._stopped(entry)
         except BaseException as error:  # noqa: BLE001 - a task that calls sys.exit() has failed
             failure = classify(error, self._policy)
             self._log.info("attempt failed", cause=failure.cause, error=describe_exception(error))
             return self._failed(entry, failure)
+        self._returned = (entry, result)
         return self._succeeded(entry, result)
 
     # -- opening -------------------------------------------------------------------
@@ -215,46 +258,6 @@ class Attempt:
         self._log.warning("unopenable", cause=dead.cause)
         return self._letter(dead, entry)
 
-    # -- refused claims -------------------------------------------------------------
-
-    def _refused(self, entry: Entry | None) -> Disposition:
-        if entry is None:
-            self._log.warning("unknown job")
-            return self._letter(
-                Dead(reason="unknown-job", cause="no-ledger-entry", error="UnknownJob"), None
-            )
-        ours = self._delivery.generation
-        if ours < entry.generation:
-            self._log.info("superseded by a replay", generation=ours)
-            return Ack()
-        if ours > entry.generation:
-            # Replays raise the ledger's before they send: this one is nobody's.
-            self._log.warning("generation unknown", generation=ours)
-            return DeadLetter(
-                DeadLetterReason(
-                    reason="malformed",
-                    error="generation",
-                    attempts=0,
-                    job=entry.id,
-                    details={"task": self._delivery.task, "cause": "generation"},
-                )
-            )
-        if entry.state is State.DEAD:
-            return self._letter(
-                Dead(
-                    reason=entry.reason or "rejected",  # type: ignore[arg-type]
-                    cause=entry.cause or "",
-                    error=entry.error or "",
-                ),
-                entry,
-            )
-        if entry.final:
-            self._log.info("not run", state=entry.state)
-            return Ack()
-        wait = max(entry.lease_until - self._runtime.clock(), 0.0)
-        self._log.info("runs elsewhere", seconds=round(wait, 1))
-        return Postpone(min(wait + 1.0, 900.0))
-
     # -- running ---------------------------------------------------------------------
 
     def _call(self, entry: Entry, opened: Opened) -> Any:
@@ -272,6 +275,7 @@ class Attempt:
             settings=self._runtime.settings,
             secrets=self._runtime.task_secrets(definition),
             aws=self._runtime.aws,
+            checker=Checker(self._runtime, entry, self._delivery.token, lease=self._lease),
             reporter=Reporter(self._runtime, definition, entry.id, self._delivery.token),
             sender=Sender(self._runtime, self._publisher, entry, deferral=self._deferral),
         )
@@ -290,9 +294,22 @@ class Attempt:
             self._log.warning("late success refused")
             return Postpone(_SHORT)
         self._log.info("job succeeded", result_omitted=omitted)
+        return self._dropped()
+
+    def _stopped(self, entry: Entry) -> Disposition:
+        try:
+            self._runtime.ledger.stop(entry.id, token=self._delivery.token)
+        except ClaimLost:
+            self._log.warning("late stop refused")
+            return Postpone(_SHORT)
+        self._log.info("job cancelled")
+        return self._dropped()
+
+    def _dropped(self) -> Disposition:
+        """End a message whose job has ended well: its payload is needed no more."""
         if is_reference(self._delivery.envelope):
             try:
-                self._runtime.claims.delete(entry.id, self._delivery.envelope)
+                self._runtime.claims.delete(self._delivery.job_id, self._delivery.envelope)
             except SealwaxError as error:
                 # It costs a few cents; the outcome is recorded.
                 self._log.warning("payload not deleted", error=type(error).__name__)
@@ -338,7 +355,7 @@ class Attempt:
         )
         if isinstance(decision, RetryLater):
             try:
-                self._runtime.ledger.retry(
+                again = self._runtime.ledger.retry(
                     entry.id,
                     token=self._delivery.token,
                     due=now + decision.delay,
@@ -348,6 +365,9 @@ class Attempt:
             except ClaimLost:
                 self._log.warning("late failure refused")
                 return Postpone(_SHORT)
+            if not again:
+                self._log.info("job cancelled")
+                return self._dropped()
             self._log.info("job retries", seconds=round(decision.delay, 1), cause=decision.cause)
             return Postpone(decision.delay)
         return self._dead(entry, decision, self._delivery.token)

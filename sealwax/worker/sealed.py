@@ -12,7 +12,7 @@ import secrets
 from typing import Any, ClassVar, Literal
 
 import structlog
-from celery.exceptions import Reject, Retry
+from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
 
 from sealwax.ledger import ClaimLost, LedgerError, is_job_id
 from sealwax.outcomes import Dead, Failure, RetryLater, decide
@@ -21,8 +21,9 @@ from sealwax.runtime import Runtime
 from sealwax.task import TaskDefinition
 from sealwax.transport.dead_letters import DeadLetterReason
 from sealwax.worker.attempt import Attempt, Delivery
-from sealwax.worker.disposition import DeadLetter, Disposition, Postpone
+from sealwax.worker.disposition import Ack, DeadLetter, Disposition, Postpone
 from sealwax.worker.request import Request
+from sealwax.worker.room import Room
 from sealwax.worker.task import Task
 
 __all__ = ["SealedTask"]
@@ -47,6 +48,13 @@ class SealedRequest(Request):
             headers.pop(name, None)
         super().__init__(message, headers=headers, **options)
 
+    def _failed(self, error: BaseException, *, already_stored: bool) -> None:
+        """Ask the ledger after a soft time limit that met the attempt outside of our hands."""
+        if isinstance(error, SoftTimeLimitExceeded):
+            self._lost("timeout", error)
+        else:
+            super()._failed(error, already_stored=already_stored)
+
 
 class SealedTask(Task):
     """Opens, runs and settles one sealed job."""
@@ -61,6 +69,8 @@ class SealedTask(Task):
 
     definition: ClassVar[TaskDefinition[Any]]
     runtime: ClassVar[Runtime]
+    #: Of the worker whose process, or whose parent, this is.
+    room: ClassVar[Room | None] = None
 
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Run one attempt; Celery calls this in the pool's process."""
@@ -109,6 +119,7 @@ class SealedTask(Task):
             lease=lane.lease,
             publisher=CeleryPublisher(self.app, runtime.settings),
             deferral=Deferral(self.app, runtime.settings, lambda: runtime.outbox),
+            room=self.room,
         )
         self._apply(attempt.run())
 
@@ -182,14 +193,14 @@ class SealedTask(Task):
             )
         log.warning("attempt lost", job=job_id, task=self.name, kind=kind, crashes=entry.crashes)
         if isinstance(decision, RetryLater):
-            if kind == "timeout":
-                ledger.retry(
-                    job_id,
-                    token=token,
-                    due=runtime.clock() + decision.delay,
-                    cause=decision.cause,
-                    error=decision.error,
-                )
+            if kind == "timeout" and not ledger.retry(
+                job_id,
+                token=token,
+                due=runtime.clock() + decision.delay,
+                cause=decision.cause,
+                error=decision.error,
+            ):
+                return Ack()  # somebody had asked to cancel it
             return Postpone(decision.delay)
         died = ledger.die(
             job_id,

@@ -359,3 +359,57 @@ def test_a_repeat_that_was_promised_is_not_abandoned_by_the_first_that_gave_up(
     assert answers == [503]
     entry = services.runtime.ledger.get(second.get_json()["id"])
     assert entry.state is State.ACCEPTED
+
+
+def test_a_waiting_job_is_cancelled_by_its_tenant_alone(client, app, auth) -> None:
+    location = client.post("/v1/jobs", json=GOOD, headers=auth).headers["Location"]
+    tokens = app.extensions["sealwax"].tokens
+    stranger = tokens.issue(tenant="other", scopes=["jobs:submit"]).token
+    bearer = {"Authorization": f"Bearer {stranger}"}
+    problem(client.delete(location, headers=bearer), 404, "not-found")
+    reader = tokens.issue(tenant="acme", scopes=["jobs:read"]).token
+    bearer = {"Authorization": f"Bearer {reader}"}
+    problem(client.delete(location, headers=bearer), 403, "forbidden")
+    narrow = tokens.issue(tenant="acme", scopes=["jobs:submit:exports.*"]).token
+    bearer = {"Authorization": f"Bearer {narrow}"}
+    problem(client.delete(location, headers=bearer), 403, "forbidden")
+    answer = client.delete(location, headers=auth)
+    assert (answer.status_code, answer.get_json()["state"]) == (200, "cancelled")
+    assert client.delete(location, headers=auth).status_code == 200
+    assert client.get(location, headers=auth).get_json()["state"] == "cancelled"
+
+
+def test_a_running_job_is_asked_to_stop_and_an_ended_one_refused(client, app, auth) -> None:
+    answer = client.post("/v1/jobs", json=GOOD, headers=auth)
+    location, job_id = answer.headers["Location"], answer.get_json()["id"]
+    ledger = app.extensions["sealwax"].runtime.ledger
+    ledger.claim(job_id, token="t", lease=30)
+    asked = client.delete(location, headers=auth)
+    assert (asked.status_code, asked.get_json()["state"]) == (202, "running")
+    assert "cancel_asked" in asked.get_json()
+    ledger.succeed(job_id, token="t", result=None)
+    assert problem(client.delete(location, headers=auth), 409, "job-ended")["state"] == "succeeded"
+    problem(client.delete(f"/v1/jobs/{'0' * 32}", headers=auth), 404, "not-found")
+    problem(client.delete("/v1/jobs/zz", headers=auth), 404, "not-found")
+
+
+def test_delay_and_expiry_are_taken_and_shown(client, auth) -> None:
+    answer = client.post("/v1/jobs", json=GOOD | {"delay": 60, "expires_in": 600}, headers=auth)
+    assert answer.status_code == 202, answer.text
+    document = client.get(answer.headers["Location"], headers=auth).get_json()
+    assert "not_before" in document
+    assert "expires" in document
+
+
+def test_delays_and_expiries_that_make_no_sense_are_named(client, auth) -> None:
+    wrong = {
+        "delay": [-1, True, "60", None, 10**9],
+        "expires_in": [0, -5, True, 10**9],
+    }
+    for name, value in [(name, value) for name, values in wrong.items() for value in values]:
+        answer = client.post("/v1/jobs", json=GOOD | {name: value}, headers=auth)
+        document = problem(answer, 422, "validation-failed")
+        assert [error["pointer"] for error in document["errors"]] == [f"/{name}"]
+    body = GOOD | {"delay": 60, "expires_in": 60}
+    document = problem(client.post("/v1/jobs", json=body, headers=auth), 422, "validation-failed")
+    assert document["errors"][0]["pointer"] == "/delay"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -104,10 +105,16 @@ def test_a_running_job_is_not_claimed_until_its_lease_ends(ledger: Ledger, clock
     ledger.claim(JOB, token="t1", lease=30)
     clock.now += 29
     assert isinstance(ledger.claim(JOB, token="t2", lease=30), Refused)
+    running = ledger.get(JOB)
+    assert running is not None
+    assert ledger.suspect(running) is None
     clock.now += 2
+    assert ledger.suspect(running) is not None
+    assert ledger.suspect(running) is None
     second = ledger.claim(JOB, token="t2", lease=30)
     assert isinstance(second, Claimed)
-    assert (second.entry.attempts, second.entry.fence) == (2, 2)
+    # The lost attempt is given back: nobody knows that the job was to blame.
+    assert (second.entry.attempts, second.entry.fence, second.entry.suspicions) == (1, 2, 1)
     with pytest.raises(ClaimLost):
         ledger.succeed(JOB, token="t1", result=None)
     with pytest.raises(ClaimLost):
@@ -145,6 +152,8 @@ def test_a_retry_keeps_its_cause_and_the_next_claim_counts(ledger: Ledger, clock
         "downstream-503",
         clock.now + 7,
     )
+    assert isinstance(ledger.claim(JOB, token="t2", lease=30), Refused)  # a copy, too early
+    clock.now += 5
     claim = ledger.claim(JOB, token="t2", lease=30)
     assert isinstance(claim, Claimed)
     assert claim.entry.attempts == 2
@@ -466,3 +475,88 @@ def test_one_of_many_simultaneous_replays_raises_the_generation_once(
     now = atomic_ledger.get(JOB)
     assert now is not None
     assert (now.generation, now.replays) == (1, 1)
+
+
+def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_asked(
+    ledger: Ledger, clock: Clock
+) -> None:
+    assert ledger.cancel(JOB) is None
+    ledger.accept(new_job(clock))
+    entry = ledger.cancel(JOB)
+    assert entry is not None
+    assert (entry.state, entry.finished, entry.watch) == (State.CANCELLED, clock.now, None)
+    assert ledger.cancel(JOB) == entry
+    assert isinstance(ledger.claim(JOB, token="t", lease=30), Refused)
+    other = numbered(1)
+    ledger.accept(new_job(clock, other))
+    ledger.claim(other, token="t", lease=30)
+    entry = ledger.cancel(other)
+    assert entry is not None
+    assert (entry.state, entry.cancel_asked) == (State.RUNNING, clock.now)
+    ledger.stop(other, token="t")
+    ledger.stop(other, token="t")
+    stopped = ledger.get(other)
+    assert stopped is not None
+    assert (stopped.state, stopped.watch) == (State.CANCELLED, None)
+
+
+def test_a_job_that_was_to_be_cancelled_is_not_tried_again(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t", lease=30)
+    ledger.cancel(JOB)
+    assert not ledger.retry(JOB, token="t", due=clock.now, cause="x", error="E")
+    assert not ledger.retry(JOB, token="t", due=clock.now, cause="x", error="E")
+    entry = ledger.get(JOB)
+    assert entry is not None
+    assert entry.state is State.CANCELLED
+
+
+def test_a_success_despite_a_cancel_is_a_success(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t", lease=30)
+    ledger.cancel(JOB)
+    ledger.succeed(JOB, token="t", result="sealed")
+    entry = ledger.cancel(JOB)
+    assert entry is not None
+    assert entry.state is State.SUCCEEDED
+
+
+def test_no_attempt_starts_before_its_time_nor_after_its_expiry(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(replace(new_job(clock), not_before=clock.now + 10, run_before=clock.now + 20))
+    assert isinstance(ledger.claim(JOB, token="t", lease=30), Refused)
+    clock.now += 9  # two seconds early will do
+    assert isinstance(ledger.claim(JOB, token="t", lease=30), Claimed)
+    ledger.retry(JOB, token="t", due=clock.now, cause="x", error="E")
+    clock.now += 11
+    assert isinstance(ledger.claim(JOB, token="t", lease=30), Refused)
+    assert ledger.expire(JOB)
+    entry = ledger.get(JOB)
+    assert entry is not None
+    assert (entry.state, entry.watch) == (State.EXPIRED, None)
+
+
+def test_after_two_suspicions_a_job_runs_alone_and_a_lone_loss_is_a_crash(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock))
+    for number in (1, 2):
+        claim = ledger.claim(JOB, token=f"t{number}", lease=30)
+        assert isinstance(claim, Claimed)
+        assert claim.entry.attempts == 1
+        clock.now += 31
+        suspected = ledger.suspect(claim.entry)
+        assert suspected is not None
+        assert (suspected.suspicions, suspected.crashes) == (number, 0)
+    assert isinstance(ledger.claim(JOB, token="t3", lease=30), Refused)
+    claim = ledger.claim(JOB, token="t3", lease=30, alone=True)
+    assert isinstance(claim, Claimed)
+    assert claim.entry.alone
+    clock.now += 31
+    crashed = ledger.suspect(claim.entry)
+    assert crashed is not None
+    assert (crashed.suspicions, crashed.crashes, crashed.alone) == (2, 1, False)
+    again = ledger.claim(JOB, token="t4", lease=30, alone=True)
+    assert isinstance(again, Claimed)
+    assert again.entry.attempts == 2

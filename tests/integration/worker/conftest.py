@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from support.job_bench import Bench, make_bench
+from support.worker_lab import WorkerLab
 
 from sealwax.settings import Settings
 
@@ -10,3 +15,15 @@ from sealwax.settings import Settings
 def bench(provisioned: Settings) -> Bench:
     """A ledger, an API's and a worker's runtime, and a queue turned by hand."""
     return make_bench(provisioned)
+
+
+@pytest.fixture
+def lab(
+    provisioned: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WorkerLab]:
+    """Real workers on the test's own environment; leases of 6 s."""
+    for name in ("SEALWAX_TASK_MODULES", "SEALWAX_LANES", "LOST_TEST_NOTES", "PYTHONPATH"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    lab = WorkerLab.make(provisioned, tmp_path)
+    yield lab
+    lab.close()

@@ -1,0 +1,421 @@
+"""A job's life from its claim on: claimed, renewed, and how an attempt ends.
+
+Part of `Ledger`; called by workers. A *delivery token* names one receive of one
+message. A claim stores it and raises the fence; whatever follows is conditional
+on it, so that an attempt that lost its lease cannot record anything any more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sealwax.ledger.entry import DEAD_WATCH, Entry, State, open_watch
+from sealwax.ledger.errors import ClaimLost
+from sealwax.ledger.table import Conflict, Writer, Written, of_generation
+
+__all__ = ["EARLY", "SUSPICIONS", "Attempts", "Claimed", "Refused"]
+
+#: How much before its time a retry may start, in seconds: SQS counts in whole
+#: ones, and no two clocks agree.
+EARLY = 2.0
+
+#: Whole workers lost under a job after which it runs alone.
+SUSPICIONS = 2
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """This attempt may run: its number is `entry.attempts`."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Refused:
+    """This attempt must not run; `entry` is None where the job is unknown."""
+
+    entry: Entry | None
+
+
+class Attempts(Writer):
+    """What an attempt records."""
+
+    def claim(
+        self, job_id: str, *, token: str, lease: float, generation: int = 0, alone: bool = False
+    ) -> Claimed | Refused:
+        """Start an attempt: store the delivery token, raise the fence, count the attempt.
+
+        Refused where the job is unknown, has ended, runs, is of another
+        generation, is to be cancelled, must not start any more or not yet, or
+        may only run alone; the caller looks at the entry. A repeat with the same
+        token (its first response was lost) is granted again, uncounted.
+
+        Call it only after the envelope was opened: a job that is dead because a
+        message that nobody verified bore its id comes back to life with its
+        genuine one, so that somebody who can write to the queue cannot end other
+        people's jobs.
+
+        Parameters
+        ----------
+        token
+            Random name of this receive.
+        lease
+            Seconds until others may suspect it, if it is not renewed.
+        generation
+            The message's: each replay of the job raises the job's.
+        alone
+            Whether nothing else runs in this worker meanwhile.
+        """
+        done = self._claim(
+            job_id,
+            token,
+            lease,
+            generation,
+            "#state IN (:accepted, :retrying)",
+            alone=alone,
+        )
+        if isinstance(done, Conflict):
+            entry = done.entry or self._table.get(job_id)
+            if entry is None or entry.generation != generation:
+                return Refused(entry)
+            if entry.state is State.RUNNING and entry.token == token:
+                return Claimed(entry)
+            if not entry.unverified or entry.state is not State.DEAD:
+                return Refused(entry)
+            # Apart from the usual claim, which must not name the index's key.
+            done = self._claim(
+                job_id,
+                token,
+                lease,
+                generation,
+                "#state = :dead AND unverified = :yes",
+                alone=alone,
+                watch=open_watch(entry.lane),
+            )
+        if isinstance(done, Conflict) or done.entry is None:
+            return Refused(self._table.get(job_id))
+        return Claimed(done.entry)
+
+    def _claim(
+        self,
+        job_id: str,
+        token: str,
+        lease: float,
+        generation: int,
+        condition: str,
+        *,
+        alone: bool,
+        watch: str | None = None,
+    ) -> Written | Conflict:
+        now = self._clock()
+        sets = [
+            "#state = :running",
+            "#token = :token",
+            "lease_until = :lease",
+            "updated = :now",
+            "started = :now",
+            "fence = if_not_exists(fence, :zero) + :one",
+            "expires = if_not_exists(expires, :expires)",
+        ]
+        removes = "#due, finished, unverified, acceptance, #reason, #cause, #error"
+        conditions = [
+            of_generation(generation),
+            condition,
+            "attribute_not_exists(cancel_asked)",
+            "(attribute_not_exists(run_before) OR run_before > :now)",
+            "(attribute_not_exists(not_before) OR not_before <= :soon)",
+            "(attribute_not_exists(#due) OR #due <= :soon)",
+        ]
+        if watch:
+            sets.append("watch = :watch")
+        if alone:
+            sets.append("alone = :yes")
+        else:
+            removes += ", alone"
+            conditions.append("(attribute_not_exists(suspicions) OR suspicions < :suspicions)")
+        return self._table.update(
+            job_id,
+            f"SET {', '.join(sets)} ADD attempts :one REMOVE {removes}",
+            " AND ".join(conditions),
+            {
+                ":accepted": State.ACCEPTED,
+                ":retrying": State.RETRYING,
+                ":running": State.RUNNING,
+                ":dead": State.DEAD,
+                ":token": token,
+                ":now": now,
+                ":soon": now + EARLY,
+                ":lease": now + lease,
+                ":yes": True,
+                ":expires": int(now + self._keep),
+                ":one": 1,
+                ":zero": 0,
+                ":generation": generation,
+                ":watch": watch,
+                ":suspicions": SUSPICIONS,
+            },
+            new=True,
+        )
+
+    def suspect(self, entry: Entry) -> Entry | None:
+        """Take a job from an attempt that let its lease end; None where it has not.
+
+        Its whole worker is gone, or cut off, and nobody knows whether the job
+        did it or a neighbour: the attempt is given back and leaves a suspicion.
+        After two of them the job runs alone; an attempt lost alone is the job's
+        own crash, and counted.
+        """
+        counts = "crashes :one" if entry.alone else "suspicions :one, attempts :less"
+        done = self._table.update(
+            entry.id,
+            f"SET #state = :retrying, updated = :now ADD {counts} REMOVE lease_until, #due, alone",
+            "#state = :running AND #token = :token AND lease_until < :now",
+            {
+                ":running": State.RUNNING,
+                ":retrying": State.RETRYING,
+                ":token": entry.token,
+                ":now": self._clock(),
+                ":one": 1,
+                ":less": -1,
+            },
+            new=True,
+        )
+        return done.entry if isinstance(done, Written) else None
+
+    def renew(self, job_id: str, *, token: str, lease: float) -> bool:
+        """Push the lease's end out; False where the claim is lost."""
+        now = self._clock()
+        return self._update(
+            job_id,
+            "SET lease_until = :lease, updated = :now",
+            "#state = :running AND #token = :token",
+            {":running": State.RUNNING, ":token": token, ":lease": now + lease, ":now": now},
+        )
+
+    def progress(
+        self, job_id: str, *, token: str, done: int, total: int | None, phase: str | None
+    ) -> bool:
+        """Record how far an attempt is; False where the claim is lost."""
+        values: dict[str, Any] = {
+            ":running": State.RUNNING,
+            ":token": token,
+            ":now": self._clock(),
+            ":done": done,
+        }
+        sets = ["updated = :now", "progress_done = :done"]
+        for name, value in (("progress_total", total), ("phase", phase)):
+            if value is not None:
+                sets.append(f"{name} = :{name}")
+                values[f":{name}"] = value
+        return self._update(
+            job_id, "SET " + ", ".join(sets), "#state = :running AND #token = :token", values
+        )
+
+    def succeed(
+        self, job_id: str, *, token: str, result: str | None, omitted: str | None = None
+    ) -> None:
+        """Record success with the sealed result.
+
+        Raises
+        ------
+        ClaimLost
+            Where another attempt holds the job: this outcome is not recorded.
+        """
+        now = self._clock()
+        values: dict[str, Any] = {":state": State.SUCCEEDED, ":now": now}
+        sets = ["#state = :state", "updated = :now", "finished = :now"]
+        if result is not None:
+            sets.append("#result = :result")
+            values[":result"] = result
+        if omitted is not None:
+            sets.append("result_omitted = :omitted")
+            values[":omitted"] = omitted
+        self._finish(job_id, token, sets, values, remove="lease_until, #due, watch")
+
+    def retry(self, job_id: str, *, token: str, due: float, cause: str, error: str) -> bool:
+        """Record a failed attempt that will be tried again at `due` (epoch seconds).
+
+        Returns
+        -------
+        bool
+            False where somebody had asked to cancel the job: it is cancelled now.
+
+        Raises
+        ------
+        ClaimLost
+        """
+        recorded = self._finish(
+            job_id,
+            token,
+            [
+                "#state = :state",
+                "updated = :now",
+                "#due = :due",
+                "#cause = :cause",
+                "#error = :error",
+            ],
+            {
+                ":state": State.RETRYING,
+                ":now": self._clock(),
+                ":due": due,
+                ":cause": cause,
+                ":error": error,
+            },
+            remove="lease_until, alone",
+            unless_cancelled=True,
+        )
+        if not recorded:
+            self.stop(job_id, token=token)
+        return recorded
+
+    def stop(self, job_id: str, *, token: str) -> None:
+        """Record that an attempt ended because the job was to be cancelled.
+
+        Raises
+        ------
+        ClaimLost
+        """
+        self._finish(
+            job_id,
+            token,
+            ["#state = :state", "updated = :now", "finished = :now"],
+            {":state": State.CANCELLED, ":now": self._clock()},
+            remove="lease_until, #due, watch",
+        )
+
+    def release(self, job_id: str, *, token: str) -> None:
+        """Give an attempt back that did nothing; it is not counted.
+
+        Raises
+        ------
+        ClaimLost
+        """
+        self._finish(
+            job_id,
+            token,
+            ["#state = :state", "updated = :now", "attempts = attempts - :one"],
+            {":state": State.RETRYING, ":now": self._clock(), ":one": 1},
+            remove="lease_until",
+        )
+
+    def die(  # the record of a death has this many parts
+        self,
+        job_id: str,
+        *,
+        token: str | None,
+        reason: str,
+        cause: str,
+        error: str,
+        verified: bool = False,
+    ) -> bool:
+        """Record that the job is dead, before its message goes to the dead-letter queue.
+
+        The entry loses its expiry: dead jobs stay until somebody resolves them.
+
+        Parameters
+        ----------
+        token
+            The claim's; None where nobody could claim (unknown task, malformed,
+            worker lost): then any state that is not final will do.
+        verified
+            Without a token: whether the message was known to be the job's own.
+            If not, its genuine message undoes the death.
+
+        Returns
+        -------
+        bool
+            Whether the job is dead now; False where it has ended otherwise, is
+            unknown, or another attempt holds it.
+        """
+        condition = "#state = :running AND #token = :token"
+        values: dict[str, Any] = {
+            ":state": State.DEAD,
+            ":dead": DEAD_WATCH,
+            ":now": self._clock(),
+            ":reason": reason,
+            ":cause": cause,
+            ":error": error,
+            ":running": State.RUNNING,
+        }
+        if token is None:
+            condition = (
+                "#state IN (:accepted, :retrying) OR (#state = :running AND lease_until < :now)"
+            )
+            values |= {":accepted": State.ACCEPTED, ":retrying": State.RETRYING}
+        else:
+            values[":token"] = token
+        mark = ""
+        if token is None and not verified:
+            mark = ", unverified = :yes"
+            values[":yes"] = True
+        done = self._update(
+            job_id,
+            "SET #state = :state, updated = :now, finished = :now, #reason = :reason, "
+            f"watch = :dead, #cause = :cause, #error = :error{mark} "
+            "REMOVE expires, lease_until, #due",
+            condition,
+            values,
+        )
+        if done:
+            return True
+        entry = self._table.get(job_id)
+        return entry is not None and entry.state is State.DEAD
+
+    def crash(self, job_id: str, *, token: str) -> Entry:
+        """Count that this attempt's process died; return the entry after it.
+
+        Raises
+        ------
+        ClaimLost
+            Where the job has ended or another attempt holds it.
+        """
+        done = self._table.update(
+            job_id,
+            "SET #state = :retrying, updated = :now ADD crashes :one REMOVE lease_until, alone",
+            "#state = :running AND #token = :token",
+            {
+                ":running": State.RUNNING,
+                ":retrying": State.RETRYING,
+                ":token": token,
+                ":now": self._clock(),
+                ":one": 1,
+            },
+            new=True,
+        )
+        if isinstance(done, Conflict) or done.entry is None:
+            raise ClaimLost
+        return done.entry
+
+    def _finish(
+        self,
+        job_id: str,
+        token: str,
+        sets: list[str],
+        values: dict[str, Any],
+        *,
+        remove: str,
+        unless_cancelled: bool = False,
+    ) -> bool:
+        condition = "#state = :running AND #token = :token"
+        if unless_cancelled:
+            condition += " AND attribute_not_exists(cancel_asked)"
+        done = self._table.update(
+            job_id,
+            f"SET {', '.join(sets)} REMOVE {remove}",
+            condition,
+            values | {":running": State.RUNNING, ":token": token},
+        )
+        if isinstance(done, Written):
+            return True
+        # The first try's response may have been lost: then it is recorded already.
+        entry = done.entry or self._table.get(job_id)
+        if entry is not None and entry.token == token:
+            if entry.state == values[":state"]:
+                return True
+            stopped = entry.state is State.CANCELLED or (
+                entry.state is State.RUNNING and entry.cancel_asked is not None
+            )
+            if unless_cancelled and stopped:
+                return False
+        raise ClaimLost

@@ -1,0 +1,115 @@
+"""The API dies after each of its steps, and the caller repeats with the same key."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.job_bench import Bench
+
+from sealwax.ledger import State
+from sealwax.submission import JobInFlux, QueueUnavailable, Submitter
+from sealwax.transport.errors import QueueUnreachable
+from sealwax.worker.disposition import Postpone
+
+
+class Killed(BaseException):
+    """The process is gone: nothing after it runs."""
+
+
+class Dying:
+    """Lets a process live for a number of calls to what is outside it."""
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+        self.died = False
+
+    def step(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        if self.left == 0:
+            self.died = True
+            raise Killed
+        self.left -= 1
+        return call(*args, **options)
+
+
+class Dynamo:
+    """DynamoDB, as long as the process lives."""
+
+    def __init__(self, client: Any, dying: Dying) -> None:
+        self._client, self._dying = client, dying
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        call = getattr(self._client, name)
+        return lambda **options: self._dying.step(call, **options)
+
+
+class Queue:
+    """The queue, as long as the process lives."""
+
+    def __init__(self, bench: Bench, dying: Dying, *, answers: bool) -> None:
+        self._bench, self._dying, self._answers = bench, dying, answers
+
+    def publish(self, **message: Any) -> None:
+        self._dying.step(self._bench.publish, **message)
+        if not self._answers:
+            raise QueueUnreachable("The message arrived, the answer did not.")
+
+
+def request(bench: Bench, key: str, calls: int, *, answers: bool = True) -> tuple[str | None, bool]:
+    """Send the request to a process that lives for so many calls.
+
+    Returns the job's id where the caller was promised that it runs, and whether
+    the process died.
+    """
+    from sealwax.ledger import Ledger
+
+    dying = Dying(calls)
+    submitter = Submitter(
+        settings=bench.settings,
+        keyring=lambda: bench.api.keyring,
+        digests=lambda: bench.api.digests,
+        ledger=Ledger(
+            Dynamo(bench.api.aws.client("dynamodb"), dying),
+            bench.settings.table_name("jobs"),
+            clock=bench.clock,
+        ),
+        publisher=Queue(bench, dying, answers=answers),
+        clock=bench.clock,
+    )
+    try:
+        accepted = submitter.submit(bench.definition, {"n": 1}, tenant="acme", idempotency_key=key)
+    except (Killed, QueueUnavailable, JobInFlux):
+        return None, dying.died
+    return accepted.entry.id, dying.died
+
+
+def drain(bench: Bench) -> None:
+    """Deliver every message until none comes back."""
+    for job_id, _ in list(bench.sent):
+        while isinstance(bench.run(job_id), Postpone):
+            bench.clock.now += 40
+    bench.sent.clear()
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["queue-answers", "answer-lost"])
+def test_nothing_is_lost_or_doubled_wherever_the_process_dies(bench: Bench, answers: bool) -> None:
+    effects: list[str] = []
+    bench.does[0] = lambda payload, job: effects.append(job.id)
+    deaths, runs = 0, 0
+    for first, second, early in itertools.product(range(5), range(5), (True, False)):
+        key = f"k{first}-{second}-{early}"
+        for calls in (first, second):
+            _, died = request(bench, key, calls, answers=answers)
+            deaths += died
+            if early:
+                drain(bench)  # a worker is quicker than the caller's repeat
+        job_id, _ = request(bench, key, 100)
+        assert job_id is not None
+        drain(bench)
+        entry = bench.entry(job_id)
+        assert (entry.state, effects.count(job_id)) == (State.SUCCEEDED, 1), key
+        runs += 1
+    assert runs == len(effects) == 50
+    assert deaths > 20

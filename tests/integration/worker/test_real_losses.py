@@ -1,0 +1,72 @@
+"""Children and whole workers that die under jobs: real processes, real signals."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from support.waiting import wait_for
+from support.worker_lab import WorkerLab
+
+from sealwax.ledger import State
+
+
+def test_jobs_that_kill_their_child_each_time_are_dead_as_crashed_and_neighbours_are_not(
+    lab: WorkerLab,
+) -> None:
+    lab.start()
+    poison = [lab.submit("lost.segfault"), lab.submit("lost.exits")]
+    neighbours = [lab.submit("lost.well") for _ in range(6)]
+    for job_id in poison:
+        entry = lab.wait(job_id)
+        assert (entry.state, entry.reason, entry.crashes) == (State.DEAD, "crashed", 3)
+        assert entry.suspicions == 0
+    for job_id in neighbours:
+        entry = lab.wait(job_id)
+        assert (entry.state, entry.attempts, entry.crashes) == (State.SUCCEEDED, 1, 0)
+    assert len(lab.notes("segfault")) == len(lab.notes("exits")) == 3
+
+
+@pytest.mark.slow
+def test_a_healthy_job_survives_four_lost_workers(lab: WorkerLab, tmp_path: Path) -> None:
+    flag = tmp_path / "busy"
+    flag.touch()
+    healthy = lab.submit("lost.long", seconds=0.1, until_gone=str(flag))
+    for number in range(1, 5):
+        worker = lab.start()
+        # Neighbours, so that it is one among several.
+        lab.submit("lost.long", seconds=0.5)
+        wait_for(
+            lambda n=number: len(lab.notes("start", healthy)) == n,
+            seconds=180,
+            what=f"attempt {number}",
+        )
+        worker.kill()
+    flag.unlink()
+    lab.start()
+    entry = lab.wait(healthy, seconds=180)
+    assert entry.state is State.SUCCEEDED
+    assert (entry.suspicions, entry.crashes) == (2, 2)
+    assert len(lab.notes("end", healthy)) == 1
+
+
+@pytest.mark.slow
+def test_a_paused_workers_late_finish_is_refused_and_logged(lab: WorkerLab, tmp_path: Path) -> None:
+    flag = tmp_path / "busy"
+    flag.touch()
+    paused = lab.start()
+    job_id = lab.submit("lost.long", seconds=0.1, until_gone=str(flag))
+    (first,) = wait_for(lambda: lab.notes("start", job_id), seconds=60)
+    paused.signal(signal.SIGSTOP)
+    flag.unlink()
+    lab.start()
+    entry = lab.wait(job_id)
+    assert entry.state is State.SUCCEEDED
+    finished, token = entry.finished, entry.token
+    assert [note["pid"] == first["pid"] for note in lab.notes("end", job_id)] == [False]
+    paused.signal(signal.SIGCONT)
+    wait_for(lambda: "late success refused" in paused.text(), seconds=60)
+    entry = lab.entry(job_id)
+    assert (entry.state, entry.finished, entry.token) == (State.SUCCEEDED, finished, token)
+    assert len(lab.notes("end", job_id)) == 2
