@@ -13,13 +13,14 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Mapping, MutableMapping
+import warnings
+from collections.abc import Iterator, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, TextIO
 
 import structlog
 
-__all__ = ["configure_logging", "describe_exception"]
+__all__ = ["configure_logging", "describe_exception", "within_task"]
 
 #: Frames kept of a traceback, the innermost ones.
 _FRAMES = 12
@@ -90,6 +91,76 @@ def _keep_template(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableM
     return event
 
 
+#: Loggers of the machinery: their words hold no payload, tasks running or not.
+_MACHINERY = (
+    "sealwax",
+    "celery.app",
+    "celery.bootsteps",
+    "celery.concurrency",
+    "celery.pool",
+    "celery.worker",
+    "kombu",
+)
+
+
+class _Tasks:
+    """How many tasks this process runs now; a task's own threads are not told apart."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.running = 0
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        with self._lock:
+            self.running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.running -= 1
+
+
+_tasks = _Tasks()
+
+
+def within_task() -> contextlib.AbstractContextManager[None]:
+    """Withhold, while a task runs, what others than the machinery say.
+
+    Libraries put what they are given into their messages. Logger, level, place
+    and the job stay; so does all that `job.log` says.
+    """
+    return _tasks.one()
+
+
+def _withhold(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    name = str(event.get("logger"))
+    ours = any(name == known or name.startswith(f"{known}.") for known in _MACHINERY)
+    if ours or not _tasks.running:
+        return event
+    kept = ("_record", "_from_structlog", "level", "logger", "timestamp", "exception")
+    found: MutableMapping[str, Any] = {key: event[key] for key in kept if key in event}
+    found.update(structlog.contextvars.get_contextvars())
+    found["event"] = "message withheld"
+    record = event.get("_record")
+    if isinstance(record, logging.LogRecord):
+        found["at"] = f"{_short(record.pathname)}:{record.lineno}"
+    return found
+
+
+def _log_warning(
+    message: Warning | str,  # noqa: ARG001 - its text may hold what it warns of
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001 - the signature of warnings.showwarning
+    line: str | None = None,  # noqa: ARG001 - the same
+) -> None:
+    structlog.get_logger("sealwax.warnings").warning(
+        "warning", category=category.__name__, at=f"{_short(filename)}:{lineno}"
+    )
+
+
 class _Formatter(structlog.stdlib.ProcessorFormatter):
     """Puts class names in place of exceptions that stand in a record's message."""
 
@@ -147,7 +218,7 @@ def configure_logging(role: str, level: str = "INFO") -> None:
         _redact_exception,
     ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, _withhold, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
@@ -158,7 +229,12 @@ def configure_logging(role: str, level: str = "INFO") -> None:
         return event
 
     formatter = _Formatter(
-        foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=_EXTRA), _keep_template],
+        foreign_pre_chain=[
+            *shared,
+            structlog.stdlib.ExtraAdder(allow=_EXTRA),
+            _keep_template,
+            _withhold,
+        ],
         processors=[
             add_role,
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -178,6 +254,7 @@ def configure_logging(role: str, level: str = "INFO") -> None:
     sys.excepthook = _log_unhandled
     threading.excepthook = _log_unhandled_in_thread
     sys.unraisablehook = _log_unraisable
+    warnings.showwarning = _log_warning
 
 
 def _log_unhandled(

@@ -35,7 +35,7 @@ from sealwax.envelope import (
 from sealwax.errors import SealwaxError
 from sealwax.job import Cancelled, Job, LeaseLost
 from sealwax.ledger import ClaimLost, Entry, LedgerError, State
-from sealwax.log import describe_exception
+from sealwax.log import describe_exception, within_task
 from sealwax.outcomes import Dead, Failure, Rejected, RetryLater, classify, decide
 from sealwax.publisher import Deferral, Publisher
 from sealwax.runtime import Runtime
@@ -279,8 +279,11 @@ class Attempt:
             reporter=Reporter(self._runtime, definition, entry.id, self._delivery.token),
             sender=Sender(self._runtime, self._publisher, entry, deferral=self._deferral),
         )
-        with structlog.contextvars.bound_contextvars(
-            job=entry.id, task=entry.task, tenant=entry.tenant, attempt=entry.attempts
+        with (
+            structlog.contextvars.bound_contextvars(
+                job=entry.id, task=entry.task, tenant=entry.tenant, attempt=entry.attempts
+            ),
+            within_task(),
         ):
             return definition.function(payload, job)
 

@@ -8,13 +8,14 @@ import logging
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import structlog
 
-from sealwax.log import configure_logging, describe_exception
+from sealwax.log import configure_logging, describe_exception, within_task
 
 CANARY = "canary-4242"
 
@@ -48,9 +49,11 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
     hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     levels = {name: logging.getLogger(name).level for name in ("botocore", "boto3", "urllib3",
               "s3transfer", "kombu", "requests")}  # fmt: skip
+    showwarning = warnings.showwarning
     found = Lines(capsys)
     found.configure("INFO")
     yield found
+    warnings.showwarning = showwarning
     root.handlers[:] = handlers
     root.setLevel(level)
     sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
@@ -377,3 +380,44 @@ def test_what_nobody_handles_is_logged_like_everything_else() -> None:
     assert [line["event"] for line in found] == ["unhandled"] * 3
     assert {line["exception"]["class"] for line in found} == {"builtins.ValueError"}
     assert {line["level"] for line in found} == {"critical"}
+
+
+def test_what_libraries_say_within_a_task_is_withheld_but_its_place(lines: Lines) -> None:
+    library = logging.getLogger("some.library")
+    with structlog.contextvars.bound_contextvars(job="j"), within_task():
+        library.warning("sent %s", CANARY, extra={"job": CANARY, "code": CANARY})
+        library.error(f"sent {CANARY}", exc_info=ValueError(CANARY))
+        structlog.get_logger("some.other").info(CANARY, body=CANARY)
+    first, second, third = lines()
+    assert (first["event"], first["logger"], first["level"], first["job"]) == (
+        "message withheld", "some.library", "warning", "j",
+    )  # fmt: skip
+    assert first["at"].startswith("tests/unit/test_log.py:")
+    assert "code" not in first
+    assert second["exception"]["class"] == "builtins.ValueError"
+    assert (third["event"], "body" in third) == ("message withheld", False)
+
+
+def test_what_a_task_and_the_worker_say_is_kept(lines: Lines) -> None:
+    with within_task():
+        structlog.get_logger("sealwax.task").info("half done", rows=5)
+        logging.getLogger("sealwax.transport").info("released")
+    logging.getLogger("some.library").warning("between tasks")
+    assert [line["event"] for line in lines()] == ["half done", "released", "between tasks"]
+
+
+def test_a_warning_is_logged_without_its_text(lines: Lines) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = configured_showwarning()
+        warnings.warn(CANARY, stacklevel=1)
+    (line,) = lines()
+    assert (line["event"], line["category"]) == ("warning", "UserWarning")
+    assert line["at"].startswith("tests/unit/test_log.py:")
+
+
+def configured_showwarning() -> Callable[..., None]:
+    """Return what `configure_logging` put in place; pytest puts its own there."""
+    from sealwax.log import _log_warning
+
+    return _log_warning
