@@ -147,6 +147,8 @@ class Attempt:
             if self._claimed is not None:
                 return self._failed(self._claimed, classify(error, self._policy))
         except (LedgerError, ClaimsUnreachable) as trouble:
+            if isinstance(trouble, LedgerError):
+                self._runtime.ledger_failed()
             self._log.warning("store unavailable", error=type(trouble).__name__)
         return Postpone(_SHORT)
 
