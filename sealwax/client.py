@@ -114,6 +114,15 @@ class ApiClient:
         found: list[dict[str, Any]] = self._request("GET", "/v1/tasks")["tasks"]
         return found
 
+    def ops(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        """Ask the operations API; `path` is what follows `/v1/ops/`.
+
+        Raises
+        ------
+        ApiRefused, ApiUnreachable
+        """
+        return self._request(method, f"/v1/ops/{path}", **arguments)
+
     def wait(self, job_id: str, *, timeout: float, interval: float = 0.2) -> dict[str, Any]:
         """Follow a job to its end, or for `timeout` seconds; return its last document."""
         end = time.monotonic() + timeout

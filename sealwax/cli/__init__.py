@@ -26,6 +26,7 @@ class _Lazy(click.Group):
         "health": "sealwax.cli.health",
         "jobs": "sealwax.cli.jobs",
         "keys": "sealwax.cli.keys",
+        "lanes": "sealwax.cli.lanes",
         "letters": "sealwax.cli.letters",
         "local-aws": "sealwax.cli.local_aws",
         "local-init": "sealwax.cli.local_init",
@@ -35,6 +36,7 @@ class _Lazy(click.Group):
         "submit": "sealwax.cli.submit",
         "tokens": "sealwax.cli.tokens",
         "worker": "sealwax.cli.worker",
+        "workers": "sealwax.cli.workers",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

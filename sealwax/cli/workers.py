@@ -1,0 +1,76 @@
+"""`sealwax workers`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from sealwax.cli.ops import change, output
+from sealwax.client import client_from_environment
+
+__all__ = ["workers"]
+
+
+@click.group()
+def workers() -> None:
+    """See workers and drain them, through the API; needs a token with `ops:` scopes."""
+
+
+@workers.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def list_(as_json: bool) -> None:  # noqa: FBT001 - a flag of the command line
+    r"""List the workers that have reported within an hour.
+
+    \b
+    Example:
+      sealwax workers list
+    """
+    rows: list[dict[str, Any]] = client_from_environment().ops("GET", "workers")["workers"]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    output(
+        ("worker", "state", "lane", "running", "held", "version", "seen"),
+        [
+            (
+                row["id"],
+                row["state"],
+                row["lane"],
+                f"{len(row['running'])}/{row['concurrency']}",
+                row["held"],
+                row["version"],
+                row["seen"],
+            )
+            for row in rows
+        ],
+    )
+
+
+def _verb(verb: str) -> click.Command:
+    @click.argument("worker", metavar="ID")
+    @click.option("--reason", default="", help="For the audit log.")
+    @click.option("--yes", is_flag=True, help="Do it; without it only say what would be done.")
+    def command(worker: str, reason: str, yes: bool) -> None:  # noqa: FBT001
+        client = client_from_environment()
+        rows = client.ops("GET", "workers")["workers"]
+        running = sum(len(row["running"]) for row in rows if row["id"] == worker)
+        change(
+            client,
+            f"workers/{worker}/{verb}",
+            f"{verb} worker {worker}: {running} jobs run in it",
+            reason=reason,
+            yes=yes,
+        )
+
+    command.__doc__ = (
+        ("Have a worker take nothing more and end what it runs."
+         if verb == "drain" else "Have a drained worker take messages again.")
+        + f"\n\n\b\nExample:\n  sealwax workers {verb} default-host-1 --yes\n"
+    )  # fmt: skip
+    return click.command(verb)(command)
+
+
+for _name in ("drain", "resume"):
+    workers.add_command(_verb(_name))
