@@ -128,6 +128,22 @@ def adopt(consumer: Any) -> None:
     _replace(consumer, "on_unknown_task", 1, _unknown_task)
     _replace(consumer, "on_invalid_task", 1, _invalid)
     _replace(consumer, "on_decode_error", 0, _invalid)
+    _outlive_children(consumer.pool)
+
+
+def _outlive_children(pool: Any) -> None:
+    """Let a worker go on whose child died in its first moment: it is replaced like any other.
+
+    Celery ends the worker then. Where every child is dead none can start, and it
+    still ends.
+    """
+    children: Any = getattr(pool, "_pool", None)
+    if getattr(children, "_pool", None):  # threads have none
+
+        def did_start_ok() -> bool:
+            return any(child.exitcode is None for child in children._pool)  # noqa: SLF001 - billiard's list
+
+        pool.did_start_ok = did_start_ok
 
 
 def _replace(consumer: Any, name: str, position: int, ours: Callable[..., None]) -> None:

@@ -112,3 +112,11 @@ def test_a_body_is_sent_as_plain_json(lab: Lab) -> None:
     (item,) = lab.sqs.receive_message(QueueUrl=lab.queue_url)["Messages"]
     payload = json.loads(item["Body"])
     assert json.loads(payload["body"])[0] == ["x"]
+
+
+def test_a_child_that_dies_while_its_worker_starts_is_replaced(lab: Lab) -> None:
+    worker = lab.start_worker(conf={"imports": ["kill_a_child"]})
+    for number in range(10):
+        lab.send("ok", number)
+    wait_for(lambda: len(lab.notes("ok")) == 10 and lab.empty())
+    assert worker.poll() is None
