@@ -35,7 +35,7 @@ from sealwax.envelope import (
 from sealwax.errors import SealwaxError
 from sealwax.job import Cancelled, Job, LeaseLost
 from sealwax.ledger import ClaimLost, Entry, LedgerError, State
-from sealwax.log import describe_exception, within_task
+from sealwax.log import code_place, describe_exception, within_task
 from sealwax.outcomes import Dead, Failure, Rejected, RetryLater, classify, decide
 from sealwax.publisher import Deferral, Publisher
 from sealwax.runtime import Runtime
@@ -120,6 +120,7 @@ class Attempt:
         self._returned: tuple[Entry, Any] | None = None
         self._chance = chance
         self._log = log.bind(job=delivery.job_id, task=delivery.task)
+        self._place: str | None = None
 
     def run(self) -> Disposition:
         """Run the attempt; return what becomes of the message."""
@@ -203,6 +204,8 @@ class Attempt:
             return self._stopped(entry)
         except BaseException as error:  # noqa: BLE001 - a task that calls sys.exit() has failed
             failure = classify(error, self._policy)
+            package = self._definition.function.__module__.split(".", 1)[0]
+            self._place = code_place(error, package)
             self._log.info("attempt failed", cause=failure.cause, error=describe_exception(error))
             return self._failed(entry, failure)
         self._returned = (entry, result)
@@ -400,6 +403,10 @@ class Attempt:
                 error=dead.error,
                 attempts=entry.attempts if entry else 0,
                 job=self._delivery.job_id,
-                details={"task": self._delivery.task, "cause": dead.cause},
+                details={
+                    "task": self._delivery.task,
+                    "cause": dead.cause,
+                    **({"place": self._place} if self._place else {}),
+                },
             )
         )

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import structlog
 
-from sealwax.log import configure_logging, describe_exception, within_task
+from sealwax.log import code_place, configure_logging, describe_exception, within_task
 
 CANARY = "canary-4242"
 
@@ -421,3 +421,17 @@ def configured_showwarning() -> Callable[..., None]:
     from sealwax.log import _log_warning
 
     return _log_warning
+
+
+def test_a_place_in_the_code_is_the_packages_own_and_survives_a_deploy() -> None:
+    def raising() -> None:
+        json.loads("{")
+
+    try:
+        raising()
+    except ValueError as error:
+        here, elsewhere = code_place(error, __name__), code_place(error, "nowhere")
+    assert here == f"{__name__}:raising"
+    assert elsewhere is not None
+    assert elsewhere.startswith("json.decoder:")
+    assert code_place(ValueError("never raised"), "x") is None

@@ -182,3 +182,15 @@ def test_nothing_that_holds_data_goes_with_its_stack(template):
         ):
             assert resource["DeletionPolicy"] == "Retain", logical
             assert resource["UpdateReplacePolicy"] == "Retain", logical
+
+
+@pytest.mark.parametrize("fifo", ["false", "true"])
+def test_a_dead_letter_that_nobody_collects_is_an_alarm(fifo: str) -> None:
+    stack = Stack("queues", {"Fifo": fifo, "AlarmTopicArn": "arn:aws:sns:x:1:topic"})
+    (alarm,) = stack.of_type("AWS::CloudWatch::Alarm").values()
+    assert alarm["MetricName"] == "ApproximateAgeOfOldestMessage"
+    (dimension,) = alarm["Dimensions"]
+    assert "-dlq" in dimension["Value"]
+    assert alarm["AlarmActions"] == ["arn:aws:sns:x:1:topic"]
+    (silent,) = Stack("queues", {}).of_type("AWS::CloudWatch::Alarm").values()
+    assert not silent.get("AlarmActions")
