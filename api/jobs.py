@@ -55,6 +55,9 @@ def submit() -> Response:
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise Problem("invalid-idempotency-key")
     model = _validate(definition, payload)
+    wait = services().admission.refused(definition.lane)
+    if wait is not None:
+        raise Problem("lane-overloaded", retry_after=wait)
     try:
         submission = services().submitter.submit(
             definition,

@@ -75,6 +75,9 @@ PROBLEMS: dict[str, Kind] = {
     "queue-unavailable": Kind(
         503, "Queue unavailable", "The job was not accepted. Repeat it after Retry-After."
     ),
+    "lane-overloaded": Kind(
+        503, "Too many jobs wait", "Nothing was accepted. Repeat it after Retry-After."
+    ),
     "ledger-unavailable": Kind(
         503, "Ledger unavailable", "Nothing was recorded. Repeat it after Retry-After."
     ),

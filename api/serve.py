@@ -10,6 +10,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from api.app import create_app
+from api.schedules import Firing
 from sealwax.log import configure_logging
 from sealwax.settings import Settings
 
@@ -32,6 +33,8 @@ class _Server(BaseApplication):
         app = create_app(self._settings)
         runtime = app.extensions["sealwax"].runtime
         runtime.start_timer()
+        if self._settings.schedules:
+            Firing(runtime, app.extensions["sealwax"].submitter).start()
         return app
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from flask import current_app
 
 from api.limits import RateLimiter
+from sealwax.admission import Admission
 from sealwax.control import ControlTable, Pauses, Statuses
 from sealwax.control.fleet import Fleet
 from sealwax.digests import TokenDigest
@@ -33,6 +34,7 @@ class Services:
     tokens: TokenStore
     submitter: Submitter
     limiter: RateLimiter
+    admission: Admission
     letters: Letters
     fleet: Fleet
     reveals: Reveals
@@ -74,6 +76,7 @@ def make_services(
             deferral=deferral,
         ),
         limiter=RateLimiter(limits.requests_per_second, limits.request_burst),
+        admission=Admission(settings, lambda: runtime.ledger),
         letters=letters,
         reveals=Reveals(control, clock=runtime.clock),
         fleet=Fleet(

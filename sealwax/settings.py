@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from sealwax.errors import ConfigurationError
+from sealwax.schedules import Schedule
 
 __all__ = [
     "AwsTimeouts",
@@ -63,6 +64,12 @@ class Lane(BaseModel):
     fair: bool = Field(
         default=False,
         description="Fair queue: SQS lets no tenant's backlog delay the others'. Standard queues.",
+    )
+    max_wait: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds; submissions get 503 while a job has waited longer than this for its "
+        "first attempt. Default: never.",
     )
     poll: int = Field(
         20,
@@ -206,6 +213,9 @@ class Settings(BaseSettings):
     steward: StewardSettings = Field(
         default_factory=lambda: StewardSettings.model_validate({}),
         description="How stewards share their duties.",
+    )
+    schedules: dict[str, Schedule] = Field(
+        default_factory=dict, description="Periodic jobs by name, fired once a tick."
     )
     bucket: str | None = Field(
         None,

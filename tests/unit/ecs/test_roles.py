@@ -250,6 +250,8 @@ def test_the_api_asks_workers_and_cannot_speak_for_them(stacks):
     for action in ("PutItem", "DeleteItem"):
         assert not control(stacks, "api", action, "worker")
         assert not control(stacks, "api", action, "leader")
+    assert control(stacks, "api", "UpdateItem", "tick")
+    assert not control(stacks, "api", "UpdateItem", "leader")
     assert may(stacks, "api", "sqs:GetQueueAttributes", DEFAULT)
 
 

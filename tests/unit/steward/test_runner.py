@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from support.waiting import wait_for
 
@@ -112,3 +113,50 @@ def test_a_duty_waits_as_long_as_it_says_though_its_lease_is_renewed():
     threading.Event().wait(0.3)
     assert steward.stop()
     assert work.turns == 1
+
+
+def test_whatever_a_turn_raises_its_thread_goes_on():
+    class Exits(Work):
+        def turn(self, lead: Lead) -> bool:
+            self.turns += 1
+            if self.turns == 1:
+                raise SystemExit(3)
+            return False
+
+    work = Exits(every=0.01)
+    steward = Steward([work], FakeLeases(), lease=60)
+    steward.start()
+    wait_for(lambda: work.turns > 1)
+    assert steward.ended() == []
+    assert steward.stop()
+
+
+def test_one_duty_that_fails_or_hangs_holds_up_no_other_and_is_told():
+    ahead = [0.0]
+    release = threading.Event()
+
+    class Hangs(Work):
+        name = "hangs"
+
+        def turn(self, lead: Lead) -> bool:
+            self.turns += 1
+            release.wait(60)
+            return False
+
+    hangs, fails, works = Hangs(), Work(error=ValueError()), Work(every=0.01)
+    fails.name, works.name = "fails", "works"
+    steward = Steward(
+        [hangs, fails, works],
+        FakeLeases(),
+        lease=1e9,
+        monotonic=lambda: time.monotonic() + ahead[0],
+    )
+    steward.start()
+    wait_for(lambda: hangs.turns and fails.turns)
+    assert steward.stuck() == []
+    ahead[0] = 1_000.0
+    wait_for(lambda: works.turns > 1)
+    wait_for(lambda: "works" not in steward.stuck())
+    assert "hangs" in steward.stuck()
+    release.set()
+    assert steward.stop()
