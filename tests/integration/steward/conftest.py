@@ -24,6 +24,8 @@ from sealwax.settings import Settings, load_settings
 TASKS = """
 import os
 from pydantic import BaseModel
+from sealwax.outcomes import Transient
+from sealwax.retry import RetryPolicy
 from sealwax.task import task
 
 class Mark(BaseModel):
@@ -35,6 +37,12 @@ def mark(payload, job):
     file = os.open(os.environ["MARKS_TEST_FILE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(file, line)
     os.close(file)
+
+@task(name="test.later", contract=Mark, retry=RetryPolicy(attempts=5, base=1, cap=5_000))
+def later(payload, job):
+    mark.function(payload, job)
+    if job.attempt == 1:
+        raise Transient("busy", retry_after=2_000)
 """
 
 

@@ -97,6 +97,26 @@ def test_a_delayed_job_runs_once_it_is_due_and_not_before(api):
     wait_for(lambda: roles.marks()[1] == 1, seconds=60)
 
 
+def test_a_long_wait_between_attempts_is_spent_in_the_outbox(api):
+    app, auth, roles = api
+    roles.worker()
+    body = {"task": "test.later", "payload": {"n": 7}}
+    job = app.test_client().post("/v1/jobs", json=body, headers=auth).get_json()["id"]
+    outbox = app.extensions["sealwax"].runtime.outbox
+    (item,) = wait_for(lambda: outbox.due(time.time() + 9_000, 10), seconds=60, what="parking")
+    assert (item.job, item.task, item.lane) == (job, "test.later", "default")
+    assert item.id.startswith(f"{job}#")
+    assert item.due > time.time() + 1_800
+    assert roles.marks()[7] == 1
+    outbox.release(item, due=time.time())
+    roles.steward()
+    wait_for(lambda: roles.marks()[7] == 2, seconds=60)
+    ledger = app.extensions["sealwax"].runtime.ledger
+    wait_for(lambda: ledger.get(job).state == "succeeded", seconds=60)
+    assert ledger.get(job).attempts == 2
+    wait_for(lambda: outbox.get(item.id) is None)
+
+
 def test_a_delay_that_is_no_number_of_seconds_in_range_is_422(api):
     app, auth, _ = api
     for delay in (-1, "1", True, None, 1e9):
