@@ -12,7 +12,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -275,6 +275,8 @@ class Submitter:
                 if not self._ledger.disown(job_id):
                     raise JobInFlux
                 may_abandon = False
+                # The first request's word stands: a repeat puts nothing off.
+                job = replace(job, not_before=entry.not_before)
         self._send(definition, job, envelope, may_abandon=may_abandon)
         log.info("job accepted", job=job_id, task=job.task, tenant=job.tenant, lane=job.lane)
         return Submission(entry, created=accepted.created)

@@ -97,6 +97,18 @@ def test_a_delayed_job_runs_once_it_is_due_and_not_before(api):
     wait_for(lambda: roles.marks()[1] == 1, seconds=60)
 
 
+def test_a_repeat_does_not_put_a_delayed_job_off(api):
+    app, auth, _ = api
+    headers = auth | {"Idempotency-Key": "once"}
+    outbox = app.extensions["sealwax"].runtime.outbox
+    due = []
+    for delay in (5_000, 9_000, 0):
+        assert submit(app, headers, 1, delay=delay)[0] == 202
+        (item,) = outbox.due(time.time() + 20_000, 10)
+        due.append(item.due)
+    assert due == [due[0]] * 3
+
+
 def test_a_long_wait_between_attempts_is_spent_in_the_outbox(api):
     app, auth, roles = api
     roles.worker()
