@@ -172,6 +172,38 @@ def test_a_steward_opens_no_payload(stacks):
         assert not may(stacks, "steward", "s3:GetObject", f"{BUCKET}/{place}")
 
 
+def managed(stacks: dict[str, Stack], logical: str) -> list[dict[str, Any]]:
+    return next(statements for name, statements in policies(stacks["data"]) if name == logical)
+
+
+def test_operators_verify_jobs_and_change_none(stacks):
+    operator = managed(stacks, "OperatorPolicy")
+    for resource in (f"{TABLES['jobs']}/index/by-watch", f"{TABLES['outbox']}/index/by-due"):
+        assert allows(operator, Request("dynamodb:Query", resource))
+    assert not allows(operator, Request("dynamodb:UpdateItem", TABLES["jobs"]))
+    assert not allows(operator, Request("dynamodb:GetItem", TABLES["outbox"]))
+
+
+def test_who_erases_deletes_what_is_kept_and_reads_no_payload_nor_audit_log(stacks):
+    eraser = managed(stacks, "EraserPolicy")
+    for action, resource in (
+        ("dynamodb:Query", f"{TABLES['jobs']}/index/by-tenant"),
+        ("dynamodb:UpdateItem", TABLES["jobs"]),
+        ("dynamodb:BatchWriteItem", TABLES["outbox"]),
+        ("dynamodb:DeleteItem", TABLES["letters"]),
+        ("dynamodb:PutItem", TABLES["audit"]),
+        ("s3:DeleteObject", f"{BUCKET}/dead/1/2"),
+    ):
+        assert allows(eraser, Request(action, resource)), action
+    for action, resource in (
+        ("dynamodb:DeleteItem", TABLES["jobs"]),
+        ("dynamodb:DeleteItem", TABLES["audit"]),
+        ("dynamodb:Query", TABLES["audit"]),
+        ("s3:GetObject", f"{BUCKET}/dead/1/2"),
+    ):
+        assert not allows(eraser, Request(action, resource)), action
+
+
 # -- what each needs -----------------------------------------------------------------
 
 
