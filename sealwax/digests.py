@@ -11,6 +11,8 @@ import hashlib
 import hmac
 import json
 import secrets
+import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,7 +30,9 @@ class _Key(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
     version: int = Field(ge=1)
     key: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
-    state: Literal["active", "open"]
+    state: Literal["active", "open", "next"]
+    #: Epoch seconds from which a `next` key is the active one.
+    active_from: int | None = Field(default=None, ge=0)
 
 
 class _Document(BaseModel):
@@ -44,23 +48,61 @@ def _parse(text: str) -> _Document:
         raise DigestsInvalid from None
 
 
-def rotate_hmac(text: str) -> str:
-    """Return the secret `shared/hmac` with a new active key; older hashes stay recognised.
+def rotate_hmac(text: str, *, now: float, after: float) -> str:
+    """Return the secret `shared/hmac` with a new key; older hashes stay recognised.
 
-    The tenants' key stays. Roles must have read the new text before a repeated
-    idempotency key is recognised under both versions: until then, one role's
-    candidates lack the newest.
+    The tenants' key stays. The new key is used only after a time in which every
+    role reads the new text: were it used at once, one API process would make a
+    job under it, and another that does not know it yet would take the request's
+    repeat for a new one.
+
+    Parameters
+    ----------
+    now
+        Epoch seconds.
+    after
+        Seconds until the new key is used: more than any role's interval between
+        two readings.
+
+    Raises
+    ------
+    DigestsInvalid
+        Also where the last rotation's key is not in use yet.
+    """
+    document = _parse(text)
+    for key in document.keys:
+        if key.state == "next" and now < (key.active_from or 0):
+            raise DigestsInvalid("The last rotation is not over; rotate again when it is.")
+    version = max(key.version for key in document.keys) + 1
+    active = _active(document.keys, now)
+    for key in document.keys:
+        key.state = "active" if key is active else "open"
+        key.active_from = None
+    document.keys.append(
+        _Key(
+            version=version,
+            key=secrets.token_hex(32),
+            state="next",
+            active_from=int(now + after),
+        )
+    )
+    return document.model_dump_json(exclude_none=True)
+
+
+def _active(keys: list[_Key], now: float) -> _Key:
+    """Return the key that is used now.
 
     Raises
     ------
     DigestsInvalid
     """
-    document = _parse(text)
-    for key in document.keys:
-        key.state = "open"
-    version = max(key.version for key in document.keys) + 1
-    document.keys.append(_Key(version=version, key=secrets.token_hex(32), state="active"))
-    return document.model_dump_json()
+    begun = [key for key in keys if key.state == "next" and now >= (key.active_from or 0)]
+    active = [key for key in keys if key.state == "active"]
+    if len(active) != 1 or len([key for key in keys if key.state == "next"]) > 1:
+        raise DigestsInvalid(
+            "Secret shared/hmac needs exactly one active key, and one next at most."
+        )
+    return begun[0] if begun else active[0]
 
 
 def _mac(key: bytes, label: str, *parts: str) -> bytes:
@@ -90,16 +132,24 @@ class Digests:
     version: hashes of older versions are still recognised.
     """
 
-    def __init__(self, tenant_key: bytes, keys: dict[int, bytes], active: int) -> None:
+    def __init__(
+        self, tenant_key: bytes, keys: list[_Key], clock: Callable[[], float] = time.time
+    ) -> None:
         self._tenant_key = tenant_key
-        self._keys = keys
-        self._active = active
+        self._states = keys
+        self._keys = {key.version: bytes.fromhex(key.key) for key in keys}
+        self._clock = clock
+        _active(keys, clock())
 
     def __repr__(self) -> str:
         return f"Digests(version {self._active})"
 
+    @property
+    def _active(self) -> int:
+        return _active(self._states, self._clock()).version
+
     @classmethod
-    def load(cls, text: str) -> Digests:
+    def load(cls, text: str, *, clock: Callable[[], float] = time.time) -> Digests:
         """Read the secret `shared/hmac`.
 
         Raises
@@ -107,14 +157,7 @@ class Digests:
         DigestsInvalid
         """
         document = _parse(text)
-        active = [key.version for key in document.keys if key.state == "active"]
-        if len(active) != 1:
-            raise DigestsInvalid("Secret shared/hmac needs exactly one active key.")
-        return cls(
-            bytes.fromhex(document.tenant),
-            {key.version: bytes.fromhex(key.key) for key in document.keys},
-            active[0],
-        )
+        return cls(bytes.fromhex(document.tenant), document.keys, clock)
 
     def tenant_ref(self, tenant: str) -> str:
         """Return what stands for a tenant everywhere outside the API: 32 hex digits."""
@@ -126,7 +169,8 @@ class Digests:
 
     def job_id_candidates(self, tenant: str, idempotency_key: str) -> list[str]:
         """Return the job ids under every version, the active one first."""
-        versions = sorted(self._keys, key=lambda version: (version != self._active, -version))
+        active = self._active
+        versions = sorted(self._keys, key=lambda version: (version != active, -version))
         return [
             _mac(self._keys[version], "job id", tenant, idempotency_key).hex()[:32]
             for version in versions

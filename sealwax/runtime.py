@@ -312,7 +312,7 @@ class Runtime:
             )
         return _Loaded(
             keyring=keyring,
-            digests=Digests.load(values.pop("shared/hmac")),
+            digests=Digests.load(values.pop("shared/hmac"), clock=self.clock),
             secrets=MappingProxyType(values),
             read_at=self._monotonic(),
         )

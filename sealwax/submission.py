@@ -168,7 +168,7 @@ class Submitter:
         if idempotency_key is None:
             job_id, fingerprint = secrets.token_hex(16), None
         else:
-            job_id = digests.job_id(tenant, idempotency_key)
+            job_id = self._known(digests.job_id_candidates(tenant, idempotency_key))
             fingerprint = digests.fingerprint(tenant, definition.name, payload)
             if enrich is not None:
                 known = self._ledger.get(job_id)
@@ -186,6 +186,14 @@ class Submitter:
             expires_in=expires_in,
         )
 
+    def _known(self, candidates: list[str]) -> str:
+        """Return under which of its possible ids a request is known, or the one for a new job.
+
+        Costs a read for each older key that is still kept, nothing without.
+        """
+        newest, *older = candidates
+        return next((job_id for job_id in older if self._ledger.get(job_id) is not None), newest)
+
     def follow_up(
         self, definition: TaskDefinition[Any], payload: Any, *, parent: Entry, key: str
     ) -> Submission:
@@ -196,7 +204,7 @@ class Submitter:
         As `submit`.
         """
         digests = self._digests()
-        job_id = digests.job_id(f"follow-up {parent.id}", key)
+        job_id = self._known(digests.job_id_candidates(f"follow-up {parent.id}", key))
         fingerprint = digests.fingerprint(parent.tenant, definition.name, payload)
 
         def match(entry: Entry) -> None:

@@ -89,6 +89,36 @@ def rotate(role: str) -> None:
     click.echo("see `sealwax keys list`; retire old ones with `sealwax keys retire ID`", err=True)
 
 
+@keys.command("rotate-hmac")
+@click.option(
+    "--after",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="When the new key is used; default: twice secrets_refresh_seconds.",
+)
+def rotate_hmac(after: float | None) -> None:
+    r"""Give idempotency keys and requests a new key of their keyed hashes.
+
+    Repeats of older requests are still recognised. The new key is used only
+    after every role has read it, so no repeat in between makes a second job.
+
+    \b
+    Example:
+      sealwax keys rotate-hmac
+    """
+    import time
+
+    from sealwax import digests
+
+    settings = load_settings()
+    source = make_source(settings, Aws(settings.aws))
+    after = 2 * settings.secrets_refresh_seconds if after is None else after
+    version = source.version("shared/hmac")
+    text = digests.rotate_hmac(source.get("shared/hmac"), now=time.time(), after=after)
+    source.put("shared/hmac", text, replacing=version)
+    click.echo(f"the new key is used in {after:,.0f} s")
+
+
 @keys.command("retire")
 @click.argument("key_id", metavar="ID")
 @click.option("--force", is_flag=True, help="Retire although jobs need it: they are lost.")

@@ -53,8 +53,8 @@ class Bench:
     def publish(self, *, definition, job_id: str, envelope: str, group: str, **_: Any) -> None:
         self.sent.append((job_id, envelope))
 
-    def submit(self, n: int = 1, **options: Any) -> str:
-        submitter = Submitter(
+    def _submitter(self) -> Submitter:
+        return Submitter(
             settings=self.settings,
             keyring=lambda: self.api.keyring,
             digests=lambda: self.api.digests,
@@ -62,8 +62,14 @@ class Bench:
             publisher=self,
             clock=self.clock,
         )
+
+    def submit(self, n: int = 1, **options: Any) -> str:
         options.setdefault("tenant", "acme")
-        return submitter.submit(self.definition, {"n": n}, **options).entry.id
+        return self._submitter().submit(self.definition, {"n": n}, **options).entry.id
+
+    def follow_up(self, parent: Entry, *, key: str) -> str:
+        submitter = self._submitter()
+        return submitter.follow_up(self.definition, {"n": 1}, parent=parent, key=key).entry.id
 
     def deliver(self, job_id: str, **changes: Any) -> Delivery:
         envelope = next(text for known, text in reversed(self.sent) if known == job_id)

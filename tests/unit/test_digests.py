@@ -106,11 +106,27 @@ def test_tokens_are_hashed_under_their_key_only() -> None:
 
 def test_a_rotated_secret_keeps_tenants_and_recognises_older_hashes() -> None:
     text = json.dumps({"tenant": "33" * 32, "keys": [OLD]})
-    twice = Digests.load(rotate_hmac(rotate_hmac(text)))
+    once = rotate_hmac(text, now=1_000, after=60)
+    twice = Digests.load(rotate_hmac(once, now=1_060, after=60), clock=lambda: 1_120.0)
     assert twice.tenant_ref("acme") == BEFORE.tenant_ref("acme")
     assert twice.job_id_candidates("acme", "k")[-1] == BEFORE.job_id("acme", "k")
     assert len(set(twice.job_id_candidates("acme", "k"))) == 3
     assert twice.fingerprint("a", "t", 1).startswith("v3:")
     assert twice.fingerprint_matches(BEFORE.fingerprint("a", "t", 1), "a", "t", 1)
     with pytest.raises(DigestsInvalid):
-        rotate_hmac("{}")
+        rotate_hmac("{}", now=0, after=0)
+
+
+def test_a_new_key_is_known_before_it_is_used() -> None:
+    now = [1_000.0]
+    text = json.dumps({"tenant": "33" * 32, "keys": [OLD]})
+    rotated = rotate_hmac(text, now=now[0], after=60)
+    digests = Digests.load(rotated, clock=lambda: now[0])
+    before = digests.job_id_candidates("acme", "k")
+    assert before[0] == BEFORE.job_id("acme", "k")
+    with pytest.raises(DigestsInvalid, match="not over"):
+        rotate_hmac(rotated, now=now[0] + 59, after=60)
+    now[0] += 60
+    after = digests.job_id_candidates("acme", "k")
+    assert after == before[::-1]
+    assert digests.fingerprint("a", "t", 1).startswith("v2:")

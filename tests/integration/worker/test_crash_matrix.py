@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from support.job_bench import Bench
 from sealwax.ledger import State
 from sealwax.submission import JobInFlux, QueueUnavailable, Submitter
 from sealwax.transport.errors import QueueUnreachable
+from sealwax.worker.attempt import Attempt
 from sealwax.worker.disposition import Postpone
 
 
@@ -113,3 +115,39 @@ def test_nothing_is_lost_or_doubled_wherever_the_process_dies(bench: Bench, answ
         runs += 1
     assert runs == len(effects) == 50
     assert deaths > 20
+
+
+def test_a_hundred_requests_with_one_key_make_one_job_and_one_effect(bench: Bench) -> None:
+    effects: list[str] = []
+    bench.does[0] = lambda payload, job: effects.append(job.id)
+    start = threading.Barrier(100)
+    answers: list[str] = []
+
+    def ask() -> None:
+        start.wait(60)
+        while True:
+            try:
+                answers.append(bench.submit(idempotency_key="one"))
+            except JobInFlux:
+                continue
+            return
+
+    threads = [threading.Thread(target=ask) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 100
+    (job_id,) = set(answers)
+    deliveries = [bench.deliver(job_id) for _ in bench.sent]
+    assert len(deliveries) >= 1
+    workers = [
+        threading.Thread(target=Attempt(bench.worker, bench.definition, delivery, lease=30).run)
+        for delivery in deliveries
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    entry = bench.entry(job_id)
+    assert (entry.state, entry.fence, effects) == (State.SUCCEEDED, 1, [job_id])

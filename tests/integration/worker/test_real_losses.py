@@ -70,3 +70,14 @@ def test_a_paused_workers_late_finish_is_refused_and_logged(lab: WorkerLab, tmp_
     entry = lab.entry(job_id)
     assert (entry.state, entry.finished, entry.token) == (State.SUCCEEDED, finished, token)
     assert len(lab.notes("end", job_id)) == 2
+
+
+@pytest.mark.slow
+def test_memory_bombs_and_hard_time_limits_end_as_exhausted(lab: WorkerLab) -> None:
+    lab.start()
+    bomb, hang = lab.submit("lost.memory"), lab.submit("lost.hangs")
+    for job_id, cause in ((bomb, "out-of-memory"), (hang, "time-limit")):
+        entry = lab.wait(job_id)
+        assert (entry.state, entry.reason, entry.cause) == (State.DEAD, "exhausted", cause)
+        assert (entry.attempts, entry.crashes) == (2, 0)
+    assert lab.wait(lab.submit("lost.well")).state is State.SUCCEEDED
