@@ -146,6 +146,8 @@ def classify(error: BaseException, policy: RetryPolicy) -> Failure:
         return Failure(kind="transient", cause="time-limit", error=name)
     if isinstance(error, MemoryError):
         return Failure(kind="transient", cause="out-of-memory", error=name)
+    if isinstance(error, SystemExit):  # its own, or a hard time limit's
+        return Failure(kind="transient", cause="terminated", error=name)
     return Failure(kind="transient", cause="unexpected-error", error=name)
 
 

@@ -51,6 +51,7 @@ class Named(RuntimeError):
         (MemoryError(CANARY), "transient", "out-of-memory", None),
         (ValueError(CANARY), "transient", "unexpected-error", None),
         (KeyError(CANARY), "transient", "unexpected-error", None),
+        (SystemExit(CANARY), "transient", "terminated", None),
         (BaseException(CANARY), "transient", "unexpected-error", None),
         (ExceptionGroup(CANARY, [Rejected("x")]), "transient", "unexpected-error", None),
     ],

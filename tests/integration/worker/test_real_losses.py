@@ -76,8 +76,10 @@ def test_a_paused_workers_late_finish_is_refused_and_logged(lab: WorkerLab, tmp_
 def test_memory_bombs_and_hard_time_limits_end_as_exhausted(lab: WorkerLab) -> None:
     lab.start()
     bomb, hang = lab.submit("lost.memory"), lab.submit("lost.hangs")
-    for job_id, cause in ((bomb, "out-of-memory"), (hang, "time-limit")):
+    # The kill is announced to the child, which may tell of it before the parent.
+    for job_id, causes in ((bomb, {"out-of-memory"}), (hang, {"time-limit", "terminated"})):
         entry = lab.wait(job_id)
-        assert (entry.state, entry.reason, entry.cause) == (State.DEAD, "exhausted", cause)
+        assert (entry.state, entry.reason) == (State.DEAD, "exhausted")
+        assert entry.cause in causes
         assert (entry.attempts, entry.crashes) == (2, 0)
     assert lab.wait(lab.submit("lost.well")).state is State.SUCCEEDED
