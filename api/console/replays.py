@@ -65,7 +65,8 @@ def new() -> str | AnyResponse:
             verb=verb,
             ids=[letter] if letter else (),
             filter=chosen,
-            reason=given.get("reason", "").strip()[:200] or None,
+            # Not `reason`: that is the filter's.
+            reason=given.get("why", "").strip()[:200] or None,
             rate=_rate(given.get("rate", "")),
             canary=CANARY if given.get("canary") else (),
             client_token=given.get("once", "")[:64] or None,
