@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -13,10 +14,10 @@ from sealwax.keyring import Keyring
 from sealwax.provision import audit
 from sealwax.runtime import make_source
 from sealwax.secrets import SecretSource
-from sealwax.settings import Settings
-from sealwax.task import discover
+from sealwax.settings import SQS_RETENTION_MAX, Settings
+from sealwax.task import TaskDefinition, discover
 
-__all__ = ["Check", "run_checks"]
+__all__ = ["Check", "inequalities", "run_checks"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def run_checks(settings: Settings, aws: Aws) -> Iterator[Check]:
                 definition.configure(settings)
             wanted |= set(definition.secrets(settings))
         yield Check("tasks", ", ".join(sorted(definitions)) or "none")
+        yield from inequalities(settings, definitions)
     except SealwaxError as error:
         yield Check("tasks", ", ".join(settings.task_modules), str(error), "mend the configuration")
     try:
@@ -60,6 +62,42 @@ def run_checks(settings: Settings, aws: Aws) -> Iterator[Check]:
         )
         return
     yield from _check_secrets(make_source(settings, aws), wanted)
+
+
+def inequalities(
+    settings: Settings, definitions: Mapping[str, TaskDefinition[Any]]
+) -> Iterator[Check]:
+    """Compare times that each make sense alone and must make sense together."""
+    limits = settings.limits
+    # Copies of a message live as long as SQS keeps them; what became of their
+    # job must be known until then, or they become dead letters of unknown jobs.
+    yield Check(
+        "limits",
+        "retention_seconds",
+        None
+        if limits.retention_seconds >= SQS_RETENTION_MAX
+        else "finished jobs are forgotten before the last copy of their message",
+        f"set limits.retention_seconds to {SQS_RETENTION_MAX} or more",
+    )
+    for name, definition in sorted(definitions.items()):
+        policy = definition.policy(settings)
+        longest = min(policy.max_age or limits.max_age_seconds, limits.max_age_seconds)
+        seconds = definition.time_limit or limits.task_seconds
+        if seconds >= longest:
+            yield Check(
+                "limits",
+                name,
+                f"one attempt may take {seconds} s, the job may be tried for {longest:.0f} s only",
+                "shorten its time_limit, or lengthen limits.max_age_seconds or its retry.max_age",
+            )
+        if policy.max_age is not None and policy.max_age > limits.max_age_seconds:
+            yield Check(
+                "limits",
+                name,
+                f"its retry.max_age is {policy.max_age:.0f} s, no job is tried for longer than "
+                f"{limits.max_age_seconds} s",
+                "shorten its retry.max_age, or lengthen limits.max_age_seconds",
+            )
 
 
 def _check_secrets(source: SecretSource, wanted: set[str]) -> Iterator[Check]:
