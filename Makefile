@@ -26,7 +26,7 @@ run: $(RUN_STAMP) ## Start everything on this machine with a demo job (Ctrl-C st
 
 .PHONY: test
 test: $(DEV_STAMP) emulator ## Run unit, integration and acceptance tests (ARGS='-k name')
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m "not comparison and not containers and not slow" $(ARGS) tests
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m "not browser and not comparison and not containers and not slow" $(ARGS) tests
 
 .PHONY: test-slow
 test-slow: $(DEV_STAMP) emulator ## Run the promises at their full size (about 20 minutes)
@@ -57,6 +57,10 @@ test-containers: $(DEV_STAMP) ## Build the image, bring the compose file up with
 bench-transport: $(DEV_STAMP) .venv-bench/celery .venv-bench/dramatiq_sqs .venv-bench/taskiq ## Measure the transport beside its peers (about an hour; ARGS='--latency 5 --repeat 1')
 	$(BIN)/python bench/transport.py $(foreach peer,celery dramatiq_sqs taskiq,--env $(peer)=.venv-bench/$(peer)/bin/python) $(ARGS)
 	$(BIN)/python bench/plot.py bench/results/transport.json docs/images/transport.svg
+
+.PHONY: test-browser
+test-browser: $(DEV_STAMP) emulator ## Look at the console with Chromium (needs the package chromium)
+	$(BIN)/pytest -p no:xdist -m browser --durations=5 $(ARGS) tests/browser
 
 .PHONY: lint
 lint: $(DEV_STAMP) ## Check style and format
