@@ -257,6 +257,8 @@ def _decompress(data: bytes, headers: dict[str, Any], limit: int) -> bytes:
 def _is_text(value: Any, *, limit: int = NAME_MAX) -> bool:
     if not isinstance(value, str) or len(value) > limit:
         return False
+    if value.isascii():
+        return True
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:

@@ -21,6 +21,7 @@ from sealwax.transport.codec import Malformed
 from sealwax.transport.dead_letters import DeadLetterReason
 from sealwax.transport.message import Message
 from sealwax.transport.validation import check_body
+from sealwax.worker.request import listens
 
 __all__ = ["Consumer", "adopt", "strategy"]
 
@@ -77,7 +78,7 @@ def strategy(task: Any, app: Any, consumer: Any, **_: Any) -> Callable[..., Any]
         if request.id in revoked and request.revoked():
             return None
         signals.task_received.send(sender=consumer, request=request)
-        if eventer and eventer.enabled:
+        if listens(eventer):
             request.send_event(
                 "task-received",
                 name=request.name,

@@ -32,7 +32,7 @@ from sealwax.transport.dead_letters import DeadLetterReason, parse_reason
 from sealwax.worker.disposition import Ack, DeadLetter, Disposition, Postpone
 from sealwax.worker.retries import CopiedRetry, is_exhausted, receives_charged
 
-__all__ = ["Request"]
+__all__ = ["Request", "listens"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,15 +60,18 @@ class Request(CeleryRequest):
         self._lock = threading.Lock()
         self._settled = False
         self._asked = False
+        self._started = False
 
     # -- starting
 
     def execute_using_pool(self, pool: Any, **kwargs: Any) -> Any:
         """Hand the task to the pool, unless its message was given back meanwhile."""
         at_once = getattr(pool, "uses_semaphore", False) or not getattr(pool, "executor", None)
-        if at_once and not self._channel.start(self._token):
-            self._forget()
-            raise TaskRevokedError(self.id)
+        if at_once:
+            if not self._channel.start(self._token):
+                self._forget()
+                raise TaskRevokedError(self.id)
+            self._started = True
         try:
             return super().execute_using_pool(pool, **kwargs)
         except TaskRevokedError:
@@ -84,7 +87,7 @@ class Request(CeleryRequest):
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """Note that the pool has begun; on a threads pool this is the last moment to decline."""
-        if not self._channel.start(self._token) and not self._settled:
+        if not self._started and not self._channel.start(self._token) and not self._settled:
             self._forget()
             raise TaskRevokedError(self.id)
         super().on_accepted(pid, time_accepted)
@@ -92,6 +95,11 @@ class Request(CeleryRequest):
     def _forget(self) -> None:
         self.acknowledged = True
         state.task_ready(self)
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
+        """Tell of the task's way, where somebody asked for tasks' events."""
+        if listens(self._eventer):
+            super().send_event(type, **fields)
 
     # -- ends
 
@@ -269,6 +277,11 @@ class Request(CeleryRequest):
 
     def _in_background(self, work: Callable[..., None], *args: Any, delay: float = 0.0) -> None:
         self._channel.engine.background.run(work, *args, delay=delay)
+
+
+def listens(eventer: Any) -> bool:
+    """Whether tasks' events are wanted: a worker's heartbeat alone keeps the dispatcher enabled."""
+    return bool(eventer and eventer.enabled and (not eventer.groups or "task" in eventer.groups))
 
 
 def _bare(error: Any) -> Any:
