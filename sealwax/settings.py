@@ -136,6 +136,13 @@ class Limits(BaseModel):
     token_cache_seconds: float = Field(
         30, ge=0, le=300, description="How long a token's look-up is believed; bounds revocation."
     )
+    stop_seconds: float = Field(
+        100,
+        ge=1,
+        le=7_200,
+        description="How long a stopping worker's running jobs may go on; keep it under the "
+        "platform's stop time-out.",
+    )
     unknown_key_seconds: float = Field(
         60, ge=0, description="How long an envelope with an unknown key id waits for a refresh."
     )

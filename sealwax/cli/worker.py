@@ -36,6 +36,7 @@ def worker(lane: str, concurrency: int | None) -> None:
     from sealwax.letters.reveal import Reveals
     from sealwax.transport.holds import Holds
     from sealwax.worker.app import make_app, worker_arguments
+    from sealwax.worker.grace import Grace
     from sealwax.worker.lookout import Lookout
     from sealwax.worker.reporting import Reporting
     from sealwax.worker.revealing import Revealing
@@ -58,6 +59,7 @@ def worker(lane: str, concurrency: int | None) -> None:
         version=version(),
     )
     lookout = Lookout(runtime, holds, settings.queue_name(lane))
+    grace = Grace(holds, settings.limits.stop_seconds)
     # Before anything is received: a worker that starts into a pause runs nothing.
     reporting.listen()
 
@@ -71,13 +73,18 @@ def worker(lane: str, concurrency: int | None) -> None:
         lookout.start()
         revealing.start()
 
+    def stopping(**_: Any) -> None:
+        grace.begin()
+
     def last_word(**_: Any) -> None:
+        grace.cancel()
         revealing.stop()
         reporting.stop()
         lookout.stop()
 
     signals.setup_logging.connect(own_logging, weak=False)
     signals.worker_ready.connect(reload_on_hangup, weak=False)
+    signals.worker_shutting_down.connect(stopping, weak=False)
     signals.worker_shutdown.connect(last_word, weak=False)
     app.worker_main(worker_arguments(settings, lane, concurrency=concurrency))
 

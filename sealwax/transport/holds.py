@@ -26,6 +26,9 @@ class Intake(Protocol):
     def held_changed(self, queue: str) -> None:
         """Look at the holds of a queue again."""
 
+    def close(self) -> None:
+        """Receive no more; give back what is not finished."""
+
 
 class Holds:
     """Reasons by queue, and paused tasks; thread-safe."""

@@ -66,6 +66,7 @@ secrets_refresh_seconds = 60
 [limits]
 unknown_task_seconds = 5
 unknown_key_seconds = 30
+stop_seconds = 30
 
 [lanes.default]
 lease = {LEASE}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -10,6 +11,14 @@ from support.waiting import wait_for
 from support.worker_lab import WorkerLab
 
 from sealwax.ledger import State
+
+
+def _runs(pid: int) -> bool:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] != "Z"  # ended; its new parent has not looked yet
 
 
 def test_jobs_that_kill_their_child_each_time_are_dead_as_crashed_and_neighbours_are_not(
@@ -83,3 +92,23 @@ def test_memory_bombs_and_hard_time_limits_end_as_exhausted(lab: WorkerLab) -> N
         assert entry.cause in causes
         assert (entry.attempts, entry.crashes) == (2, 0)
     assert lab.wait(lab.submit("lost.well")).state is State.SUCCEEDED
+
+
+def test_a_worker_that_does_not_end_in_time_gives_back_what_it_runs_and_ends(
+    lab: WorkerLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEALWAX_LIMITS", '{"stop_seconds": 2}')
+    flag = tmp_path / "busy"
+    flag.touch()
+    stopped = lab.start()
+    job_id = lab.submit("lost.long", seconds=0.1, until_gone=str(flag))
+    (first,) = wait_for(lambda: lab.notes("start", job_id), seconds=60)
+    os.kill(stopped.process.pid, signal.SIGTERM)
+    assert stopped.process.wait(60) == 0
+    assert "grace over" in stopped.text()
+    wait_for(lambda: not _runs(first["pid"]), seconds=30, what="the child's end")
+    flag.unlink()
+    lab.start()
+    entry = lab.wait(job_id)
+    assert (entry.state, entry.crashes) == (State.SUCCEEDED, 0)
+    assert len(lab.notes("end", job_id)) == 1
