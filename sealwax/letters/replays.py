@@ -88,6 +88,8 @@ class Replay:
         Why it stopped itself.
     cursor
         How far the steward has come; its own business.
+    forgiven, forgiven_of
+        Deaths and letters sent when somebody last resumed it: judged anew from there.
     """
 
     id: str
@@ -114,6 +116,8 @@ class Replay:
     ended: float | None = None
     stopped: str | None = None
     cursor: str | None = None
+    forgiven: int = 0
+    forgiven_of: int = 0
 
     @property
     def waiting(self) -> int:
@@ -150,7 +154,7 @@ class Replay:
     @property
     def dies_again(self) -> bool:
         """Whether more died again than it tolerates."""
-        return self.died > self.tolerance * self.sent
+        return self.died - self.forgiven > self.tolerance * (self.sent - self.forgiven_of)
 
     @classmethod
     def from_item(cls, item: dict[str, Any]) -> Replay:
@@ -305,9 +309,10 @@ class Replays:
         return self._change(replay_id, "pause", actor, {ReplayState.RUNNING}, done)
 
     def resume(self, replay_id: str, *, actor: str) -> Replay:
-        """Go on after a pause, or after it stopped itself."""
+        """Go on after a pause, or after it stopped itself: who resumes it forgives its deaths."""
         of = {ReplayState.PAUSED, ReplayState.STOPPED}
-        return self._change(replay_id, "resume", actor, of, (ReplayState.RUNNING,), active=True)
+        done = (ReplayState.RUNNING,)
+        return self._change(replay_id, "resume", actor, of, done, active=True, forgive=True)
 
     def cancel(self, replay_id: str, *, actor: str) -> Replay:
         """End it; letters not sent yet stay open."""
@@ -325,11 +330,12 @@ class Replays:
         done: tuple[ReplayState, ...],
         *,
         active: bool = False,
+        forgive: bool = False,
     ) -> Replay:
         replay = self.get(replay_id)
         to = done[0]
         now = self._clock()
-        change = change_state(replay_id, of, to, now)
+        change = change_state(replay_id, of, to, now, forgive=forgive)
         operations = [change, self._line(replay, verb, actor, None)]
         if active:
             operations.append({"Put": {"Item": typed({"id": "active", "sort": replay_id})}})
@@ -373,6 +379,7 @@ def change_state(
     now: float,
     *,
     stopped: str | None = None,
+    forgive: bool = False,
 ) -> dict[str, Any]:
     """Return the update that brings a replay into another state."""
     if not of:
@@ -382,6 +389,8 @@ def change_state(
     if to is ReplayState.RUNNING:
         sets.append("started = if_not_exists(started, :now)")
         values[":now"] = now
+    if forgive:
+        sets += ["forgiven = died", "forgiven_of = sent"]
     if to in (ReplayState.DONE, ReplayState.CANCELLED):
         sets.append("ended = :now")
         values[":now"] = now

@@ -115,6 +115,7 @@ def test_a_hundred_thousand_letters_cost_what_a_thousand_do(app, client, capsys)
     auth = {"Authorization": f"Bearer {token}"}
     loader = Loader(app)
     report: list[str] = []
+    slowest: list[float] = []
 
     def pages(size: int) -> float:
         """Time each kind of page; return this process's memory afterwards."""
@@ -135,7 +136,7 @@ def test_a_hundred_thousand_letters_cost_what_a_thousand_do(app, client, capsys)
                 assert answer.status_code == 200
             p95 = statistics.quantiles(times, n=20)[-1]
             report.append(f"{size:>7} letters, {name:<10} p95 {p95 * 1000:6.0f} ms, {calls} calls")
-            assert p95 < 1.0, report[-1]
+            slowest.append(p95)
             assert calls <= SHARDS + 11 + 1, report[-1]  # one for the token
         return resident()
 
@@ -184,6 +185,8 @@ def test_a_hundred_thousand_letters_cost_what_a_thousand_do(app, client, capsys)
         steward.wait(30)
     with capsys.disabled():
         print("\n" + "\n".join(report))
+    # Judged at the end, so that a slow machine shows all of its figures.
+    assert max(slowest) < 1.0
     assert large - small < 50
     assert memory < 250
     assert (last - first) / seconds >= 100
