@@ -26,7 +26,11 @@ run: $(RUN_STAMP) ## Start everything on this machine with a demo job (Ctrl-C st
 
 .PHONY: test
 test: $(DEV_STAMP) emulator ## Run unit, integration and acceptance tests (ARGS='-k name')
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal --durations=30 -m "not browser and not comparison and not containers and not slow" $(ARGS) tests
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal --durations=30 -m "not browser and not comparison and not containers and not long and not slow" $(ARGS) tests
+
+.PHONY: test-long
+test-long: $(DEV_STAMP) emulator ## Run the tests that take their time: rotation, pauses, kills (about 3 minutes)
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m "long and not slow" $(ARGS) tests
 
 .PHONY: test-slow
 test-slow: $(DEV_STAMP) emulator ## Run the promises at their full size (about 20 minutes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from support.stack import LiveStack
 
 
@@ -14,6 +15,7 @@ def test_a_sound_stack_passes(stack: LiveStack) -> None:
         assert f"ok   {kind}" in done.stdout
 
 
+@pytest.mark.long
 def test_each_fault_is_named_with_its_remedy(make_stack) -> None:
     stack = make_stack(routes={"demo": {}})
     sqs = stack.client("sqs")

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import requests
 from support.aws import emulator_environment
 from support.waiting import wait_for
@@ -80,6 +81,7 @@ def test_once_in_an_empty_folder_runs_the_demo_job_and_leaves_nothing_running(tm
     assert (tmp_path / "state/env").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.long
 def test_it_stays_until_interrupted_and_keeps_its_state(tmp_path):
     state = tmp_path / "state"
     first = start(state, environment())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from support.stack import LiveStack
 from support.waiting import wait_for
 
@@ -25,6 +26,7 @@ def worker_of(stack: LiveStack, token: str) -> dict:
     return wait_for(found, seconds=60, what="a worker's report")
 
 
+@pytest.mark.long
 def test_what_is_paused_waits_and_runs_at_its_first_attempt_afterwards(stack: LiveStack) -> None:
     token = stack.token_for("operations", "ops:read", "ops:write")
     wait_for(lambda: worker_of(stack, token).get("state") == "ready", seconds=60)

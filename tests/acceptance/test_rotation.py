@@ -23,6 +23,7 @@ def relay_many(stack: LiveStack, count: int) -> list[str]:
         return list(callers.map(lambda n: stack.relay("demo", {"n": n}), range(count)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("each", [15, pytest.param(100, marks=pytest.mark.slow)])
 def test_keys_rotate_while_jobs_are_queued(make_stack, each: int) -> None:
     stack: LiveStack = make_stack(routes={"demo": {}}, extra="[limits]\nunknown_key_seconds = 2\n")

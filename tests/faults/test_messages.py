@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
 from proxy import Fault, FaultProxy
 from support.sqs_lab import Lab, message
 from support.waiting import wait_for
@@ -58,6 +59,7 @@ def test_a_denied_delete_neither_ends_the_worker_nor_repeats_the_task(
     assert len(lab.notes("ok")) == len(lab.notes("start")) == 1
 
 
+@pytest.mark.long
 def test_a_small_worker_is_not_held_up_by_polling(lab: Lab) -> None:
     for number in range(30):
         lab.send("ok", number)
@@ -118,6 +120,7 @@ def short_lived_credentials(seconds: float) -> Iterator[tuple[str, Callable[[str
         thread.join(5)
 
 
+@pytest.mark.long
 def test_expired_credentials_are_renewed(lab: Lab, proxy: FaultProxy) -> None:
     with short_lived_credentials(3) as (url, valid):
         proxy.accepts = valid

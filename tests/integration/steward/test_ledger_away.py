@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from faults.proxy import Fault, FaultProxy
 from support.waiting import wait_for
 from test_outage import submit
@@ -11,6 +12,7 @@ from api.app import create_app
 JOBS = 20
 
 
+@pytest.mark.long
 def test_a_worker_without_its_ledger_receives_nothing_and_charges_nobody(make_roles, ministack):
     roles = make_roles()
     ledger = FaultProxy(ministack.url)

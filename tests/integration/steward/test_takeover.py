@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from support.waiting import wait_for
 
 from sealwax.aws import Aws
@@ -11,6 +12,7 @@ from sealwax.control import ControlTable
 from sealwax.outbox import Item, Outbox
 
 
+@pytest.mark.long
 def test_another_steward_takes_over_when_the_leader_is_killed(make_roles):
     roles = make_roles(SEALWAX_STEWARD__LEASE="2")
     client = Aws().client("dynamodb")

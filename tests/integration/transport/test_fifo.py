@@ -7,10 +7,12 @@ import signal
 from collections import defaultdict
 from collections.abc import Callable
 
+import pytest
 from support.sqs_lab import Lab, message
 from support.waiting import wait_for
 
 
+@pytest.mark.long
 def test_each_group_keeps_its_order_through_failures_and_a_killed_worker(
     make_lab: Callable[..., Lab],
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
+import pytest
 from support.sqs_lab import Lab, message
 from support.waiting import wait_for
 
@@ -67,6 +68,7 @@ def test_sigterm_with_a_threads_pool_gives_back_what_is_held(lab: Lab) -> None:
     assert len(lab.notes("end")) == 1
 
 
+@pytest.mark.long
 def test_a_child_for_each_task_never_hangs(lab: Lab) -> None:
     lab.start_worker("--max-tasks-per-child=1", concurrency=2)
     lab.send_all([message("ok", number, queue=lab.queue) for number in range(50)])

@@ -21,6 +21,7 @@ def _runs(pid: int) -> bool:
     return text.rpartition(")")[2].split()[0] != "Z"  # ended; its new parent has not looked yet
 
 
+@pytest.mark.long
 def test_jobs_that_kill_their_child_each_time_are_dead_as_crashed_and_neighbours_are_not(
     lab: WorkerLab,
 ) -> None:
@@ -94,6 +95,7 @@ def test_memory_bombs_and_hard_time_limits_end_as_exhausted(lab: WorkerLab) -> N
     assert lab.wait(lab.submit("lost.well")).state is State.SUCCEEDED
 
 
+@pytest.mark.long
 def test_a_worker_that_does_not_end_in_time_gives_back_what_it_runs_and_ends(
     lab: WorkerLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
