@@ -1,6 +1,6 @@
 """One call to a DynamoDB table, its errors turned into ones that say what to do.
 
-Called by the stores of the control table, the outbox and the like. It never
+Called by the stores of the control table, the outbox, the letters and the like. It never
 retries: the client's own attempts are bounded, and the caller knows what the
 call is for.
 """
@@ -59,22 +59,26 @@ class Table:
         try:
             answer: dict[str, Any] = getattr(self.client, operation)(**arguments)
         except ClientError as error:
-            code = error_code(error)
-            if code == "ConditionalCheckFailedException":
+            if error_code(error) == "ConditionalCheckFailedException":
                 raise ConditionFailed from None
-            if code in _LASTING:
-                raise self.denied(
-                    f"DynamoDB refused {operation} on {self.name} ({code}); check the table's "
-                    "name and the role's permissions."
-                ) from error
-            raise self.unreachable(
-                f"DynamoDB does not serve {self.name} now ({code}); try again later."
-            ) from error
+            raise self.explained(operation, error) from error
         except BotoCoreError as error:
-            raise self.unreachable(
-                f"DynamoDB cannot be reached ({type(error).__name__}); try again later."
-            ) from error
+            raise self.explained(operation, error) from error
         return answer
+
+    def explained(self, operation: str, error: Exception) -> SealwaxError:
+        """Return the store's own error for one of botocore's."""
+        code = error_code(error)
+        if isinstance(error, BotoCoreError):
+            return self.unreachable(f"DynamoDB cannot be reached ({code}); try again later.")
+        if code in _LASTING:
+            return self.denied(
+                f"DynamoDB refused {operation} on {self.name} ({code}); check the table's "
+                "name and the role's permissions."
+            )
+        return self.unreachable(
+            f"DynamoDB does not serve {self.name} now ({code}); try again later."
+        )
 
 
 def plain(item: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from sealwax.control.status import Statuses, WorkerView
 from sealwax.errors import SealwaxError
 from sealwax.ledger import Ledger
 from sealwax.letters.audit import Audit
+from sealwax.queue_urls import QueueUrls
 from sealwax.settings import Settings
 
 __all__ = ["Backlog", "Fleet", "LaneView", "NoSuchThing", "Snapshot"]
@@ -120,7 +121,7 @@ class Fleet:
         self._audit = audit
         self._tasks = tasks
         self._clock = clock
-        self._urls: dict[str, str] = {}
+        self._urls = QueueUrls(sqs)
 
     # -- reading -------------------------------------------------------------------
 
@@ -192,10 +193,7 @@ class Fleet:
         )
 
     def _backlog(self, lane: str) -> Backlog:
-        url = self._urls.get(lane)
-        if url is None:
-            answer = self._sqs.get_queue_url(QueueName=self._settings.queue_name(lane))
-            url = self._urls[lane] = str(answer["QueueUrl"])
+        url = self._urls.get(self._settings.queue_name(lane))
         found = self._sqs.get_queue_attributes(
             QueueUrl=url, AttributeNames=list(_ATTRIBUTES.values())
         ).get("Attributes", {})

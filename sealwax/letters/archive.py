@@ -18,7 +18,8 @@ from sealwax.letters.errors import CursorInvalid, NoSuchLetter
 from sealwax.letters.groups import Groups, counting
 from sealwax.letters.letter import Letter, LetterState, LetterText, letter_key
 from sealwax.letters.selection import Filter
-from sealwax.letters.table import Cancelled, Failed, LettersTable, key, typed
+from sealwax.letters.table import Cancelled, LettersTable, key, typed
+from sealwax.tables import ConditionFailed
 
 __all__ = ["Archive", "Body", "Page", "open_list"]
 
@@ -121,7 +122,7 @@ class Archive:
                     }
                 }
             )
-        except Failed:
+        except ConditionFailed:
             return
 
     # -- reading -------------------------------------------------------------------

@@ -16,7 +16,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sealwax.letters.errors import CursorInvalid
-from sealwax.letters.table import LettersTable, plain, typed
+from sealwax.letters.table import LettersTable, typed
+from sealwax.tables import plain
 
 __all__ = ["Audit", "AuditRecord"]
 

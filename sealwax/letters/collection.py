@@ -21,9 +21,11 @@ from sealwax.ledger import Ledger, State
 from sealwax.letters.errors import LettersUnreachable
 from sealwax.letters.letter import Letter, LetterText, read
 from sealwax.letters.service import Letters
-from sealwax.letters.table import Failed, key, typed
+from sealwax.letters.table import key, typed
+from sealwax.queue_urls import QueueUrls
 from sealwax.settings import Settings
 from sealwax.steward.duty import Lead
+from sealwax.tables import ConditionFailed
 from sealwax.transport.counters import Counters
 from sealwax.transport.dead_letters import ATTRIBUTE
 
@@ -76,7 +78,7 @@ class Collection:
         self._ledger = ledger
         self._clock = clock
         self._monotonic = monotonic
-        self._urls: dict[str, str] = {}
+        self._urls = QueueUrls(sqs)
         self._tidied = 0.0
 
     def turn(self, lead: Lead) -> bool:
@@ -104,7 +106,7 @@ class Collection:
             self._letters.groups.forget_hours()
 
     def _lane(self, lane: str, lead: Lead, end: float) -> bool:
-        url = self._url(self._settings.dead_letter_queue_name(lane))
+        url = self._urls.get(self._settings.dead_letter_queue_name(lane))
         if self._batch(lane, url, lead) < 10:
             return False
         with ThreadPoolExecutor(SIDE_BY_SIDE, "sealwax-collection") as pool:
@@ -205,7 +207,7 @@ class Collection:
         if attributes:
             fields["MessageAttributes"] = attributes
         self._sqs.send_message(
-            QueueUrl=self._url(self._settings.queue_name(lane)),
+            QueueUrl=self._urls.get(self._settings.queue_name(lane)),
             MessageBody=message["Body"],
             **fields,
         )
@@ -235,7 +237,7 @@ class Collection:
                     }
                 }
             )
-        except Failed:
+        except ConditionFailed:
             known = self._letters.table.get(place["id"]["S"], place["sort"]["S"]) or {}
             return max(1, int(known.get("last", now) + RETURN_EVERY - now) + 1)
         return 0
@@ -254,8 +256,3 @@ class Collection:
         )
         # It comes again, and collapses into its letter.
         self.counters.add("not-deleted", len(answer.get("Failed", [])))
-
-    def _url(self, name: str) -> str:
-        if name not in self._urls:
-            self._urls[name] = self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
-        return self._urls[name]

@@ -14,6 +14,7 @@ from typing import Any
 from sealwax.ledger import Entry
 from sealwax.letters.errors import LettersUnreachable
 from sealwax.letters.letter import Letter, LetterText
+from sealwax.queue_urls import QueueUrls
 from sealwax.settings import Settings
 from sealwax.transport.codec import Malformed, decode, encode
 from sealwax.transport.dead_letters import ATTRIBUTE
@@ -87,7 +88,7 @@ class Sending:
         self._lanes = {settings.queue_name(lane): pool for lane, pool in settings.lanes.items()}
         self._sqs = sqs
         self._sleep = sleep
-        self._urls: dict[str, str] = {}
+        self._urls = QueueUrls(sqs)
 
     def serves(self, queue: str) -> bool:
         """Whether the queue is one of a lane's."""
@@ -114,7 +115,7 @@ class Sending:
         rest = {str(number): message for number, message in enumerate(batch)}
         for attempt in range(TRIES):
             answer = self._sqs.send_message_batch(
-                QueueUrl=self._url(queue),
+                QueueUrl=self._urls.get(queue),
                 Entries=[{"Id": name, **message.fields} for name, message in rest.items()],
             )
             rest = {failed["Id"]: rest[failed["Id"]] for failed in answer.get("Failed", [])}
@@ -122,11 +123,6 @@ class Sending:
                 return
             self._sleep(0.1 * 2**attempt)
         raise LettersUnreachable(f"SQS does not take messages for {queue} now; try again later.")
-
-    def _url(self, name: str) -> str:
-        if name not in self._urls:
-            self._urls[name] = self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
-        return self._urls[name]
 
 
 def _batches(messages: list[Outgoing]) -> list[list[Outgoing]]:

@@ -27,17 +27,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from sealwax.aws import dynamodb_value, error_code
 from sealwax.letters.errors import LettersDenied, LettersUnreachable
+from sealwax.tables import Table, plain
 
 __all__ = [
     "BATCH_GET",
     "INDEX",
     "TRANSACTION",
     "Cancelled",
-    "Failed",
     "LettersTable",
     "Rows",
     "key",
-    "plain",
     "typed",
 ]
 
@@ -48,15 +47,8 @@ INDEX = "by-list"
 BATCH_GET = 100
 TRANSACTION = 100
 
-#: AWS error codes of wrong requests and missing rights: no repeat mends them.
-_LASTING = frozenset({"AccessDeniedException", "ResourceNotFoundException", "ValidationException"})
-
 #: Tries of a transaction that another one disturbed.
 _TRIES = 8
-
-
-class Failed(Exception):
-    """The condition of a single write did not hold."""
 
 
 class Cancelled(Exception):
@@ -85,25 +77,6 @@ def typed(values: dict[str, Any]) -> dict[str, Any]:
     return {name: dynamodb_value(value) for name, value in values.items() if value is not None}
 
 
-def plain(item: dict[str, Any]) -> dict[str, Any]:
-    """Return an item's plain values; whole numbers become int."""
-    return {name: _value(value) for name, value in item.items()}
-
-
-def _value(found: dict[str, Any]) -> Any:
-    kind, value = next(iter(found.items()))
-    if kind == "N":
-        number = float(value)
-        return int(number) if number.is_integer() and "." not in value else number
-    if kind == "L":
-        return [_value(each) for each in value]
-    if kind == "M":
-        return plain(value)
-    if kind == "NULL":
-        return None
-    return bytes(value) if kind == "B" else value
-
-
 class LettersTable:
     """The table.
 
@@ -119,7 +92,7 @@ class LettersTable:
         self, client: Any, name: str, *, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self.name = name
-        self._client = client
+        self._table = Table(client, name, LettersUnreachable, LettersDenied)
         self._sleep = sleep
 
     def get(self, item_id: str, sort: str) -> dict[str, Any] | None:
@@ -134,7 +107,7 @@ class LettersTable:
         for start in range(0, len(keys), BATCH_GET):
             rest: list[dict[str, Any]] = list(keys[start : start + BATCH_GET])
             while rest:
-                answer = self._request(
+                answer = self._table.request(
                     "batch_get_item",
                     RequestItems={self.name: {"Keys": rest, "ConsistentRead": True}},
                 )
@@ -202,7 +175,7 @@ class LettersTable:
         )
 
     def put(self, values: dict[str, Any], *, new: bool = False) -> None:
-        """Write a whole item; raises `Failed` where it must not exist and does."""
+        """Write a whole item; raises `ConditionFailed` where it must not exist and does."""
         condition = {"ConditionExpression": "attribute_not_exists(id)"} if new else {}
         self.call("put_item", Item=typed(values), **condition)
 
@@ -211,7 +184,7 @@ class LettersTable:
 
         Raises
         ------
-        Failed
+        ConditionFailed
         """
         answer = self.call("update_item", **operation["Update"], ReturnValues="ALL_NEW")
         return plain(answer["Attributes"])
@@ -239,10 +212,10 @@ class LettersTable:
         ]
         for attempt in range(_TRIES):
             try:
-                self._client.transact_write_items(TransactItems=items)
+                self._table.client.transact_write_items(TransactItems=items)
             except ClientError as error:
                 if error_code(error) != "TransactionCanceledException":
-                    raise self._explained("transact_write_items", error) from error
+                    raise self._table.explained("transact_write_items", error) from error
                 codes = [
                     reason.get("Code") for reason in error.response.get("CancellationReasons", [])
                 ]
@@ -252,7 +225,7 @@ class LettersTable:
                 if set(codes) & {"ValidationError", "ItemCollectionSizeLimitExceeded"}:
                     raise LettersDenied from error
             except BotoCoreError as error:
-                raise self._explained("transact_write_items", error) from error
+                raise self._table.explained("transact_write_items", error) from error
             else:
                 return
             # Somebody else's transaction touched the same item, or DynamoDB throttles.
@@ -275,26 +248,6 @@ class LettersTable:
 
         Raises
         ------
-        Failed, LettersUnreachable, LettersDenied
+        ConditionFailed, LettersUnreachable, LettersDenied
         """
-        return self._request(operation, TableName=self.name, **arguments)
-
-    def _request(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        try:
-            answer: dict[str, Any] = getattr(self._client, operation)(**arguments)
-        except (ClientError, BotoCoreError) as error:
-            if error_code(error) == "ConditionalCheckFailedException":
-                raise Failed from None
-            raise self._explained(operation, error) from error
-        return answer
-
-    def _explained(self, operation: str, error: Exception) -> LettersDenied | LettersUnreachable:
-        code = error_code(error)
-        if code in _LASTING:
-            return LettersDenied(
-                f"DynamoDB refused {operation} on {self.name} ({code}); check the table's name and "
-                "the role's permissions."
-            )
-        return LettersUnreachable(
-            f"DynamoDB does not serve {self.name} now ({code}); try again later."
-        )
+        return self._table.call(operation, **arguments)

@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError
 
 from sealwax.aws import error_code
 from sealwax.outbox import SHARDS, Item, Outbox
+from sealwax.queue_urls import QueueUrls
 from sealwax.steward.duty import Lead
 from sealwax.transport.batching import BATCH_ENTRIES
 from sealwax.transport.client import is_retryable
@@ -65,7 +66,7 @@ class OutboxDuty:
         self._sqs = sqs
         self._clock = clock
         self._monotonic = monotonic
-        self._urls: dict[str, str] = {}
+        self._urls = QueueUrls(sqs)
 
     def turn(self, lead: Lead) -> bool:
         """Send one page of due items.
@@ -92,14 +93,12 @@ class OutboxDuty:
     def _send(self, queue: str, batch: list[Item]) -> list[Item]:
         """Send a batch and delete what SQS has; return what it refused."""
         try:
-            if queue not in self._urls:
-                self._urls[queue] = self._sqs.get_queue_url(QueueName=queue)["QueueUrl"]
             answer = self._sqs.send_message_batch(
-                QueueUrl=self._urls[queue],
+                QueueUrl=self._urls.get(queue),
                 Entries=[_entry(number, item) for number, item in enumerate(batch)],
             )
         except Exception as error:
-            self._urls.pop(queue, None)
+            self._urls.forget(queue)
             if isinstance(error, BotoCoreError) or _is_outage(error):
                 raise QueueUnreachable from error
             log.warning("queue refused messages", queue=queue, error=error_code(error))
