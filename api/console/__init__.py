@@ -8,10 +8,10 @@ one that somebody had revealed.
 
 from __future__ import annotations
 
-from api.console import fleet, jobs, letters, replays
+from api.console import fleet, jobs, letters, replays, reveals
 from api.console.pages import blueprint
 
 __all__ = ["blueprint"]
 
-for _module in (fleet, jobs, letters, replays):
+for _module in (fleet, jobs, letters, replays, reveals):
     blueprint.register_blueprint(_module.blueprint)

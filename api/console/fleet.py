@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from api.console.asking import Question, asked, reason
 from api.console.guard import actor, page
+from api.ops.audit import download
 from api.problems import Problem
 from api.services import services
 from sealwax.control.fleet import NoSuchThing
 from sealwax.letters.errors import LettersError
 
-__all__ = ["Question", "asked", "blueprint"]
+__all__ = ["blueprint"]
 
 blueprint = Blueprint("fleet", __name__)
 
@@ -26,33 +28,6 @@ NOTES = {
     "worker-drain": "The worker takes nothing more and ends what it runs.",
     "worker-resume": "The worker takes messages again.",
 }
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a confirm page asks.
-
-    Parameters
-    ----------
-    count
-        How many things it will touch, and what they are.
-    danger
-        Whether it stops or deletes something.
-    """
-
-    title: str
-    text: str
-    count: int
-    unit: str
-    button: str
-    back: str
-    danger: bool = True
-    reason: str = "optional"
-
-
-def asked(question: Question) -> str:
-    """Return the page that asks before something is done; its form posts to the same address."""
-    return render_template("console/confirm.html", question=question)
 
 
 def _note() -> str | None:
@@ -98,7 +73,7 @@ def lane(name: str, verb: str) -> str | AnyResponse:
     fleet = services().fleet
     back = url_for("console.fleet.lanes")
     if request.method == "POST":
-        getattr(fleet, verb)("lane", name, actor=f"token:{actor().id}", reason=_reason())
+        getattr(fleet, verb)("lane", name, actor=f"token:{actor().id}", reason=reason())
         return redirect(f"{back}?note=lane-{verb}", code=303)
     view = next((each for each in fleet.snapshot().lanes if each.name == name), None)
     if view is None:
@@ -135,7 +110,7 @@ def task(name: str, verb: str) -> str | AnyResponse:
     if name not in fleet.tasks:
         raise NoSuchThing("There is no such task.")
     if request.method == "POST":
-        getattr(fleet, verb)("task", name, actor=f"token:{actor().id}", reason=_reason())
+        getattr(fleet, verb)("task", name, actor=f"token:{actor().id}", reason=reason())
         return redirect(f"{back}?note=task-{verb}", code=303)
     workers = sum(worker.state != "lost" for worker in fleet.workers())
     pausing = verb == "pause"
@@ -170,7 +145,7 @@ def worker(name: str, verb: str) -> str | AnyResponse:
     back = url_for("console.fleet.workers")
     if request.method == "POST":
         do = fleet.drain if verb == "drain" else fleet.undrain
-        do(name, actor=f"token:{actor().id}", reason=_reason())
+        do(name, actor=f"token:{actor().id}", reason=reason())
         return redirect(f"{back}?note=worker-{verb}", code=303)
     view = fleet.worker(name)
     if verb == "drain":
@@ -206,11 +181,32 @@ def audit() -> str:
     """List who did what."""
     after = request.args.get("after") or None
     lines, following = services().letters.audit.page(after=after)
-    return render_template("console/audit.html", lines=lines, after=following, later=bool(after))
+    today = datetime.now(UTC)
+    return render_template(
+        "console/audit.html",
+        lines=lines,
+        after=following,
+        later=bool(after),
+        since=(today - timedelta(days=30)).strftime("%Y-%m-%d"),
+        until=today.strftime("%Y-%m-%d"),
+    )
 
 
-def _reason() -> str | None:
-    reason = request.form.get("reason", "").strip()
-    if len(reason) > 200:
-        raise Problem("malformed-request", detail="The reason is longer than 200 characters.")
-    return reason or None
+@blueprint.get("/audit/export")
+@page()
+def export() -> AnyResponse:
+    """Hand out the lines of some days as a file."""
+    since = _day(request.args.get("since", ""), "since")
+    until = _day(request.args.get("until", ""), "until") + 86_400 - 0.001
+    form = request.args.get("format", "jsonl")
+    if form not in ("jsonl", "csv") or not since <= until:
+        raise Problem("malformed-request", detail="Choose days in their order, and a format.")
+    return download(since, until, form)
+
+
+def _day(text: str, name: str) -> float:
+    """Return the first second, in UTC, of a day that a form gave."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise Problem("malformed-request", detail=f"`{name}` is a day as 2026-11-25.") from None

@@ -1,4 +1,4 @@
-"""Pages of jobs: a search, and one job's timeline."""
+"""Pages of jobs: a search, one job's timeline, cancelling it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from api.console.guard import page
-from api.ops.jobs import cursor, find
+from api.console.asking import Question, asked, reason
+from api.console.guard import actor, page
+from api.ops.jobs import cancel_job, cursor, find
 from api.problems import Problem
 from api.services import services
 from sealwax.ledger import Entry, State, is_job_id
@@ -76,6 +77,35 @@ def index() -> str | AnyResponse:
         states=[state.value for state in State],
         page=find(**given, after=after),
         later=bool(after),
+    )
+
+
+@blueprint.route("/<job_id>/cancel", methods=["GET", "POST"])
+@page("ops:write")
+def cancel(job_id: str) -> str | AnyResponse:
+    """Ask, then cancel a job."""
+    back = url_for("console.jobs.show", job_id=job_id)
+    if request.method == "POST":
+        cancel_job(job_id, actor=f"token:{actor().id}", reason=reason())
+        return redirect(back, code=303)
+    entry = services().runtime.ledger.get(job_id) if is_job_id(job_id) else None
+    if entry is None:
+        raise Problem("not-found", detail="The ledger has no such job.")
+    if entry.final:
+        raise Problem("job-ended", detail=f"The job has ended: it is {entry.state.value}.")
+    running = entry.state is State.RUNNING
+    return asked(
+        Question(
+            f"Cancel job {job_id[:8]}…?",
+            "It runs now: its attempt is asked to stop, and may succeed all the same."
+            if running
+            else "Its message is acknowledged without running when it arrives. Its caller is told "
+            "`cancelled`.",
+            1,
+            "job is touched",
+            "Cancel 1 job",
+            back,
+        )
     )
 
 

@@ -86,14 +86,17 @@ def show(letter_id: str) -> str:
     """Show one letter."""
     archive = services().letters.archive
     letter = archive.get(letter_id)
-    body = archive.body(letter_id)
+    try:
+        body = archive.body(letter_id)
+    except NoSuchLetter:
+        body = None
     return render_template(
         "console/letter.html",
         letter=letter,
         why=explain(letter),
-        header=_header(body),
-        attributes=sorted(body.attributes.items()),
-        size=len(body.body),
+        header=_header(body) if body else None,
+        attributes=sorted(body.attributes.items()) if body else [],
+        size=len(body.body) if body else None,
     )
 
 

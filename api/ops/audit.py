@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from flask import Response, jsonify, request
 
 from api.auth import requires
 from api.ops.common import limit_of, moment, ops_blueprint, seconds
+from api.problems import Problem
 from api.services import services
 from sealwax.letters import AuditRecord
 
-__all__ = ["blueprint"]
+__all__ = ["blueprint", "download"]
+
+COLUMNS = ("id", "at", "actor", "verb", "target", "count", "reason")
 
 blueprint = ops_blueprint("audit")
 
@@ -30,17 +35,56 @@ def page() -> Response:
 @blueprint.get("/audit/export")
 @requires("ops:read")
 def export() -> Response:
-    """Stream all lines between `since` and `until` as JSON lines, the oldest first."""
+    """Stream all lines between `since` and `until`, the oldest first.
+
+    `format`: `jsonl` (the default) or `csv`.
+    """
     now = time.time()
     since = seconds(request.args.get("since", now - 86_400), "/since")
     until = seconds(request.args.get("until", now), "/until")
-    audit = services().letters.audit
+    form = request.args.get("format", "jsonl")
+    if form not in ("jsonl", "csv"):
+        raise Problem(
+            "validation-failed", errors=[{"pointer": "/format", "detail": "must be jsonl or csv"}]
+        )
+    return download(since, until, form)
 
-    def lines() -> Iterator[str]:
-        for line in audit.export(since=since, until=until):
-            yield json.dumps(_document(line)) + "\n"
 
-    return Response(lines(), content_type="application/x-ndjson")
+def download(since: float, until: float, form: str) -> Response:
+    """Return a stream of lines as a file, in form `jsonl` or `csv`."""
+    found = services().letters.audit.export(since=since, until=until)
+    made = _csv(found) if form == "csv" else _jsonl(found)
+    name = f"sealwax-{services().settings.environment}-audit.{form}"
+    kind = "text/csv; charset=utf-8; header=present" if form == "csv" else "application/x-ndjson"
+    return Response(
+        made,
+        content_type=kind,
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def _jsonl(found: Iterable[AuditRecord]) -> Iterator[str]:
+    for line in found:
+        yield json.dumps(_document(line)) + "\n"
+
+
+def _csv(found: Iterable[AuditRecord]) -> Iterator[str]:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(COLUMNS)
+    for line in found:
+        writer.writerow([_cell(value) for value in _document(line).values()])
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+    yield buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as a spreadsheet may have it: a text that would be a formula is none there."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return value
 
 
 def _document(line: AuditRecord) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from api.auth import principal
+from api.body import read_json
 from api.problems import Problem
 from sealwax.ledger import LedgerError
 from sealwax.letters import (
@@ -24,7 +25,7 @@ from sealwax.letters import (
     SelectionInvalid,
 )
 
-__all__ = ["actor", "filter_of", "limit_of", "moment", "ops_blueprint", "seconds"]
+__all__ = ["actor", "filter_of", "limit_of", "moment", "ops_blueprint", "reason_of", "seconds"]
 
 #: Members of a filter that are texts, and their longest.
 _TEXTS = ("group", "queue", "task", "reason", "cause", "error")
@@ -62,6 +63,19 @@ def _problem(error: LettersError) -> Problem:
 def actor() -> str:
     """Return who is asking, as the audit log names them."""
     return f"token:{principal().id}"
+
+
+def reason_of() -> str | None:
+    """Return the `reason` of a body that holds nothing else; there may be no body."""
+    if not request.content_length:
+        return None
+    body = read_json(request, 10_000)
+    if not isinstance(body, dict) or set(body) - {"reason"}:
+        raise _wrong("", "must be an object with `reason`, or no body")
+    reason = body.get("reason")
+    if reason is not None and not isinstance(reason, str):
+        raise _wrong("/reason", "must be a string")
+    return reason
 
 
 def limit_of() -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 
-from api.auth import principal, requires
-from api.body import read_json
+from api.auth import requires
+from api.ops.common import actor, reason_of
 from api.problems import Problem
 from api.services import services
 from api.times import iso
@@ -73,7 +73,7 @@ def keys() -> Response:
 @requires("ops:write")
 def lane(name: str, verb: str) -> Response:
     """Pause or resume a lane."""
-    getattr(services().fleet, verb)("lane", name, actor=_actor(), reason=_reason())
+    getattr(services().fleet, verb)("lane", name, actor=actor(), reason=reason_of())
     return jsonify({"lane": name, "paused": verb == "pause"})
 
 
@@ -81,7 +81,7 @@ def lane(name: str, verb: str) -> Response:
 @requires("ops:write")
 def task(name: str, verb: str) -> Response:
     """Pause or resume a task, in whatever lane."""
-    getattr(services().fleet, verb)("task", name, actor=_actor(), reason=_reason())
+    getattr(services().fleet, verb)("task", name, actor=actor(), reason=reason_of())
     return jsonify({"task": name, "paused": verb == "pause"})
 
 
@@ -90,29 +90,8 @@ def task(name: str, verb: str) -> Response:
 def worker(name: str, verb: str) -> Response:
     """Drain a worker, or have it take messages again."""
     fleet = services().fleet
-    (fleet.drain if verb == "drain" else fleet.undrain)(name, actor=_actor(), reason=_reason())
+    (fleet.drain if verb == "drain" else fleet.undrain)(name, actor=actor(), reason=reason_of())
     return jsonify({"worker": name, "draining": verb == "drain"})
-
-
-def _actor() -> str:
-    return f"token:{principal().id}"
-
-
-def _reason() -> str | None:
-    if not request.content_length:
-        return None
-    body = read_json(request, 10_000)
-    if not isinstance(body, dict) or set(body) - {"reason"}:
-        raise Problem(
-            "validation-failed",
-            errors=[{"pointer": "", "detail": "must be an object with `reason`, or no body"}],
-        )
-    reason = body.get("reason")
-    if reason is not None and not isinstance(reason, str):
-        raise Problem(
-            "validation-failed", errors=[{"pointer": "/reason", "detail": "must be a string"}]
-        )
-    return reason
 
 
 def _pause(pause: Pause) -> dict[str, Any]:

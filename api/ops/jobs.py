@@ -1,4 +1,4 @@
-"""Jobs of all tenants: found by tenant or by what must be watched, in pages."""
+"""Jobs of all tenants: found by tenant or by what must be watched, in pages; cancelled."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from api.auth import requires
+from api.ops.common import actor, reason_of
 from api.problems import Problem
 from api.services import services
 from api.times import iso
-from sealwax.ledger import Entry, LedgerError, Page, is_job_id
+from sealwax.ledger import Entry, LedgerError, Page, State, is_job_id
+from sealwax.letters import LettersDenied, LettersUnreachable
 
-__all__ = ["blueprint", "cursor", "find"]
+__all__ = ["blueprint", "cancel_job", "cursor", "find"]
 
 blueprint = Blueprint("ops_jobs", __name__, url_prefix="/v1/ops")
 
@@ -49,6 +51,12 @@ def _fits(entry: Entry, state: str, lane: str) -> bool:
     return not state or entry.state.value == state or (state == "open" and not entry.final)
 
 
+@blueprint.errorhandler(LettersUnreachable)
+@blueprint.errorhandler(LettersDenied)
+def _unrecorded(_: Exception) -> Response:
+    return Problem("archive-unavailable", retry_after=5).response()
+
+
 @blueprint.errorhandler(LedgerError)
 def _unavailable(_: LedgerError) -> Response:
     return Problem("ledger-unavailable", retry_after=5).response()
@@ -81,6 +89,47 @@ def show(job_id: str) -> Response:
     if entry is None:
         raise Problem("not-found")
     return jsonify(document(entry))
+
+
+@blueprint.post("/jobs/<job_id>/cancel")
+@requires("ops:write")
+def cancel(job_id: str) -> Response:
+    """Cancel a job of whatever tenant.
+
+    200: it is cancelled. 202: it runs, its attempt is asked to stop; it may
+    succeed all the same. 409: it had ended otherwise.
+    """
+    after = cancel_job(job_id, actor=actor(), reason=reason_of())
+    response = jsonify(document(after))
+    response.status_code = 200 if after.final else 202
+    return response
+
+
+def cancel_job(job_id: str, *, actor: str, reason: str | None) -> Entry:
+    """Cancel a job on record; return its entry after it.
+
+    Raises
+    ------
+    Problem
+        404 or 409; the audit log has a line only where there was something to cancel.
+    """
+    ledger = services().runtime.ledger
+    entry = ledger.get(job_id) if is_job_id(job_id) else None
+    if entry is None:
+        raise Problem("not-found")
+    if entry.final:
+        if entry.state is State.CANCELLED:
+            return entry
+        raise Problem("job-ended", state=entry.state.value)
+    services().letters.audit.record(
+        actor=actor, verb="job.cancel", target=entry.id, count=1, reason=reason
+    )
+    after = ledger.cancel(entry.id)
+    if after is None:
+        raise Problem("not-found")
+    if after.final and after.state is not State.CANCELLED:
+        raise Problem("job-ended", state=after.state.value)
+    return after
 
 
 def document(entry: Entry) -> dict[str, Any]:

@@ -108,7 +108,7 @@ class Ledger(Acceptance, Attempts):
 
     # -- the steward's part --------------------------------------------------------
 
-    def replay(self, job_id: str, *, generation: int) -> Entry | None:
+    def replay(self, job_id: str, *, generation: int, known: Entry | None = None) -> Entry | None:
         """Accept a dead job again, as its next generation; its message is to be sent then.
 
         Attempts and crashes begin anew, and so does its age. Messages of the
@@ -119,13 +119,15 @@ class Ledger(Acceptance, Attempts):
         ----------
         generation
             The dead one's.
+        known
+            The entry, where the caller has read it just now; saves reading it here.
 
         Returns
         -------
         Entry or None
             None where the job is unknown, is not dead, or has been replayed on.
         """
-        old = self.get(job_id)
+        old = known or self.get(job_id)
         if old is None or old.generation not in (generation, generation + 1):
             return None
         if old.generation == generation + 1:

@@ -204,8 +204,8 @@ class Archive:
                 break
             rows = self._table.listed(
                 open_list(name),
-                since=wanted.since or 0.0,
-                until=wanted.until or 1e12,
+                since=wanted.since,
+                until=wanted.until,
                 after=start if name == begun else None,
                 limit=limit - len(keys),
                 newest=True,

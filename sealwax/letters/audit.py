@@ -167,9 +167,11 @@ class Audit:
         return found, f"{day}/"
 
     def export(self, *, since: float, until: float) -> Iterator[AuditRecord]:
-        """Yield all lines between two epoch seconds, oldest first."""
-        day = _day(since)
-        while day <= _day(until):
+        """Yield all lines between two epoch seconds that are still kept, oldest first."""
+        now = self._clock()
+        # A query for each day: none for those of which nothing can be left.
+        day, last = _day(max(since, now - self._keep)), _day(min(until, now + 86_400))
+        while day <= last:
             after: dict[str, Any] | None = None
             while True:
                 answer = self._query(day, forward=True, after=after)

@@ -82,7 +82,7 @@ class Choosing:
                 return rest
         rows = self._table.listed(
             open_list(group),
-            since=replay.filter.since or 0.0 if replay.filter else 0.0,
+            since=replay.filter.since if replay.filter else None,
             until=replay.cutoff,
             after=after,
             limit=AHEAD,

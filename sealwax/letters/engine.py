@@ -39,8 +39,9 @@ TURN = 3.0
 #: queue's new jobs, and stops itself before everything has been sent.
 WINDOW = 5_000
 
-#: Outcomes asked for at once, and pages of them in one turn.
-SETTLE, SETTLE_PAGES = 100, 10
+#: Outcomes asked for at once, and the letters waiting that one query lists, and
+#: queries in one turn.
+SETTLE, SETTLE_LISTED, SETTLE_QUERIES = 100, 500, 2
 
 #: Calls to the ledger under way at once.
 SIDE_BY_SIDE = 8
@@ -178,7 +179,9 @@ class ReplayEngine:
         pool: ThreadPoolExecutor,
         lead: Lead,
     ) -> int:
-        accepted = list(pool.map(self._accept, letters))
+        known = self._ledger.many([letter.job for letter in letters if letter.job])
+        entries = [known.get(letter.job or "") for letter in letters]
+        accepted = list(pool.map(self._accept, letters, entries))
         outgoing: list[Outgoing] = []
         sent: list[Letter] = []
         keys = [self._body_key(letter) for letter in letters]
@@ -204,11 +207,11 @@ class ReplayEngine:
         self._moves.sent(replay.id, sent, now=self._clock(), skipped=skipped, cursor=cursor)
         return len(sent)
 
-    def _accept(self, letter: Letter) -> Entry | None:
+    def _accept(self, letter: Letter, known: Entry | None) -> Entry | None:
         """Have the ledger accept the job again; None where the letter cannot be replayed."""
-        if letter.job is None or not self._sending.serves(letter.queue):
+        if letter.job is None or known is None or not self._sending.serves(letter.queue):
             return None
-        entry = self._ledger.replay(letter.job, generation=letter.generation)
+        entry = self._ledger.replay(letter.job, generation=letter.generation, known=known)
         if entry is not None:
             return entry
         entry = self._ledger.get(letter.job)
@@ -236,27 +239,30 @@ class ReplayEngine:
         if not replay.waiting:
             return replay
         after = self._settling.get(replay.id)
-        for _ in range(SETTLE_PAGES):
-            rows = self._letters.table.listed(f"wait#{replay.id}", after=after, limit=SETTLE)
-            items = self._letters.table.batch_get(
-                [key(each["id"], each["sort"]) for each in rows.items]
-            )
-            letters = [Letter.from_item(item) for item in items]
-            entries = self._ledger.many([letter.job for letter in letters if letter.job])
-            by_outcome: dict[str, list[Letter]] = {}
-            for letter in letters:
-                outcome = _outcome(letter, entries.get(letter.job or ""))
-                if outcome is not None:
-                    by_outcome.setdefault(outcome, []).append(letter)
-            if not lead.held():
-                break
-            self._record(replay, by_outcome)
+        for _ in range(SETTLE_QUERIES):
+            rows = self._letters.table.listed(f"wait#{replay.id}", after=after, limit=SETTLE_LISTED)
+            for start in range(0, len(rows.items), SETTLE):
+                if not lead.held():
+                    return self._letters.replays.get(replay.id)
+                self._record(replay, self._outcomes(rows.items[start : start + SETTLE]))
             after = rows.after
             if after is None or self._monotonic() >= end:
                 break
         # The next turn goes on behind those that take long.
         self._settling[replay.id] = after
         return self._letters.replays.get(replay.id)
+
+    def _outcomes(self, keys: list[dict[str, Any]]) -> dict[str, list[Letter]]:
+        """Return those letters whose replay has ended, by how it has."""
+        items = self._letters.table.batch_get([key(each["id"], each["sort"]) for each in keys])
+        letters = [Letter.from_item(item) for item in items]
+        entries = self._ledger.many([letter.job for letter in letters if letter.job])
+        by_outcome: dict[str, list[Letter]] = {}
+        for letter in letters:
+            outcome = _outcome(letter, entries.get(letter.job or ""))
+            if outcome is not None:
+                by_outcome.setdefault(outcome, []).append(letter)
+        return by_outcome
 
     def _record(self, replay: Replay, by_outcome: dict[str, list[Letter]]) -> None:
         for outcome, letters in by_outcome.items():

@@ -44,7 +44,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Revealed:
-    """What became of a request: `asked`, `done` with the sealed text, or `failed` with a cause."""
+    """What became of a request.
+
+    `asked`, `done` with the sealed text, `failed` with a cause; `look` alone
+    also says `shown`.
+    """
 
     id: str
     letter: str
@@ -112,6 +116,20 @@ class Reveals:
         except ConditionFailed:
             raise NoSuchReveal from None
         return Revealed(request, item["letter"], state, item.get("sealed"), item.get("cause"))
+
+    def look(self, request: str, *, actor: str) -> Revealed:
+        """Return how far a request is, without its answer; nothing is used up.
+
+        Raises
+        ------
+        NoSuchReveal
+            Also where it has expired, or was somebody else's.
+        """
+        item = self._table.get(KIND, request)
+        if item is None or item["actor"] != actor or item["expires"] < self._clock():
+            raise NoSuchReveal
+        state = "asked" if item["state"] == "taken" else str(item["state"])
+        return Revealed(request, item["letter"], state, cause=item.get("cause"))
 
     # -- the worker's part -------------------------------------------------------------
 

@@ -157,20 +157,26 @@ class LettersTable:
         self,
         name: str,
         *,
-        since: float = 0.0,
-        until: float = 1e12,
+        since: float | None = None,
+        until: float | None = None,
         after: dict[str, Any] | None = None,
         limit: int | None = None,
         newest: bool = False,
     ) -> Rows:
         """Return a page of the keys in one list, by time; the index is a little late."""
+        condition, names = "#list = :list", {"#list": "list"}
+        values: dict[str, Any] = {":list": name}
+        if since is not None or until is not None:
+            condition += " AND #at BETWEEN :since AND :until"
+            names["#at"] = "at"
+            values |= {":since": since or 0.0, ":until": 1e12 if until is None else until}
         return self._query(
             after,
             limit,
             IndexName=INDEX,
-            KeyConditionExpression="#list = :list AND #at BETWEEN :since AND :until",
-            ExpressionAttributeNames={"#list": "list", "#at": "at"},
-            ExpressionAttributeValues=typed({":list": name, ":since": since, ":until": until}),
+            KeyConditionExpression=condition,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=typed(values),
             ScanIndexForward=not newest,
         )
 
