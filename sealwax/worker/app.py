@@ -19,6 +19,7 @@ from sealwax.task import TaskDefinition
 from sealwax.transport.dead_letters import DeadLetter
 from sealwax.transport.holds import Holds
 from sealwax.transport.parking import Parked
+from sealwax.worker.early_deaths import EarlyDeaths
 from sealwax.worker.room import Room
 from sealwax.worker.sealed import KILL_AFTER, SealedTask
 
@@ -81,13 +82,17 @@ def make_app(
         for name in [name for name in app.tasks if name.startswith("celery.")]:
             del app.tasks[name]
         room = Room.make() if lane is not None else None
+        early_deaths = EarlyDeaths()
         for definition in definitions.values():
-            app.register_task(_make_task(definition, runtime, room)())
+            app.register_task(_make_task(definition, runtime, room, early_deaths)())
     return app
 
 
 def _make_task(
-    definition: TaskDefinition[Any], runtime: Runtime, room: Room | None
+    definition: TaskDefinition[Any],
+    runtime: Runtime,
+    room: Room | None,
+    early_deaths: EarlyDeaths,
 ) -> type[SealedTask]:
     limit = definition.time_limit or runtime.settings.limits.task_seconds
     return type(
@@ -98,6 +103,7 @@ def _make_task(
             "definition": definition,
             "runtime": runtime,
             "room": room,
+            "early_deaths": early_deaths,
             "soft_time_limit": limit,
             "time_limit": limit + KILL_AFTER,
             "__doc__": definition.description,

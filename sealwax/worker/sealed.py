@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import structlog
 from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
 
-from sealwax.ledger import ClaimLost, LedgerError, is_job_id
+from sealwax.ledger import ClaimLost, LedgerError, State, is_job_id
 from sealwax.outcomes import Dead, Failure, RetryLater, decide
 from sealwax.publisher import CeleryPublisher, Deferral
 from sealwax.runtime import Runtime
@@ -22,6 +22,7 @@ from sealwax.task import TaskDefinition
 from sealwax.transport.dead_letters import DeadLetterReason
 from sealwax.worker.attempt import Attempt, Delivery
 from sealwax.worker.disposition import Ack, DeadLetter, Disposition, Postpone
+from sealwax.worker.early_deaths import EarlyDeaths
 from sealwax.worker.request import Request
 from sealwax.worker.room import Room
 from sealwax.worker.task import Task
@@ -71,6 +72,8 @@ class SealedTask(Task):
     runtime: ClassVar[Runtime]
     #: Of the worker whose process, or whose parent, this is.
     room: ClassVar[Room | None] = None
+    #: The main process counts here; made with the app.
+    early_deaths: ClassVar[EarlyDeaths]
 
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Run one attempt; Celery calls this in the pool's process."""
@@ -143,14 +146,20 @@ class SealedTask(Task):
             return DeadLetter(
                 DeadLetterReason(reason="malformed", error="job-id", details={"cause": "job-id"})
             )
+        message = str((request.delivery_info or {}).get("sqs", {}).get("message_id") or job_id)
         try:
-            return self._settle_lost(runtime, job_id, token, kind)
+            return self._settle_lost(runtime, job_id, token, kind, message)
         except LedgerError as error:
             log.warning("lost attempt not recorded", job=job_id, error=type(error).__name__)
             return Postpone(5.0)
 
     def _settle_lost(
-        self, runtime: Runtime, job_id: str, token: str, kind: Literal["timeout", "crashed"]
+        self,
+        runtime: Runtime,
+        job_id: str,
+        token: str,
+        kind: Literal["timeout", "crashed"],
+        message: str,
     ) -> Disposition:
         ledger, limits = runtime.ledger, runtime.settings.limits
         try:
@@ -158,21 +167,7 @@ class SealedTask(Task):
         except ClaimLost:
             entry = None
         if entry is None:
-            if ledger.get(job_id) is None:
-                # Without this a message that kills its child before the claim
-                # would do so until SQS itself gives up.
-                return DeadLetter(
-                    DeadLetterReason(
-                        reason="unknown-job",
-                        error="UnknownJob",
-                        attempts=0,
-                        job=job_id,
-                        details={"task": self.name, "cause": "no-ledger-entry"},
-                    )
-                )
-            # It died before its claim, or after its outcome was recorded: the
-            # message comes back and the ledger says which.
-            return Postpone(1.0)
+            return self._unclaimed(runtime, job_id, token, kind, message)
         if kind == "crashed" and entry.crashes >= limits.crashes:
             decision: Dead | RetryLater = Dead(
                 reason="crashed", cause="process-died", error="WorkerLost"
@@ -219,5 +214,48 @@ class SealedTask(Task):
                 attempts=entry.attempts,
                 job=job_id,
                 details={"task": self.name, "cause": decision.cause},
+            )
+        )
+
+    def _unclaimed(
+        self,
+        runtime: Runtime,
+        job_id: str,
+        token: str,
+        kind: Literal["timeout", "crashed"],
+        message: str,
+    ) -> Disposition:
+        """Settle a message whose child died before its claim, or after its outcome was recorded."""
+        entry = runtime.ledger.get(job_id)
+        if entry is None:
+            # Without this a message that kills its child before the claim
+            # would do so until SQS itself gives up.
+            return self._unclaimable("unknown-job", "no-ledger-entry", "UnknownJob", job_id)
+        if kind != "crashed" or entry.final or entry.state is State.RUNNING or entry.token == token:
+            # The message comes back and the ledger says what becomes of it.
+            return Postpone(1.0)
+        deaths = self.early_deaths.add(message)
+        log.warning("child died before the claim", job=job_id, task=self.name, deaths=deaths)
+        if deaths < runtime.settings.limits.crashes:
+            return Postpone(1.0)
+        self.early_deaths.forget(message)
+        # Nobody has verified the message: the job's genuine one, if this is
+        # another, brings the job back to life.
+        if not runtime.ledger.die(
+            job_id, token=None, reason="crashed", cause="died-before-claim", error="WorkerLost"
+        ):
+            return Postpone(5.0)
+        return self._unclaimable("crashed", "died-before-claim", "WorkerLost", job_id)
+
+    def _unclaimable(
+        self, reason: Literal["unknown-job", "crashed"], cause: str, error: str, job_id: str
+    ) -> DeadLetter:
+        return DeadLetter(
+            DeadLetterReason(
+                reason=reason,
+                error=error,
+                attempts=0,
+                job=job_id,
+                details={"task": self.name, "cause": cause},
             )
         )

@@ -20,6 +20,7 @@ __all__ = [
     "HEALTHY",
     "LEASE",
     "POISON",
+    "AwsFault",
     "Event",
     "Plan",
     "Submission",

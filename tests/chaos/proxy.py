@@ -18,7 +18,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from chaos.plan import fault_of
+from chaos.plan import AwsFault, fault_of
 
 __all__ = ["Proxy", "main"]
 
@@ -90,10 +90,7 @@ class Proxy:
         operation = _operation(method, path, headers, body)
         self.calls[operation] += 1
         self._look(operation, path, body)
-        fault = None
-        if self.armed:
-            fault = fault_of(self._seed, self.number)
-            self.number += 1
+        fault = self.decide(operation)
         if fault is not None:
             self.faults[fault] += 1
         if fault == "reset":
@@ -105,11 +102,22 @@ class Proxy:
         if fault == "delay":
             await asyncio.sleep(DELAY)
         answer = await link.ask(head, body, method)
+        self.answered(operation)
         if fault == "lost" or self.cut:
             raise ConnectionResetError
         writer.write(answer)
         await writer.drain()
         return True
+
+    def decide(self, operation: str) -> AwsFault | None:
+        """Say how a call that has come fails; called once for each, before it is passed on."""
+        if not self.armed:
+            return None
+        self.number += 1
+        return fault_of(self._seed, self.number - 1)
+
+    def answered(self, operation: str) -> None:
+        """Called when the emulator has answered, before the caller hears of it."""
 
     def _look(self, operation: str, path: str, body: bytes) -> None:
         # An export is what the caller asked for, in the place they asked for.

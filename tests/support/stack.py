@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,11 @@ class LiveStack:
     def sandbox_url(self) -> str:
         """Where the sandbox answers."""
         return self._stack.sandbox_url
+
+    @property
+    def emulator_port(self) -> int:
+        """Where the emulated AWS listens."""
+        return self._stack.emulator_port
 
     @property
     def token(self) -> str:
@@ -274,10 +280,25 @@ class LiveStack:
         """Start a worker and wait until it is ready."""
         self._supervisor.start(self._role("worker"))
 
-    def restart(self, name: str) -> None:
-        """End `api` or `worker` and start it again."""
+    def restart(self, name: str, **variables: str) -> None:
+        """End `api` or `worker` and start it again, `variables` added to its environment."""
         self._supervisor.end(name)
-        self._supervisor.start(self._role(name))
+        program = self._role(name)
+        self._supervisor.start(replace(program, environment={**program.environment, **variables}))
+
+    def kill(self, name: str) -> None:
+        """SIGKILL a role with all its children; `revive` starts it again as it was."""
+        self._supervisor.kill_one(name)
+
+    def revive(self, name: str) -> None:
+        """Start a role that was killed again, with the same environment."""
+        program = self._supervisor[name].program
+        self._supervisor.end(name)
+        self._supervisor.start(program)
+
+    def pid(self, name: str) -> int:
+        """Return the id of a role's main process."""
+        return self._supervisor[name].process.pid
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to the main process of `api` or `worker`."""

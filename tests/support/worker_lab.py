@@ -128,6 +128,16 @@ class WorkerLab:
         notes = [json.loads(line) for line in lines]
         return [note for note in notes if note["event"] == event and job_id in (None, note["job"])]
 
+    def letters(self) -> int:
+        """Return how many dead letters there are."""
+        sqs = Aws().client("sqs")
+        name = self.settings.dead_letter_queue_name("default")
+        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        found = sqs.get_queue_attributes(
+            QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"]
+        )["Attributes"]
+        return int(found["ApproximateNumberOfMessages"])
+
     def close(self) -> None:
         """End the workers that were started here, and this process's connections."""
         for worker in self.workers:

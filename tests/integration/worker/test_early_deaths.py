@@ -1,0 +1,77 @@
+"""Messages that end their child before their job is claimed, so that no claim counts it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from support.job_bench import Bench
+from support.waiting import wait_for
+from support.worker_lab import WorkerLab
+
+from sealwax.ledger import State
+from sealwax.worker.app import make_app
+from sealwax.worker.disposition import Ack, DeadLetter, Disposition, Postpone
+from sealwax.worker.sealed import SealedTask
+
+
+@pytest.fixture
+def lost(bench: Bench):
+    """Return a function that tells the task that a child died with a message in hand."""
+    app = make_app(bench.settings, {"test.number": bench.definition}, bench.worker, lane="default")
+    task = app.tasks["test.number"]
+    assert isinstance(task, SealedTask)
+
+    def lose(job_id: str, message: str, *, token: str = "other") -> Disposition:
+        facts = {"message_id": message, "token": token}
+        request = SimpleNamespace(id=job_id, delivery_info={"sqs": facts})
+        return task.on_attempt_lost(request, "crashed")
+
+    return lose
+
+
+def test_a_message_that_ends_its_child_before_the_claim_is_dead_after_as_many_deaths_as_any(
+    bench: Bench, lost
+) -> None:
+    job_id = bench.submit()
+    assert [type(lost(job_id, "m1")) for _ in range(2)] == [Postpone, Postpone]
+    end = lost(job_id, "m1")
+    assert isinstance(end, DeadLetter)
+    assert (end.reason.reason, end.reason.details["cause"]) == ("crashed", "died-before-claim")
+    entry = bench.entry(job_id)
+    assert (entry.state, entry.reason, entry.attempts) == (State.DEAD, "crashed", 0)
+
+
+def test_another_message_with_the_jobs_id_ends_not_the_job(bench: Bench, lost) -> None:
+    """Somebody who can write to the queue bears a genuine job's id."""
+    job_id = bench.submit()
+    assert [type(lost(job_id, "forged")) for _ in range(3)][-1] is DeadLetter
+    assert bench.run(job_id) == Ack()
+    assert bench.entry(job_id).state is State.SUCCEEDED
+    # A copy that ends its child now has nothing to end: the ledger says so.
+    assert [type(lost(job_id, "copy")) for _ in range(4)] == [Postpone] * 4
+
+
+def test_deaths_of_several_messages_or_of_one_that_was_claimed_are_not_summed(
+    bench: Bench, lost
+) -> None:
+    job_id = bench.submit()
+    assert [type(lost(job_id, f"m{n}")) for n in range(6)] == [Postpone] * 6
+    bench.worker.ledger.claim(job_id, token="runs", lease=30)
+    # It runs elsewhere: what died was a copy that came too late.
+    assert [type(lost(job_id, "m1")) for _ in range(6)] == [Postpone] * 6
+    assert bench.entry(job_id).crashes == 0
+
+
+@pytest.mark.long
+def test_a_real_child_that_dies_so_ends_in_the_dead_letter_queue(
+    lab: WorkerLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOST_TEST_EARLY", "lost.well")
+    lab.start()
+    poison, healthy = lab.submit("lost.well"), lab.submit("lost.long", seconds=0.1)
+    entry = lab.wait(poison)
+    assert (entry.state, entry.reason, entry.cause) == (State.DEAD, "crashed", "died-before-claim")
+    assert entry.attempts == 0
+    assert lab.wait(healthy).state is State.SUCCEEDED
+    wait_for(lambda: lab.letters() == 1, seconds=60, what="its dead letter")
