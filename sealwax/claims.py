@@ -120,7 +120,10 @@ class ClaimChecks:
         raise ClaimMissing
 
     def delete(self, job_id: str, reference: str) -> None:
-        """Delete the object: the job has succeeded.
+        """Delete the job's objects: it has ended, and nobody will need them.
+
+        The one referred to first, then those that a request left behind which
+        was repeated: each put its own before it knew of the job.
 
         Raises
         ------
@@ -129,6 +132,7 @@ class ClaimChecks:
         digest, _ = _parse(reference)
         for prefix in (LIVE, DEAD):
             self._call("delete_object", Bucket=self._bucket, Key=_key(prefix, job_id, digest))
+        self.erase(job_id)
 
     def bury(self, job_id: str, reference: str) -> None:
         """Move the object to the dead jobs' prefix.

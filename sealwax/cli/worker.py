@@ -32,6 +32,7 @@ def worker(lane: str, concurrency: int | None) -> None:
 
     from sealwax import version
     from sealwax.control import ControlTable
+    from sealwax.ledger import is_job_id
     from sealwax.letters import make_letters
     from sealwax.letters.reveal import Reveals
     from sealwax.transport.holds import Holds
@@ -59,7 +60,12 @@ def worker(lane: str, concurrency: int | None) -> None:
         version=version(),
     )
     lookout = Lookout(runtime, holds, settings.queue_name(lane))
-    grace = Grace(holds, settings.limits.stop_seconds)
+
+    def give_back(job_id: str, token: str) -> None:
+        if is_job_id(job_id):
+            runtime.ledger.release(job_id, token=token)
+
+    grace = Grace(holds, settings.limits.stop_seconds, give_back=give_back)
     # Before anything is received: a worker that starts into a pause runs nothing.
     reporting.listen()
 

@@ -26,6 +26,9 @@ class Intake(Protocol):
     def held_changed(self, queue: str) -> None:
         """Look at the holds of a queue again."""
 
+    def running(self) -> list[tuple[str, str]]:
+        """Return the jobs that were handed to the pool and have not ended, with their tokens."""
+
     def close(self) -> None:
         """Receive no more; give back what is not finished."""
 

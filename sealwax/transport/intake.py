@@ -99,6 +99,10 @@ class Intake:
         self.held_changed(queue)
         self._release(self.held.settle_unstarted({queue}))
 
+    def running(self) -> list[tuple[str, str]]:
+        """Return the jobs that were handed to the pool and have not ended, with their tokens."""
+        return [(each.job, each.token) for each in self.held.started() if each.job]
+
     def close(self) -> None:
         """End: confirm what is settled, give back what is not."""
         if self._closed:

@@ -19,8 +19,9 @@ from sealwax.worker.room import Room
 
 __all__ = ["Claiming"]
 
-#: Ends after which no message of the job will ever need its payload.
-_DROPPED = (State.CANCELLED, State.EXPIRED)
+#: Ends after which no message of the job will ever need its payload; an
+#: abandoned job may be accepted again.
+_DROPPED = (State.SUCCEEDED, State.CANCELLED, State.EXPIRED)
 
 #: Seconds that a message waits in its child for a job that runs alone, and
 #: then outside.

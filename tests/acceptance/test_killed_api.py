@@ -127,6 +127,9 @@ send_seconds = 1
         Returns the calls of the submission that lived.
         """
         waiting: list[tuple[str, dict[str, Any]]] = []
+        if not at_once:
+            self._kill()
+            self._serve_again()
         try:
             return self._row(name, request, when, waiting if not at_once else None)
         finally:
@@ -173,7 +176,10 @@ send_seconds = 1
             assert document["state"] == "succeeded", document
         # No key has left a second job behind.
         assert {item["id"]["S"] for item in stack.items("jobs")} == set(jobs)
-        wait_for(lambda: self._left() == {}, seconds=120, what="queues, outbox and bucket empty")
+        try:
+            wait_for(lambda: not self._left(), seconds=120, what="everything empty")
+        except AssertionError:
+            raise AssertionError(f"left behind: {self._left()}") from None
         effects = Counter(
             effect.job for effect in read_effects(stack.state / "sandbox" / "deliveries.jsonl")
         )
@@ -242,14 +248,15 @@ def run(
         calls += matrix.row(name, request, when, at_once=at_once)
     deaths = sum(matrix.deaths.values())
     print(f"{name}: {deaths} deaths at {dict(matrix.deaths)}")
-    # It died at each kind of call that it makes.
-    assert set(matrix.deaths) >= set(calls)
-    assert deaths >= len(set(calls)) * 2 - 2
+    if not at_once:
+        # It died at each kind of call that it makes; what it has learnt at a
+        # former request it does not ask for again.
+        assert set(matrix.deaths) >= set(calls) | {"GetItem"}
+    assert set(matrix.deaths) >= {"PutItem", "SendMessageBatch"}
 
 
 def test_a_job_is_neither_lost_nor_doubled_wherever_the_process_dies(matrix: Matrix) -> None:
     run(matrix, "relay", relay)
-    assert set(matrix.deaths) >= {"PutItem", "SendMessageBatch"}
     matrix.settle()
 
 
@@ -279,7 +286,6 @@ def test_nor_where_the_payload_goes_through_the_bucket(matrix: Matrix) -> None:
 def test_nor_where_the_queue_is_away_and_the_outbox_takes_it(matrix: Matrix) -> None:
     matrix.trap.away = SENDS
     run(matrix, "outbox", relay)
-    assert set(matrix.deaths) >= SENDS & {"SendMessageBatch"}
     matrix.settle()
 
 

@@ -14,7 +14,7 @@ from sealwax.ledger import State
 from sealwax.submission import JobInFlux, QueueUnavailable, Submitter
 from sealwax.transport.errors import QueueUnreachable
 from sealwax.worker.attempt import Attempt
-from sealwax.worker.disposition import Postpone
+from sealwax.worker.disposition import Ack, Postpone
 
 
 class Killed(BaseException):
@@ -151,3 +151,16 @@ def test_a_hundred_requests_with_one_key_make_one_job_and_one_effect(bench: Benc
         worker.join()
     entry = bench.entry(job_id)
     assert (entry.state, entry.fence, effects) == (State.SUCCEEDED, 1, [job_id])
+
+
+def test_success_leaves_no_payload_behind_of_a_request_that_died_and_was_repeated(
+    bench: Bench,
+) -> None:
+    job_id = bench.submit()
+    envelope, claims = bench.sent[-1][1], bench.worker.claims
+    claims.put(job_id, "sealed again by the repetition")
+    assert bench.run(job_id, envelope=claims.put(job_id, envelope)) == Ack()
+    assert claims.objects(job_id) == []
+    # Nor does a copy of its message that comes late.
+    assert bench.run(job_id, envelope=claims.put(job_id, envelope)) == Ack()
+    assert claims.objects(job_id) == []

@@ -109,8 +109,12 @@ def test_a_worker_that_does_not_end_in_time_gives_back_what_it_runs_and_ends(
     assert stopped.process.wait(60) == 0
     assert "grace over" in stopped.text()
     wait_for(lambda: not _runs(first["pid"]), seconds=30, what="the child's end")
+    # Given back, not left to the end of its lease: another worker begins at once.
+    entry = lab.entry(job_id)
+    assert (entry.state, entry.attempts, entry.suspicions) == (State.RETRYING, 0, 0)
     flag.unlink()
     lab.start()
     entry = lab.wait(job_id)
-    assert (entry.state, entry.crashes) == (State.SUCCEEDED, 0)
+    assert (entry.state, entry.attempts) == (State.SUCCEEDED, 1)
+    assert (entry.suspicions, entry.crashes) == (0, 0)
     assert len(lab.notes("end", job_id)) == 1
