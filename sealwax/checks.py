@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sealwax.aws import Aws, error_code
@@ -17,7 +18,9 @@ from sealwax.secrets import SecretSource
 from sealwax.settings import SQS_RETENTION_MAX, Settings
 from sealwax.task import TaskDefinition, discover
 
-__all__ = ["Check", "inequalities", "run_checks"]
+__all__ = ["Check", "inequalities", "run_checks", "warn_of"]
+
+log = structlog.get_logger("sealwax.checks")
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,10 @@ def run_checks(settings: Settings, aws: Aws) -> Iterator[Check]:
 def inequalities(
     settings: Settings, definitions: Mapping[str, TaskDefinition[Any]]
 ) -> Iterator[Check]:
-    """Compare times that each make sense alone and must make sense together."""
+    """Compare times that each make sense alone and must make sense together.
+
+    Roles look at them when they start, `sealwax check` before.
+    """
     limits = settings.limits
     # Copies of a message live as long as SQS keeps them; what became of their
     # job must be known until then, or they become dead letters of unknown jobs.
@@ -97,6 +103,18 @@ def inequalities(
                 f"its retry.max_age is {policy.max_age:.0f} s, no job is tried for longer than "
                 f"{limits.max_age_seconds} s",
                 "shorten its retry.max_age, or lengthen limits.max_age_seconds",
+            )
+
+
+def warn_of(checks: Iterable[Check]) -> None:
+    """Log what is wrong: for roles at their start, which would fail late and far away by it."""
+    for check in checks:
+        if not check.ok:
+            log.warning(
+                "configuration does not fit",
+                name=check.name,
+                problem=check.problem,
+                remedy=check.remedy,
             )
 
 

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 import structlog
 
-__all__ = ["code_place", "configure_logging", "describe_exception", "within_task"]
+__all__ = ["code_place", "configure_logging", "describe_exception", "task_runs", "within_task"]
 
 #: Frames kept of a traceback, the innermost ones.
 _FRAMES = 12
@@ -155,6 +155,11 @@ def within_task() -> contextlib.AbstractContextManager[None]:
     and the job stay; so does all that `job.log` says.
     """
     return _tasks.one()
+
+
+def task_runs() -> bool:
+    """Return whether a task runs in this process now."""
+    return _tasks.running > 0
 
 
 def _withhold(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -31,10 +31,12 @@ def worker(lane: str, concurrency: int | None) -> None:
     from celery import signals
 
     from sealwax import version
+    from sealwax.checks import inequalities, warn_of
     from sealwax.control import ControlTable
     from sealwax.ledger import is_job_id
     from sealwax.letters import make_letters
     from sealwax.letters.reveal import Reveals
+    from sealwax.output import withhold_output
     from sealwax.transport.holds import Holds
     from sealwax.worker.app import make_app, worker_arguments
     from sealwax.worker.grace import Grace
@@ -45,7 +47,9 @@ def worker(lane: str, concurrency: int | None) -> None:
     settings = load_settings()
     settings.queue_name(lane)
     configure_logging("worker", settings.log_level)
+    withhold_output()
     definitions = discover(settings.task_modules)
+    warn_of(inequalities(settings, definitions))
     runtime = Runtime(settings, "worker", definitions, patience=START_PATIENCE)
     holds = Holds()
     app = make_app(settings, definitions, runtime, lane=lane, holds=holds)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from structlog.testing import capture_logs
 
-from sealwax.checks import inequalities
+from sealwax.checks import inequalities, warn_of
 from sealwax.job import Job
 from sealwax.retry import RetryPolicy
 from sealwax.settings import Settings
@@ -47,3 +48,11 @@ def test_what_does_not_fit_is_named(
     limits: dict[str, Any], options: dict[str, Any], found: list[str]
 ) -> None:
     assert problems(limits, **options) == found
+
+
+def test_a_role_says_at_its_start_what_does_not_fit_and_what_to_do() -> None:
+    settings = Settings.model_validate({"limits": {"max_age_seconds": 900}})
+    with capture_logs() as logs:
+        warn_of(inequalities(settings, defined()))
+    assert [(line["log_level"], line["name"]) for line in logs] == [("warning", "test.any")]
+    assert "max_age_seconds" in logs[0]["remedy"]
