@@ -41,6 +41,8 @@ class Proxy:
         self.faults: Counter[str] = Counter()
         self.sightings: list[str] = []
         self._open: set[asyncio.StreamWriter] = set()
+        # The loop itself holds its tasks only weakly.
+        self._tasks: set[asyncio.Task[None] | None] = set()
 
     def order(self, word: str) -> None:
         """Obey one word."""
@@ -55,6 +57,8 @@ class Proxy:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         self._open.add(writer)
+        task = asyncio.current_task()
+        self._tasks.add(task)
         link = _Link(self._upstream)
         try:
             while await self._one(reader, writer, link):
@@ -65,6 +69,7 @@ class Proxy:
             return
         finally:
             self._open.discard(writer)
+            self._tasks.discard(task)
             link.close()
             with contextlib.suppress(OSError):
                 writer.close()
