@@ -265,7 +265,14 @@ class Submitter:
             acceptance=secrets.token_hex(8),
             run_before=now + expires_in if expires_in else None,
         )
-        envelope = self._seal(job, payload, recipient, signer)
+        envelope, fits = self._seal(job, payload, recipient, signer)
+        if not fits:
+            known = self._ledger.get(job_id) if fingerprint else None
+            if known is not None and not _to_send(known):
+                # Nobody would ever fetch, nor delete, what is stored now.
+                match(known)
+                return Submission(known, created=False)
+            envelope = self._store(job, envelope)
         accepted = self._ledger.accept(job)
         entry = accepted.entry
         may_abandon = True
@@ -274,7 +281,7 @@ class Submitter:
             if entry.state is State.ABANDONED:
                 if not self._ledger.reaccept(job):
                     raise JobInFlux
-            elif entry.state is not State.ACCEPTED or entry.fence:
+            elif not _to_send(entry):
                 return Submission(entry, created=False)
             else:
                 # Accepted and never claimed: perhaps its first message was never
@@ -289,7 +296,10 @@ class Submitter:
         log.info("job accepted", job=job_id, task=job.task, tenant=job.tenant, lane=job.lane)
         return Submission(entry, created=accepted.created)
 
-    def _seal(self, job: NewJob, payload: Any, recipient: PublicKey, signer: SigningKey) -> str:
+    def _seal(
+        self, job: NewJob, payload: Any, recipient: PublicKey, signer: SigningKey
+    ) -> tuple[str, bool]:
+        """Return the envelope, and whether it fits into a message."""
         plaintext = encode_payload(payload)
         context = Context(
             purpose=Purpose.JOB,
@@ -306,14 +316,16 @@ class Submitter:
         # Known before sealing, so that nothing is sealed in vain.
         size = sealed_size(len(plaintext), context, recipient, signer) + MESSAGE_OVERHEAD
         # Any message must fit the outbox too: that SQS is away is known too late.
-        if size <= min(limits.message_bytes, OUTBOX_BYTES):
-            return seal(plaintext, context, recipient=recipient, signer=signer)
-        if self._claims is None:
+        fits = size <= min(limits.message_bytes, OUTBOX_BYTES)
+        if not fits and self._claims is None:
             raise PayloadTooLarge(size, limits.message_bytes)
-        # Stored before the job is recorded: a reference never comes first.
-        return self._claims().put(
-            job.id, seal(plaintext, context, recipient=recipient, signer=signer)
-        )
+        return seal(plaintext, context, recipient=recipient, signer=signer), fits
+
+    def _store(self, job: NewJob, envelope: str) -> str:
+        """Store what fits into no message before the job is recorded; return the reference."""
+        if self._claims is None:
+            raise AssertionError("its size was refused")
+        return self._claims().put(job.id, envelope)
 
     def _send(
         self, definition: TaskDefinition[Any], job: NewJob, envelope: str, *, may_abandon: bool
@@ -372,6 +384,11 @@ class Submitter:
             # the job stays; this caller was promised nothing.
             raise QueueUnavailable from error
         # Claimed meanwhile: it did arrive.
+
+
+def _to_send(entry: Entry) -> bool:
+    """Whether a repeated request sends the job again: nobody has begun with it."""
+    return entry.state is State.ABANDONED or (entry.state is State.ACCEPTED and not entry.fence)
 
 
 def _cause(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import pytest
 from support.job_bench import Bench
 
 from sealwax.ledger import State
-from sealwax.submission import JobInFlux, QueueUnavailable, Submitter
+from sealwax.submission import IdempotencyConflict, JobInFlux, QueueUnavailable, Submitter
 from sealwax.transport.errors import QueueUnreachable
 from sealwax.worker.attempt import Attempt
 from sealwax.worker.disposition import Ack, Postpone
@@ -163,4 +163,32 @@ def test_success_leaves_no_payload_behind_of_a_request_that_died_and_was_repeate
     assert claims.objects(job_id) == []
     # Nor does a copy of its message that comes late.
     assert bench.run(job_id, envelope=claims.put(job_id, envelope)) == Ack()
+    assert claims.objects(job_id) == []
+
+
+def test_a_repeated_request_stores_nothing_for_a_job_that_has_begun(bench: Bench) -> None:
+    claims = bench.worker.claims
+    small = bench.settings.limits.model_copy(update={"message_bytes": 1})
+    submitter = Submitter(
+        settings=bench.settings.model_copy(update={"limits": small}),
+        keyring=lambda: bench.api.keyring,
+        digests=lambda: bench.api.digests,
+        ledger=bench.api.ledger,
+        publisher=bench,
+        claims=lambda: claims,
+        clock=bench.clock,
+    )
+
+    def ask(n: int) -> str:
+        return submitter.submit(
+            bench.definition, {"n": n}, tenant="acme", idempotency_key="large"
+        ).entry.id
+
+    job_id = ask(1)
+    assert len(claims.objects(job_id)) == 1
+    assert (ask(1), len(claims.objects(job_id))) == (job_id, 2)  # perhaps the first was not sent
+    assert bench.run(job_id) == Ack()
+    assert (ask(1), claims.objects(job_id)) == (job_id, [])
+    with pytest.raises(IdempotencyConflict):
+        ask(2)
     assert claims.objects(job_id) == []
