@@ -22,6 +22,7 @@ from sealwax.transport.dead_letters import DeadLetterReason
 from sealwax.transport.message import Message
 from sealwax.transport.validation import check_body
 from sealwax.worker.request import listens
+from sealwax.worker.turns import take_turns
 
 __all__ = ["Consumer", "adopt", "strategy"]
 
@@ -130,6 +131,7 @@ def adopt(consumer: Any) -> None:
     _replace(consumer, "on_invalid_task", 1, _invalid)
     _replace(consumer, "on_decode_error", 0, _invalid)
     _outlive_children(consumer.pool)
+    take_turns(consumer)
 
 
 def _outlive_children(pool: Any) -> None:

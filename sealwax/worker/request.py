@@ -57,12 +57,18 @@ class Request(CeleryRequest):
             )
         self._channel = message.channel
         self._token = message.delivery_tag
+        self.delivery = message.delivery
         self._lock = threading.Lock()
         self._settled = False
         self._asked = False
         self._started = False
 
     # -- starting
+
+    @property
+    def given_back(self) -> bool:
+        """Whether the message is no longer this worker's."""
+        return self._channel.intake.held.get(self._token) is None
 
     def execute_using_pool(self, pool: Any, **kwargs: Any) -> Any:
         """Hand the task to the pool, unless its message was given back meanwhile."""
