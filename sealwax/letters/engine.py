@@ -20,7 +20,7 @@ from sealwax.ledger import Entry, Ledger, State
 from sealwax.letters.choosing import Choosing
 from sealwax.letters.errors import NoSuchReplay
 from sealwax.letters.letter import Letter, letter_key
-from sealwax.letters.moves import MOVE_BATCH, Moves
+from sealwax.letters.moves import MOVE_BATCH, SENT_BATCH, Moves
 from sealwax.letters.replays import Replay, ReplayState, change_state
 from sealwax.letters.sending import Outgoing, Sending, message_of
 from sealwax.letters.service import Letters
@@ -39,9 +39,12 @@ TURN = 3.0
 #: queue's new jobs, and stops itself before everything has been sent.
 WINDOW = 5_000
 
-#: Outcomes asked for at once, and the letters waiting that one query lists, and
-#: queries in one turn.
-SETTLE, SETTLE_LISTED, SETTLE_QUERIES = 100, 500, 2
+#: Outcomes asked for at once, and letters waiting that one query lists.
+SETTLE, SETTLE_LISTED = 100, 500
+
+#: Outcomes asked for in one turn at most, and how often in a row in vain before
+#: the turn goes on to send.
+SETTLE_PAGES, SETTLE_IN_VAIN = 10, 2
 
 #: Calls to the ledger under way at once.
 SIDE_BY_SIDE = 8
@@ -139,7 +142,8 @@ class ReplayEngine:
 
     def _step(self, replay: Replay, pool: ThreadPoolExecutor, lead: Lead, end: float) -> bool:
         """Send one batch; False where it has to wait."""
-        limit = min(MOVE_BATCH, WINDOW - replay.waiting)
+        most = MOVE_BATCH if replay.verb == "discard" else SENT_BATCH
+        limit = min(most, WINDOW - replay.waiting)
         if replay.allowance is not None:
             limit = min(limit, replay.allowance)
         if limit <= 0:
@@ -239,26 +243,33 @@ class ReplayEngine:
         if not replay.waiting:
             return replay
         after = self._settling.get(replay.id)
-        for _ in range(SETTLE_QUERIES):
-            rows = self._letters.table.listed(f"wait#{replay.id}", after=after, limit=SETTLE_LISTED)
-            for start in range(0, len(rows.items), SETTLE):
-                if not lead.held():
-                    return self._letters.replays.get(replay.id)
-                self._record(replay, self._outcomes(rows.items[start : start + SETTLE]))
-            after = rows.after
-            if after is None or self._monotonic() >= end:
+        ahead: list[dict[str, Any]] = []
+        vain = 0
+        for _ in range(SETTLE_PAGES):
+            if not ahead:
+                name = f"wait#{replay.id}"
+                ahead = self._letters.table.listed(name, after=after, limit=SETTLE_LISTED).items
+            page, ahead = ahead[:SETTLE], ahead[SETTLE:]
+            by_outcome = self._outcomes(page)
+            if not lead.held():
                 break
-        # The next turn goes on behind those that take long.
+            self._record(replay, by_outcome)
+            # The next turn goes on behind those that take long.
+            after = page[-1] if len(page) == SETTLE else None
+            vain = 0 if by_outcome else vain + 1
+            if after is None or vain == SETTLE_IN_VAIN or self._monotonic() >= end:
+                break
         self._settling[replay.id] = after
         return self._letters.replays.get(replay.id)
 
     def _outcomes(self, keys: list[dict[str, Any]]) -> dict[str, list[Letter]]:
         """Return those letters whose replay has ended, by how it has."""
+        # What is sent has a job, and a job's letters have its id.
+        entries = self._ledger.many([each["id"] for each in keys])
+        keys = [each for each in keys if _may_have_ended(each, entries.get(each["id"]))]
         items = self._letters.table.batch_get([key(each["id"], each["sort"]) for each in keys])
-        letters = [Letter.from_item(item) for item in items]
-        entries = self._ledger.many([letter.job for letter in letters if letter.job])
         by_outcome: dict[str, list[Letter]] = {}
-        for letter in letters:
+        for letter in map(Letter.from_item, items):
             outcome = _outcome(letter, entries.get(letter.job or ""))
             if outcome is not None:
                 by_outcome.setdefault(outcome, []).append(letter)
@@ -331,6 +342,13 @@ class ReplayEngine:
             succeeded=replay.succeeded,
             died=replay.died,
         )
+
+
+def _may_have_ended(place: dict[str, Any], entry: Entry | None) -> bool:
+    """Whether a letter is worth fetching: not where its job is under way as the next generation."""
+    if entry is None or entry.final:
+        return True
+    return bool(place["sort"] != f"letter.{entry.generation - 1}")
 
 
 def _outcome(letter: Letter, entry: Entry | None) -> str | None:

@@ -13,10 +13,14 @@ from sealwax.letters.groups import moving
 from sealwax.letters.letter import Letter, LetterState, letter_key
 from sealwax.letters.table import Cancelled, LettersTable, key, typed
 
-__all__ = ["MOVE_BATCH", "Moves"]
+__all__ = ["MOVE_BATCH", "SENT_BATCH", "Moves"]
 
 #: Letters moved in one transaction: each may take two operations, and a group's count one.
 MOVE_BATCH = 25
+
+#: Letters recorded as sent in one transaction, each with one operation and its group's
+#: count: whole batches of ten for SQS.
+SENT_BATCH = 40
 
 
 class Moves:

@@ -267,3 +267,18 @@ def test_chosen_letters_alone_are_replayed(scene):
     scene.collect(3)
     replay = scene.drive(scene.plan(ids=[f"{jobs[1]}.0"]), ReplayState.DONE)
     assert (replay.sent, scene.ran) == (1, [jobs[1]])
+
+
+def test_a_letter_sent_again_costs_about_one_call_and_waiting_next_to_nothing(scene):
+    for _ in range(25):
+        scene.die()
+    scene.collect(25)
+    replay_id = scene.plan(canary=())
+    before = scene.aws.calls.total()
+    scene.engine.turn(Always())
+    assert scene.letters.replays.get(replay_id).sent == 25
+    # One update each in the ledger; what else a batch and a turn need is shared.
+    assert scene.aws.calls.total() - before <= 25 + 35
+    before = scene.aws.calls.total()
+    scene.engine.turn(Always())
+    assert scene.aws.calls.total() - before <= 8
