@@ -191,6 +191,11 @@ class StewardSettings(BaseModel):
         ge=60,
         description="How long a job may stand still before a sweep looks for its message.",
     )
+    step_seconds: float = Field(
+        3_600,
+        ge=1,
+        description="How long a replay's canary step may wait for its outcomes; it stops then.",
+    )
 
 
 class Settings(BaseSettings):

@@ -99,11 +99,13 @@ class Collection:
         return more and not troubles
 
     def _tidy(self, lead: Lead) -> None:
-        """Drop old hours from the groups' trends, hourly."""
+        """Drop old hours from the groups' trends, and groups long resolved, hourly."""
         now = self._monotonic()
         if now - self._tidied >= 3_600 and lead.held():
             self._tidied = now
             self._letters.groups.forget_hours()
+            keep = self._settings.limits.letter_retention_seconds
+            self._letters.groups.forget(before=self._clock() - keep)
 
     def _lane(self, lane: str, lead: Lead, end: float) -> bool:
         url = self._urls.get(self._settings.dead_letter_queue_name(lane))

@@ -16,8 +16,10 @@ from typing import Any
 
 import structlog
 
+from sealwax.claims import ClaimChecks
 from sealwax.ledger import Entry, Ledger, State
 from sealwax.letters.choosing import Choosing
+from sealwax.letters.discarding import Discarding
 from sealwax.letters.errors import NoSuchReplay
 from sealwax.letters.letter import Letter, letter_key
 from sealwax.letters.moves import MOVE_BATCH, SENT_BATCH, Moves
@@ -78,6 +80,8 @@ class ReplayEngine:
     ----------
     sqs
         A boto3 SQS client with time-outs.
+    claims
+        Returns access to the claim checks.
     """
 
     name = "letters-replay"
@@ -89,6 +93,7 @@ class ReplayEngine:
         sqs: Any,
         letters: Letters,
         ledger: Ledger,
+        claims: Callable[[], ClaimChecks],
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -99,6 +104,8 @@ class ReplayEngine:
         self._sending = Sending(settings, sqs, sleep=sleep)
         self._moves = Moves(letters.table, keep=settings.limits.letter_retention_seconds)
         self._choosing = Choosing(letters.table, letters.archive, letters.groups)
+        self._discarding = Discarding(letters.table, letters.bodies, ledger, claims)
+        self._step_seconds = settings.steward.step_seconds
         self._clock = clock
         self._monotonic = monotonic
         self._sleep = sleep
@@ -224,12 +231,12 @@ class ReplayEngine:
     def _discard(self, replay: Replay, letters: list[Letter], cursor: str, lead: Lead) -> int:
         if not lead.held():
             return 0
-        for letter in letters:
-            if letter.job is not None:
-                self._ledger.resolve(letter.job, generation=letter.generation)
-        return self._moves.discarded(
+        self._discarding.resolve(letters)
+        count = self._moves.discarded(
             replay.id, letters, now=self._clock(), note=replay.reason or "", cursor=cursor
         )
+        self._discarding.clear(letters)
+        return count
 
     @staticmethod
     def _body_key(letter: Letter) -> dict[str, Any]:
@@ -287,10 +294,18 @@ class ReplayEngine:
     # -- ends ----------------------------------------------------------------------
 
     def _stops(self, replay: Replay) -> bool:
-        """Stop a replay of which too many die again."""
-        if not replay.dies_again:
+        """Stop a replay of which too many die again, or whose step never ends."""
+        now = self._clock()
+        held = now - (now if replay.last_sent is None else replay.last_sent)
+        if replay.dies_again:
+            why = f"{replay.died} of {replay.sent} died again"
+        elif replay.allowance == 0 and replay.waiting and held > self._step_seconds:
+            why = (
+                f"{replay.waiting} of {replay.sent} have had no outcome for "
+                f"{self._step_seconds:.0f} s"
+            )
+        else:
             return False
-        why = f"{replay.died} of {replay.sent} died again"
         change = change_state(
             replay.id, {ReplayState.RUNNING}, ReplayState.STOPPED, self._clock(), stopped=why
         )

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sealwax.letters.letter import Letter, LetterState
-from sealwax.letters.table import LettersTable, key, typed
+from sealwax.letters.table import Cancelled, LettersTable, key, typed
 
 __all__ = ["SHARDS", "TREND_HOURS", "Group", "Groups", "counting", "moving"]
 
@@ -98,12 +98,12 @@ def _counted(group: str, letters: list[Letter]) -> dict[str, Any]:
     return _update(group, f"SET {', '.join(sets)} ADD {', '.join(adds)}", names, values)
 
 
-def moving(group: str, moves: dict[LetterState, int]) -> dict[str, Any]:
-    """Return the update that moves letters of a group between states."""
+def moving(group: str, moves: dict[LetterState, int], *, now: float) -> dict[str, Any]:
+    """Return the update that moves letters of a group between states at some time."""
     names = {f"#{state}": f"n_{state}" for state in moves}
-    values = {f":{state}": count for state, count in moves.items()}
+    values: dict[str, Any] = {f":{state}": count for state, count in moves.items()}
     adds = ", ".join(f"#{state} :{state}" for state in moves)
-    return _update(group, f"ADD {adds}", names, values)
+    return _update(group, f"SET moved = :now ADD {adds}", names, values | {":now": now})
 
 
 def _update(
@@ -117,6 +117,38 @@ def _update(
             "UpdateExpression": expression,
             "ExpressionAttributeNames": names,
             "ExpressionAttributeValues": typed(values),
+        }
+    }
+
+
+def _dropped(item: dict[str, Any]) -> dict[str, Any]:
+    """Return the deletion of a part that is as it was read."""
+    names = {"#last": "last", "#moved": "moved"}
+    values: dict[str, Any] = {}
+    conditions = []
+    for name in ("last", "moved", "n_open", "n_replaying"):
+        shown = f"#{name}" if f"#{name}" in names else name
+        if name in item:
+            conditions.append(f"{shown} = :{name}")
+            values[f":{name}"] = item[name]
+        else:
+            conditions.append(f"attribute_not_exists({shown})")
+    return {
+        "Delete": {
+            "Key": key(item["id"], item["sort"]),
+            "ConditionExpression": " AND ".join(conditions),
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": typed(values),
+        }
+    }
+
+
+def _still_missing(item_id: str, name: str) -> dict[str, Any]:
+    """Return the check that nobody has begun another part meanwhile."""
+    return {
+        "ConditionCheck": {
+            "Key": key(item_id, name),
+            "ConditionExpression": "attribute_not_exists(id)",
         }
     }
 
@@ -184,6 +216,34 @@ class Groups:
                     )
                     changed += 1
         return changed
+
+    def forget(self, *, before: float) -> int:
+        """Drop groups without an open or replaying letter that nothing has happened to since.
+
+        Safe beside writers: all of a group's items go in one transaction, or
+        none where one of them has changed. Return how many groups went.
+        """
+        parts: dict[str, list[dict[str, Any]]] = {}
+        for shard in range(SHARDS):
+            for item in self._table.partition(f"groups.{shard}"):
+                parts.setdefault(item["sort"], []).append(item)
+        gone = 0
+        for name, items in parts.items():
+            group = self._joined(name, items)
+            newest = max(max(item.get("last", 0.0), item.get("moved", 0.0)) for item in items)
+            if group.open or group.replaying or newest >= before:
+                continue
+            missing = {f"groups.{shard}" for shard in range(SHARDS)} - {
+                item["id"] for item in items
+            }
+            operations = [_dropped(item) for item in items]
+            operations += [_still_missing(item_id, name) for item_id in missing]
+            try:
+                self._table.transact(operations)
+            except Cancelled:
+                continue  # a letter came meanwhile
+            gone += 1
+        return gone
 
     def list(self, *, closed: bool = False) -> list[Group]:
         """Return the groups, those that died last first.

@@ -46,6 +46,7 @@ class Moves:
             to=LetterState.REPLAYING,
             sets={"list": f"wait#{replay_id}", "replay": replay_id, "sent": now},
             counts={"sent": None, "skipped": skipped},
+            now=now,
             cursor=cursor,
         )
 
@@ -61,6 +62,7 @@ class Moves:
                 "list": f"done#{replay_id}", "replay": replay_id, "settled": now, "note": note,
             },
             counts={"sent": None},
+            now=now,
             cursor=cursor,
             expires=int(now + self._keep),
         )  # fmt: skip
@@ -77,6 +79,7 @@ class Moves:
             of=LetterState.REPLAYING,
             sets={"list": f"done#{replay_id}", "outcome": outcome, "settled": now},
             counts={count: None},
+            now=now,
             expires=int(now + self._keep),
         )
 
@@ -88,6 +91,7 @@ class Moves:
         to: LetterState,
         sets: dict[str, Any],
         counts: dict[str, int | None],
+        now: float,
         of: LetterState = LetterState.OPEN,
         cursor: str | None = None,
         expires: int | None = None,
@@ -99,11 +103,11 @@ class Moves:
             if expires is not None:
                 operations += [_expiry(letter, expires) for letter in rest]
             for group, count in Counter(letter.group for letter in rest).items():
-                operations.append(moving(group, {of: -count, to: count}))
+                operations.append(moving(group, {of: -count, to: count}, now=now))
             numbers = {
                 name: len(rest) if count is None else count for name, count in counts.items()
             }
-            operations += _progress(replay_id, numbers, cursor)
+            operations += _progress(replay_id, numbers, cursor, now)
             try:
                 if operations:
                     self._table.transact(operations)
@@ -146,7 +150,9 @@ def _expiry(letter: Letter, expires: int) -> dict[str, Any]:
     }
 
 
-def _progress(replay_id: str, numbers: dict[str, int], cursor: str | None) -> list[dict[str, Any]]:
+def _progress(
+    replay_id: str, numbers: dict[str, int], cursor: str | None, now: float
+) -> list[dict[str, Any]]:
     adds = {name: count for name, count in numbers.items() if count}
     if not adds and cursor is None:
         return []
@@ -154,8 +160,8 @@ def _progress(replay_id: str, numbers: dict[str, int], cursor: str | None) -> li
     names = {f"#{name}": name for name in adds}
     expression = ""
     if cursor is not None:
-        expression = "SET #cursor = :cursor "
-        values[":cursor"] = cursor
+        expression = "SET #cursor = :cursor, last_sent = :now "
+        values[":cursor"], values[":now"] = cursor, now
         names["#cursor"] = "cursor"
     if adds:
         expression += "ADD " + ", ".join(f"#{name} :{name}" for name in adds)

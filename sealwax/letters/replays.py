@@ -88,6 +88,9 @@ class Replay:
         Why it stopped itself.
     cursor
         How far the steward has come; its own business.
+    last_sent
+        Epoch seconds when its last letter was sent, or somebody resumed it: a
+        step that has no outcome long after stops it.
     forgiven, forgiven_of
         Deaths and letters sent when somebody last resumed it: judged anew from there.
     """
@@ -116,6 +119,7 @@ class Replay:
     ended: float | None = None
     stopped: str | None = None
     cursor: str | None = None
+    last_sent: float | None = None
     forgiven: int = 0
     forgiven_of: int = 0
 
@@ -390,7 +394,7 @@ def change_state(
         sets.append("started = if_not_exists(started, :now)")
         values[":now"] = now
     if forgive:
-        sets += ["forgiven = died", "forgiven_of = sent"]
+        sets += ["forgiven = died", "forgiven_of = sent", "last_sent = :now"]
     if to in (ReplayState.DONE, ReplayState.CANCELLED):
         sets.append("ended = :now")
         values[":now"] = now

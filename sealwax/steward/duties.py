@@ -26,5 +26,12 @@ def make_duties(runtime: Runtime) -> list[Duty]:
         OutboxDuty(runtime.outbox, sqs, clock=runtime.clock),
         SweepDuty(sweep, list(settings.lanes), every=settings.steward.sweep_every),
         Collection(runtime.settings, sqs, letters, runtime.ledger, clock=runtime.clock),
-        ReplayEngine(runtime.settings, sqs, letters, runtime.ledger, clock=runtime.clock),
+        ReplayEngine(
+            runtime.settings,
+            sqs,
+            letters,
+            runtime.ledger,
+            lambda: runtime.claims,
+            clock=runtime.clock,
+        ),
     ]

@@ -82,6 +82,35 @@ def test_a_group_shows_when_it_began_and_its_trend(provisioned, aws, message, pu
     assert later.groups.list()[0].open == 3
 
 
+def test_groups_long_resolved_are_forgotten_and_others_never(letters, message, put, monkeypatch):
+    from sealwax.letters.moves import Moves
+
+    put(message(task="a.open"))
+    done, late = put(message(task="a.done")), put(message(task="a.late"))
+    moves = Moves(letters.table, keep=10.0)
+    for letter, now in ((done[0], 3_000.0), (late[0], 9_000.0)):
+        moves.discarded("r", [letter], now=now, note="n", cursor="c")
+
+    def tasks() -> set[str | None]:
+        return {group.task for group in letters.groups.list(closed=True)}
+
+    assert letters.groups.forget(before=2_500.0) == 0
+    # A letter that comes between the look and the deletion keeps its group.
+    transact = letters.table.transact
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            letters.table,
+            "transact",
+            lambda found: (patched.undo(), put(message(task="a.done")), transact(found)),
+        )
+        assert letters.groups.forget(before=5_000.0) == 0
+    assert tasks() == {"a.open", "a.done", "a.late"}
+    (letter,) = letters.archive.page(Filter(task="a.done")).letters
+    moves.discarded("r", [letter], now=3_000.0, note="n", cursor="c")
+    assert letters.groups.forget(before=5_000.0) == 1
+    assert tasks() == {"a.open", "a.late"}
+
+
 def test_pages_by_group_task_and_time_reach_every_letter_once(letters, message, put):
     for hour in range(3):
         put(*[message(task=f"a.t{n}") for n in range(3)], now=2_000.0 + hour)

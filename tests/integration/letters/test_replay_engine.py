@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from typing import Any
 
 import pytest
 from support.waiting import wait_for
 
+from sealwax.claims import ClaimChecks
 from sealwax.ledger import Claimed, Ledger, NewJob, State
 from sealwax.letters import Filter, LetterState, LettersUnreachable, ReplayState, make_letters
 from sealwax.letters.collection import Collection
@@ -42,7 +44,8 @@ class Scene:
         return self.sqs.get_queue_url(QueueName=name)["QueueUrl"]
 
     def steward(self) -> ReplayEngine:
-        return ReplayEngine(self.settings, self.sqs, self.letters, self.ledger)
+        claims = ClaimChecks(self.aws.client("s3"), self.settings.bucket_name)
+        return ReplayEngine(self.settings, self.sqs, self.letters, self.ledger, lambda: claims)
 
     def die(self, job: str | None = None, **more: Any) -> str:
         """Have a job die and its letter collected."""
@@ -282,3 +285,59 @@ def test_a_letter_sent_again_costs_about_one_call_and_waiting_next_to_nothing(sc
     before = scene.aws.calls.total()
     scene.engine.turn(Always())
     assert scene.aws.calls.total() - before <= 8
+
+
+def test_a_step_without_an_outcome_stops_the_replay_after_its_time(scene, monkeypatch):
+    for _ in range(3):
+        scene.die()
+    scene.collect(3)
+    replay_id = scene.plan(canary=(1,))
+    scene.engine.turn(Always())
+    now = [time.time() + 3_590]
+    monkeypatch.setattr(scene.engine, "_clock", lambda: now[0])
+    scene.engine.turn(Always())
+    assert scene.letters.replays.get(replay_id).state is ReplayState.RUNNING
+    now[0] += 20
+    scene.engine.turn(Always())
+    replay = scene.letters.replays.get(replay_id)
+    assert (replay.state, replay.sent) == (ReplayState.STOPPED, 1)
+    assert replay.stopped == "1 of 1 have had no outcome for 3600 s"
+    # Whoever resumes it gives the step its time again; an outcome lets it go on.
+    scene.letters.replays.resume(replay_id, actor="me")
+    monkeypatch.setattr(scene.engine, "_clock", time.time)
+    assert scene.drive(replay_id, ReplayState.DONE).succeeded == 3
+
+
+def test_a_discard_deletes_the_payload_in_s3_but_never_by_an_unverified_letter(scene, message):
+    s3, bucket = scene.aws.client("s3"), scene.settings.bucket_name
+    claims = ClaimChecks(s3, bucket)
+
+    def body(job: str, reference: str) -> str:
+        return json.dumps(
+            {
+                "headers": {"id": job, "task": "webhooks.relay"}, "properties": {},
+                "content-type": "application/json", "content-encoding": "utf-8",
+                "body": json.dumps([[reference], {}, {}]),
+            }
+        )  # fmt: skip
+
+    def objects() -> int:
+        return s3.list_objects_v2(Bucket=bucket)["KeyCount"]
+
+    job, big = secrets.token_hex(16), secrets.token_hex(16)
+    reference = claims.put(job, "sealed")
+    claims.bury(job, reference)
+    scene.die(job, body=body(job, reference))
+    scene.die(big, body=body(big, "x" * 70_000))
+    # Anybody who can write to the queue can make this one.
+    forged = message(job, reason="malformed", cause=None, body=body(job, reference))
+    scene.bury(forged)
+    scene.collect(3)
+    assert objects() == 3  # a payload; a big body and its attributes
+    chosen = scene.plan(verb="discard", reason="odd", filter=Filter(reason="malformed"))
+    assert scene.drive(chosen, ReplayState.DONE).sent == 1
+    assert scene.ledger.get(job).watch == "dead"
+    assert objects() == 3
+    scene.drive(scene.plan(verb="discard", reason="obsolete"), ReplayState.DONE)
+    assert objects() == 0
+    assert scene.ledger.get(job).watch is None
