@@ -135,7 +135,8 @@ class Slots:
 
 def take_turns(consumer: Any) -> None:
     """Have a running consumer's requests take turns, where its pool's slots can be counted."""
-    controller, pool = consumer.controller, consumer.pool
+    controller: Any = getattr(consumer, "controller", None)
+    pool: Any = getattr(consumer, "pool", None)
     semaphore = getattr(controller, "semaphore", None)
     if semaphore is not None and getattr(pool, "uses_semaphore", False):
         if not getattr(controller, "pool_putlocks", False):
