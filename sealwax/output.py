@@ -19,6 +19,9 @@ __all__ = ["withhold_output"]
 
 log = structlog.get_logger("sealwax.worker")
 
+#: Most places that a process tells of.
+_PLACES = 100
+
 
 class _Withheld(io.TextIOBase):
     """A standard stream that passes nothing on while a task of this process runs."""
@@ -27,15 +30,19 @@ class _Withheld(io.TextIOBase):
         super().__init__()
         self._stream = stream
         self._name = name
+        #: Places that were told of: a loop that prints says so once.
+        self._told: set[str] = set()
 
     def write(self, text: str) -> int:
-        """Pass a text on, or say where one was withheld."""
+        """Pass a text on, or say once where it was withheld."""
         if not task_runs():
             return self._stream.write(text)
         if text.strip():
             frame: Any = sys._getframe(1)  # noqa: SLF001 - the cheap way to the caller
             place = f"{frame.f_globals.get('__name__', '?')}:{frame.f_lineno}"
-            log.warning("output withheld", stream=self._name, at=place)
+            if place not in self._told and len(self._told) < _PLACES:
+                self._told.add(place)
+                log.warning("output withheld", stream=self._name, at=place)
         return len(text)
 
     def flush(self) -> None:

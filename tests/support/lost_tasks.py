@@ -94,6 +94,7 @@ def long(payload: Length, job: Job) -> dict[str, Any]:
 @task(name="lost.well", contract=Nothing, retry=QUICK)
 def well(payload: Nothing, job: Job) -> None:
     note("well", job)
+    print("PRINTED", job.id)
 
 
 _open = Attempt._open

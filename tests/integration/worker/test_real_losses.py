@@ -25,7 +25,7 @@ def _runs(pid: int) -> bool:
 def test_jobs_that_kill_their_child_each_time_are_dead_as_crashed_and_neighbours_are_not(
     lab: WorkerLab,
 ) -> None:
-    lab.start()
+    worker = lab.start()
     poison = [lab.submit("lost.segfault"), lab.submit("lost.exits")]
     neighbours = [lab.submit("lost.well") for _ in range(6)]
     for job_id in poison:
@@ -36,6 +36,9 @@ def test_jobs_that_kill_their_child_each_time_are_dead_as_crashed_and_neighbours
         entry = lab.wait(job_id)
         assert (entry.state, entry.attempts, entry.crashes) == (State.SUCCEEDED, 1, 0)
     assert len(lab.notes("segfault")) == len(lab.notes("exits")) == 3
+    # What a task prints is not in the log, that it did so is.
+    text = worker.text()
+    assert ("PRINTED" in text, "output withheld" in text) == (False, True)
 
 
 @pytest.mark.slow
