@@ -118,6 +118,8 @@ class Enforcer:
             owner = given["name"].split("/")[0].replace("app", "worker")
             context = {f"kms:EncryptionContext:{name}": value for name, value in given.items()}
             yield Request(f"kms:{operation}", f"{arn}key/{owner.capitalize()}Key", context)
+        elif operation == "ListObjectsV2":
+            yield Request("s3:ListBucket", f"arn:aws:s3:::{params['Bucket']}")
         elif operation == "CopyObject":
             source = params["CopySource"]
             yield Request("s3:GetObject", f"arn:aws:s3:::{source['Bucket']}/{source['Key']}")
