@@ -167,9 +167,12 @@ class LettersTable:
         condition, names = "#list = :list", {"#list": "list"}
         values: dict[str, Any] = {":list": name}
         if since is not None or until is not None:
-            condition += " AND #at BETWEEN :since AND :until"
             names["#at"] = "at"
-            values |= {":since": since or 0.0, ":until": 1e12 if until is None else until}
+            condition += " AND #at " + (
+                "<= :until" if since is None else ">= :since" if until is None
+                else "BETWEEN :since AND :until"
+            )  # fmt: skip
+            values |= {":since": since, ":until": until}
         return self._query(
             after,
             limit,
