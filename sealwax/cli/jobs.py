@@ -33,14 +33,26 @@ def show(job_id: str) -> None:
 
 @jobs.command("cancel")
 @click.argument("job_id", metavar="ID")
-def cancel(job_id: str) -> None:
+@click.option(
+    "--operator", is_flag=True, help="Of whatever tenant, on record; needs the scope ops:write."
+)
+@click.option("--reason", help="With --operator: stands in the audit log.")
+def cancel(job_id: str, *, operator: bool, reason: str | None) -> None:
     r"""Cancel a job; one that runs is asked to stop, and may succeed all the same.
 
     \b
-    Example:
+    Examples:
       sealwax jobs cancel 7d3f0a5be9c14b6f8a2e6c1d90b4f357
+      sealwax jobs cancel 7d3f0a5be9c14b6f8a2e6c1d90b4f357 --operator --reason "ticket 71"
     """
-    document = client_from_environment().cancel(job_id)
+    client = client_from_environment()
+    if reason and not operator:
+        raise click.UsageError("--reason goes with --operator.")
+    if operator:
+        given = {"reason": reason} if reason else {}
+        document = client.ops("POST", f"jobs/{job_id}/cancel", json=given)
+    else:
+        document = client.cancel(job_id)
     click.echo("asked to stop" if document["state"] == "running" else document["state"])
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 #: Milliseconds that something may take on a machine with much else to do.
 PATIENCE = 120_000
 
-EVERYTHING = ("ops:read", "ops:write")
+EVERYTHING = ("ops:read", "ops:write", "ops:reveal")
 
 
 @pytest.fixture(scope="session")
@@ -120,6 +120,23 @@ def one_letter(stack: LiveStack) -> str:
     return job
 
 
+@pytest.fixture
+def open_job(stack: LiveStack) -> str:
+    """A job that waits for an hour."""
+    answer = stack.request(
+        "POST",
+        "/v1/jobs",
+        json={
+            "task": "webhooks.relay",
+            "payload": {"route": "demo", "event": "test", "body": {"n": 1}},
+            "delay": 3_600,
+        },
+        headers={"Idempotency-Key": secrets.token_hex(8)},
+    )
+    assert answer.status_code == 202, answer.text
+    return answer.json()["id"]
+
+
 def dead_group(page: Page) -> str:
     def found() -> str | None:
         page.goto("/console/letters/")
@@ -161,12 +178,17 @@ def pages_of(page: Page, job: str) -> dict[str, str]:
     return found
 
 
-def asking_pages(page: Page) -> dict[str, str]:
+def asking_pages(page: Page, job: str) -> dict[str, str]:
     """Return the pages that ask before something is done."""
     page.goto("/console/workers/")
     worker = page.get_by_role("link", name="Drain").first.get_attribute("href")
-    fingerprint = dead_group(page).rpartition("/")[2]
+    group = dead_group(page)
+    fingerprint = group.rpartition("/")[2]
+    page.goto(group)
+    letter = page.locator("#group .table tbody a").first.get_attribute("href")
     return {
+        "cancel-job": f"/console/jobs/{job}/cancel",
+        "reveal": f"{letter}/reveal",
         "pause-lane": "/console/lanes/default/pause",
         "pause-task": "/console/tasks/webhooks.relay/pause",
         "drain-worker": str(worker),
@@ -176,14 +198,16 @@ def asking_pages(page: Page) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390)])
-def test_no_page_has_a_grave_fault(stack, look: Look, tokens, one_letter, scheme, width) -> None:
+def test_no_page_has_a_grave_fault(
+    stack, look: Look, tokens, one_letter, open_job, scheme, width
+) -> None:
     page = look.open(scheme=scheme, width=width)
     page.set_default_timeout(PATIENCE)
     page.goto("/console/sign-in")
     faults = look.faults(page)
     look.shoot(page, f"sign-in-{scheme}-{width}")
     look.sign_in(page, tokens["operator"])
-    for name, path in (pages_of(page, one_letter) | asking_pages(page)).items():
+    for name, path in (pages_of(page, one_letter) | asking_pages(page, open_job)).items():
         page.goto(path)
         faults += look.faults(page)
         look.shoot(page, f"{name}-{scheme}-{width}")
@@ -224,10 +248,12 @@ def test_everything_works_without_javascript(stack, look: Look, tokens, one_lett
     assert audit_lines(page)[:4] == ["lane.resume", "lane.pause", "discard.start", "discard.plan"]
 
 
-def test_readers_see_all_and_change_nothing(stack, look: Look, tokens, one_letter) -> None:
+def test_readers_see_all_and_change_nothing(
+    stack, look: Look, tokens, one_letter, open_job
+) -> None:
     operator = look.open()
     look.sign_in(operator, tokens["operator"])
-    asking = asking_pages(operator)
+    asking = asking_pages(operator, open_job)
     before = audit_lines(operator)
 
     page = look.open()
@@ -236,9 +262,10 @@ def test_readers_see_all_and_change_nothing(stack, look: Look, tokens, one_lette
     for path in pages_of(page, one_letter).values():
         page.goto(path)
         buttons = page.locator("main").get_by_role("button").all_inner_texts()
-        assert [text for text in buttons if text != "Search"] == [], path
+        looking = [text for text in buttons if text == "Search" or text.startswith("Export")]
+        assert buttons == looking, path
         doing = page.locator("main a.button").filter(
-            has_text=re.compile("Replay|Discard|Pause|Drain|Resume")
+            has_text=re.compile("Replay|Discard|Pause|Drain|Resume|Reveal|Cancel")
         )
         assert doing.count() == 0, path
     page.goto("/console/overview")
@@ -267,6 +294,50 @@ def test_readers_see_all_and_change_nothing(stack, look: Look, tokens, one_lette
         refused = stack.request("POST", f"/v1/ops/{path}", token=tokens["reader"])
         assert refused.status_code == 403
     assert audit_lines(operator) == before
+
+
+def test_a_payload_is_revealed_and_a_job_cancelled(
+    stack, look: Look, tokens, one_letter, open_job
+) -> None:
+    page = look.open()
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    look.sign_in(page, tokens["operator"])
+    letter = page.locator("main a", has_text=re.compile(r"\.0|…0"))
+
+    def archived() -> bool:
+        page.goto(f"/console/jobs/{one_letter}")
+        return letter.count() > 0
+
+    wait_for(archived, seconds=120, what="the letter on the job's page")
+    letter.first.click()
+    page.get_by_role("link", name="Reveal payload…").click()
+    page.get_by_label("Reason").fill("ticket 71")
+    page.get_by_role("button", name="Ask for the payload").click()
+    # The page keeps itself fresh until a worker has opened it.
+    page.get_by_role("button", name="Show the payload, once").click()
+    payload = page.get_by_role("region", name="Payload")
+    expect(payload).to_contain_text('"route": "other"')
+    assert look.faults(page) == []
+    look.shoot(page, "revealed")
+    page.goto(page.url)
+    expect(page.locator(".notice")).to_contain_text("shown already")
+    expect(payload).to_have_count(0)
+
+    page.goto(f"/console/jobs/{open_job}")
+    page.get_by_role("link", name="Cancel 1 job…").click()
+    page.get_by_label("Reason").fill("obsolete")
+    page.get_by_role("button", name="Cancel 1 job").click()
+    expect(page.locator("#job .state-cancelled").first).to_be_visible()
+    assert stack.job(open_job)["state"] == "cancelled"
+
+    page.goto("/console/audit/")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Export CSV").click()
+    exported = waiting.value.path().read_text()
+    assert "letter.reveal" in exported
+    assert "job.cancel" in exported
+    assert look.errors == []
 
 
 def test_the_keyboard_reaches_everything(stack, look: Look, tokens) -> None:

@@ -64,6 +64,16 @@ class Look:
             for each in found["violations"]
             if each["impact"] in GRAVE
         ]
+        kept = page.viewport_size or {"width": 1280, "height": 860}
+        # 320 px is what WCAG asks for (1.4.10), and what 400 % of zoom leaves.
+        for width in (kept["width"], 320) if kept["width"] < 500 else ():
+            page.set_viewport_size({"width": width, "height": kept["height"]})
+            if page.evaluate("document.documentElement.scrollWidth > innerWidth + 1"):
+                faults.append(f"{page.url}: wider than a window of {width}")
+            nav = "document.querySelector('.places')"
+            if page.evaluate(f"{nav} !== null && {nav}.scrollWidth > {nav}.clientWidth + 1"):
+                faults.append(f"{page.url}: its navigation is wider than {width}")
+        page.set_viewport_size(kept)
         if page.evaluate("document.documentElement.scrollWidth > innerWidth + 1"):
             faults.append(f"{page.url}: wider than its window")
         return faults
