@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import wait_for
 
 from sealwax.worker.room import Room
 
@@ -60,12 +61,12 @@ def test_who_waits_to_be_alone_lets_nobody_new_in_and_gets_there(room: Room) -> 
     assert inside.wait(20)
     second = threading.Thread(target=loner)
     second.start()
-    for _ in range(1_000):
+
+    def shut() -> bool:
         with room.together(wait=0) as here:
-            if not here:
-                break
-    else:
-        pytest.fail("somebody new came in for ever")
+            return not here
+
+    wait_for(shut, seconds=20, what="nobody new comes in")
     assert not alone.is_set()
     leave.set()
     assert alone.wait(20)
