@@ -157,7 +157,7 @@ def take_turns(consumer: Any) -> None:
 
 def _to_thread(pool: Any, slots: Slots) -> Callable[[Any], bool]:
     def process(request: Any) -> bool:
-        if request.given_back:
+        if getattr(request, "given_back", False):  # a task of another class has Celery's request
             # At the worker's end, too: the pool takes nothing then.
             return False
         try:

@@ -113,6 +113,17 @@ def test_what_was_given_back_uses_no_thread(threads: Any) -> None:
     assert pool.handed == ["a", "b", "last", "c"]
 
 
+def test_a_request_of_another_class_is_handed_over(threads: Any) -> None:
+    _, take = threads
+    handed: list[str] = []
+    request = SimpleNamespace(
+        name="stock",
+        execute_using_pool=lambda _: handed.append("stock") or SimpleNamespace(f=Future()),
+    )
+    take(request)
+    assert handed == ["stock"]
+
+
 def test_a_lost_connection_takes_its_requests_along() -> None:
     handed: list[str] = []
     semaphore = LaxBoundedSemaphore(1)
