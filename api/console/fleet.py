@@ -8,7 +8,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.console.asking import Question, asked, reason
-from api.console.guard import actor, page
+from api.console.guard import actor_name, page
 from api.ops.audit import download
 from api.problems import Problem
 from api.services import services
@@ -73,7 +73,7 @@ def lane(name: str, verb: str) -> str | AnyResponse:
     fleet = services().fleet
     back = url_for("console.fleet.lanes")
     if request.method == "POST":
-        getattr(fleet, verb)("lane", name, actor=f"token:{actor().id}", reason=reason())
+        getattr(fleet, verb)("lane", name, actor=actor_name(), reason=reason())
         return redirect(f"{back}?note=lane-{verb}", code=303)
     view = next((each for each in fleet.snapshot().lanes if each.name == name), None)
     if view is None:
@@ -110,7 +110,7 @@ def task(name: str, verb: str) -> str | AnyResponse:
     if name not in fleet.tasks:
         raise NoSuchThing("There is no such task.")
     if request.method == "POST":
-        getattr(fleet, verb)("task", name, actor=f"token:{actor().id}", reason=reason())
+        getattr(fleet, verb)("task", name, actor=actor_name(), reason=reason())
         return redirect(f"{back}?note=task-{verb}", code=303)
     workers = sum(worker.state != "lost" for worker in fleet.workers())
     pausing = verb == "pause"
@@ -145,7 +145,7 @@ def worker(name: str, verb: str) -> str | AnyResponse:
     back = url_for("console.fleet.workers")
     if request.method == "POST":
         do = fleet.drain if verb == "drain" else fleet.undrain
-        do(name, actor=f"token:{actor().id}", reason=reason())
+        do(name, actor=actor_name(), reason=reason())
         return redirect(f"{back}?note=worker-{verb}", code=303)
     view = fleet.worker(name)
     if verb == "drain":

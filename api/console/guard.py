@@ -25,6 +25,7 @@ from sealwax.tokens import Principal, TokenInvalid, TokensUnreachable
 
 __all__ = [
     "actor",
+    "actor_name",
     "allowed",
     "check_form",
     "codec",
@@ -150,6 +151,11 @@ def actor() -> Principal:
     """Return who is signed in."""
     who: Principal = g.principal
     return who
+
+
+def actor_name() -> str:
+    """Return who is signed in, as the audit log names them."""
+    return f"token:{actor().id}"
 
 
 def allowed(scope: str) -> bool:

@@ -8,7 +8,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.console.asking import Question, asked, reason
-from api.console.guard import actor, page
+from api.console.guard import actor_name, page
 from api.ops.jobs import cancel_job, cursor, find
 from api.problems import Problem
 from api.services import services
@@ -86,7 +86,7 @@ def cancel(job_id: str) -> str | AnyResponse:
     """Ask, then cancel a job."""
     back = url_for("console.jobs.show", job_id=job_id)
     if request.method == "POST":
-        cancel_job(job_id, actor=f"token:{actor().id}", reason=reason())
+        cancel_job(job_id, actor=actor_name(), reason=reason())
         return redirect(back, code=303)
     entry = services().runtime.ledger.get(job_id) if is_job_id(job_id) else None
     if entry is None:

@@ -9,7 +9,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.console.errors import error_page
-from api.console.guard import actor, page
+from api.console.guard import actor_name, page
 from api.console.letters import FIELDS, filter_of
 from api.problems import Problem
 from api.services import services
@@ -61,7 +61,7 @@ def new() -> str | AnyResponse:
         raise Problem("malformed-request", detail="Choose a letter, a group or a filter first.")
     if request.method == "POST":
         replay = services().letters.replays.plan(
-            actor=f"token:{actor().id}",
+            actor=actor_name(),
             verb=verb,
             ids=[letter] if letter else (),
             filter=chosen,
@@ -141,7 +141,7 @@ def change(replay_id: str, verb: str) -> AnyResponse:
     """Start, pause, resume or cancel; a repeat changes nothing."""
     replays = services().letters.replays
     try:
-        getattr(replays, verb)(replay_id, actor=f"token:{actor().id}")
+        getattr(replays, verb)(replay_id, actor=actor_name())
     except ReplayStateConflict as error:
         raise Problem("malformed-request", detail=str(error)) from None
     return redirect(url_for("console.replays.show", replay_id=replay_id), code=303)

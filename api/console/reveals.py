@@ -13,8 +13,9 @@ import json
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from api.console.asking import reason
 from api.console.errors import error_page
-from api.console.guard import actor, page
+from api.console.guard import actor_name, page
 from api.ops.reveals import open_revealed
 from api.problems import Problem
 from api.services import services
@@ -24,9 +25,6 @@ from sealwax.letters.reveal import SECONDS
 __all__ = ["blueprint"]
 
 blueprint = Blueprint("reveals", __name__)
-
-#: Longest reason, in characters.
-_REASON_MAX = 200
 
 
 @blueprint.errorhandler(NoSuchLetter)
@@ -43,11 +41,11 @@ def ask(letter_id: str) -> str | AnyResponse:
     if request.method == "GET":
         letter = letters.archive.get(letter_id)
         return render_template("console/reveal_ask.html", letter=letter, minutes=SECONDS // 60)
-    reason = request.form.get("reason", "").strip()
-    if not 0 < len(reason) <= _REASON_MAX:
+    why = reason()
+    if why is None:
         raise Problem("malformed-request", detail="A reveal needs a reason of 1 to 200 characters.")
     made = services().reveals.ask(
-        letter_id, actor=_who(), reason=reason, archive=letters.archive, audit=letters.audit
+        letter_id, actor=actor_name(), reason=why, archive=letters.archive, audit=letters.audit
     )
     return redirect(url_for("console.reveals.show", request_id=made), code=303)
 
@@ -56,7 +54,7 @@ def ask(letter_id: str) -> str | AnyResponse:
 @page("ops:reveal")
 def show(request_id: str) -> str:
     """Say how far the request is."""
-    found = services().reveals.look(request_id, actor=_who())
+    found = services().reveals.look(request_id, actor=actor_name())
     return render_template("console/reveal.html", found=found, minutes=SECONDS // 60, payload=None)
 
 
@@ -64,16 +62,12 @@ def show(request_id: str) -> str:
 @page("ops:reveal")
 def take(request_id: str) -> str | AnyResponse:
     """Show the payload; it is gone then."""
-    found = services().reveals.look(request_id, actor=_who())
+    found = services().reveals.look(request_id, actor=actor_name())
     if found.state == "done":
-        found = services().reveals.show(request_id, actor=_who())
+        found = services().reveals.show(request_id, actor=actor_name())
     if found.state != "done" or found.sealed is None:
         return redirect(url_for("console.reveals.show", request_id=request_id), code=303)
     payload = json.dumps(open_revealed(found.id, found.sealed), indent=2, ensure_ascii=False)
     return render_template(
         "console/reveal.html", found=found, minutes=SECONDS // 60, payload=payload
     )
-
-
-def _who() -> str:
-    return f"token:{actor().id}"
