@@ -119,21 +119,6 @@ class ClaimChecks:
             return body.decode("ascii", "replace")
         raise ClaimMissing
 
-    def delete(self, job_id: str, reference: str) -> None:
-        """Delete the job's objects: it has ended, and nobody will need them.
-
-        The one referred to first, then those that a request left behind which
-        was repeated: each put its own before it knew of the job.
-
-        Raises
-        ------
-        ClaimsUnreachable
-        """
-        digest, _ = _parse(reference)
-        for prefix in (LIVE, DEAD):
-            self._call("delete_object", Bucket=self._bucket, Key=_key(prefix, job_id, digest))
-        self.erase(job_id)
-
     def bury(self, job_id: str, reference: str) -> None:
         """Move the object to the dead jobs' prefix.
 
@@ -165,7 +150,15 @@ class ClaimChecks:
         return found
 
     def erase(self, job_id: str) -> None:
-        """Delete all of a job's objects."""
+        """Delete all of a job's objects: it has ended, and nobody will need them.
+
+        There may be more than the one referred to: each repeat of a request puts
+        its own before it knows of the job.
+
+        Raises
+        ------
+        ClaimsUnreachable
+        """
         for key in self.objects(job_id):
             self._call("delete_object", Bucket=self._bucket, Key=key)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from flask import Blueprint, make_response, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -14,7 +12,7 @@ from api.services import services
 from sealwax.envelope import EnvelopeError, peek
 from sealwax.envelope.form import Header
 from sealwax.letters.errors import CursorInvalid, NoSuchLetter
-from sealwax.letters.letter import LetterText, explain
+from sealwax.letters.letter import LetterText, explain, first_argument
 from sealwax.letters.selection import Filter
 
 __all__ = ["blueprint", "filter_of"]
@@ -113,9 +111,8 @@ def body(letter_id: str) -> AnyResponse:
 
 def _header(text: LetterText) -> Header | None:
     """Return what an envelope says of itself outside; None where there is none to read."""
+    envelope = first_argument(text.body)
     try:
-        inner = json.loads(text.body)["body"]
-        arguments = json.loads(inner)[0]
-        return peek(arguments[0])
-    except (ValueError, TypeError, LookupError, EnvelopeError):
+        return peek(envelope) if envelope is not None else None
+    except EnvelopeError:
         return None

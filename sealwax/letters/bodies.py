@@ -15,9 +15,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from sealwax.aws import error_code
 from sealwax.letters.errors import LettersDenied, LettersUnreachable
 from sealwax.letters.letter import Letter, LetterText, letter_key
-from sealwax.letters.table import typed
+from sealwax.letters.table import key, typed
 
-__all__ = ["BIG", "Bodies"]
+__all__ = ["BIG", "Bodies", "body_key"]
 
 #: Bytes of body and attributes above which they go to S3: DynamoDB's items hold
 #: 400 KB, and a kilobyte costs more there.
@@ -50,7 +50,7 @@ class Bodies:
             {name: _readable(value) for name, value in text.attributes.items()},
             separators=(",", ":"),
         )
-        values: dict[str, Any] = {"id": _part(letter, 0), "sort": f"body.{_part(letter, 1)}"}
+        values: dict[str, Any] = {}
         if text.said is not None:
             values["said"] = text.said
         if len(text.body) + len(attributes) > BIG:
@@ -60,7 +60,7 @@ class Bodies:
             values["place"] = place
         else:
             values |= {"body": text.body, "attributes": attributes}
-        return typed(values)
+        return body_key(letter) | typed(values)
 
     def text(self, item: dict[str, Any]) -> LetterText | None:
         """Return what an item of `item` holds, as plain values; None where S3 has it no more."""
@@ -104,11 +104,12 @@ class _Missing(Exception):
     pass
 
 
-def _part(letter: Letter, number: int) -> str:
+def body_key(letter: Letter) -> dict[str, Any]:
+    """Return the key of a letter's body."""
     parts = letter_key(letter.id)
     if parts is None:
         raise ValueError("not a letter's id")
-    return parts[number]
+    return key(parts[0], f"body.{parts[1]}")
 
 
 def _readable(value: dict[str, Any]) -> dict[str, Any]:

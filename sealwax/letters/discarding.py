@@ -7,18 +7,17 @@ the job or its payload.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
 
-from sealwax.claims import ClaimChecks, ClaimError, ClaimsUnreachable, is_reference
+from sealwax.claims import ClaimChecks, ClaimsUnreachable, is_reference
 from sealwax.ledger import Entry, Ledger
-from sealwax.letters.bodies import Bodies
+from sealwax.letters.bodies import Bodies, body_key
 from sealwax.letters.errors import LettersError
-from sealwax.letters.letter import Letter, letter_key
-from sealwax.letters.table import LettersTable, key
+from sealwax.letters.letter import Letter, first_argument
+from sealwax.letters.table import LettersTable
 
 __all__ = ["Discarding"]
 
@@ -60,23 +59,15 @@ class Discarding:
         What cannot be deleted now stays, and is logged: `sealwax jobs erase`
         deletes it.
         """
-        places = [_place(letter) for letter in letters]
-        items = self._table.batch_get(places)
-        references = {(item["id"], item["sort"]): _reference(item) for item in items}
-        for letter, place in zip(letters, places, strict=True):
-            reference = references.get((place["id"]["S"], place["sort"]["S"]))
+        items = self._table.batch_find([body_key(letter) for letter in letters])
+        for letter, item in zip(letters, items, strict=True):
             try:
                 if letter.big:
                     self._bodies.delete(letter)
-                if reference is not None and letter.job is not None and _verified(letter):
-                    self._claims().delete(letter.job, reference)
-            except (LettersError, ClaimsUnreachable, ClaimError) as error:
+                if letter.job is not None and _verified(letter) and _has_claim_check(item):
+                    self._claims().erase(letter.job)
+            except (LettersError, ClaimsUnreachable) as error:
                 log.warning("payload not deleted", letter=letter.id, error=type(error).__name__)
-
-
-def _place(letter: Letter) -> dict[str, Any]:
-    parts = letter_key(letter.id) or ("", "")
-    return key(parts[0], f"body.{parts[1]}")
 
 
 def _verified(letter: Letter) -> bool:
@@ -88,12 +79,7 @@ def _stands_for(letter: Letter, entry: Entry) -> bool:
     return _verified(letter) or entry.unverified
 
 
-def _reference(item: dict[str, Any]) -> str | None:
-    """Return the claim check of a body beside its letter: a message with one is always small."""
-    if "body" not in item:
-        return None
-    try:
-        argument = json.loads(json.loads(item["body"])["body"])[0][0]
-    except (ValueError, TypeError, LookupError, RecursionError):
-        return None
-    return argument if isinstance(argument, str) and is_reference(argument) else None
+def _has_claim_check(item: dict[str, Any] | None) -> bool:
+    """Whether a body refers to one: a message that does is small, so it is beside its letter."""
+    argument = first_argument(item["body"]) if item and "body" in item else None
+    return argument is not None and is_reference(argument)

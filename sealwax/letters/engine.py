@@ -18,10 +18,11 @@ import structlog
 
 from sealwax.claims import ClaimChecks
 from sealwax.ledger import Entry, Ledger, State
+from sealwax.letters.bodies import body_key
 from sealwax.letters.choosing import Choosing
 from sealwax.letters.discarding import Discarding
 from sealwax.letters.errors import NoSuchReplay
-from sealwax.letters.letter import Letter, letter_key
+from sealwax.letters.letter import Letter
 from sealwax.letters.moves import MOVE_BATCH, SENT_BATCH, Moves
 from sealwax.letters.replays import Replay, ReplayState, change_state
 from sealwax.letters.sending import Outgoing, Sending, message_of
@@ -195,15 +196,13 @@ class ReplayEngine:
         accepted = list(pool.map(self._accept, letters, entries))
         outgoing: list[Outgoing] = []
         sent: list[Letter] = []
-        keys = [self._body_key(letter) for letter in letters]
-        bodies = {(item["id"], item["sort"]): item for item in self._letters.table.batch_get(keys)}
-        for letter, place, entry in zip(letters, keys, accepted, strict=True):
+        bodies = self._letters.table.batch_find([body_key(letter) for letter in letters])
+        for letter, item, entry in zip(letters, bodies, accepted, strict=True):
             if entry is None:
                 continue
             if entry.state is not State.ACCEPTED or entry.generation != letter.generation + 1:
                 sent.append(letter)  # by a steward that was killed before it could say so
                 continue
-            item = bodies.get((place["id"]["S"], place["sort"]["S"]))
             text = self._letters.bodies.text(item) if item else None
             message = text and message_of(
                 letter, text, entry, fair=self._sending.fair(letter.queue)
@@ -237,11 +236,6 @@ class ReplayEngine:
         )
         self._discarding.clear(letters)
         return count
-
-    @staticmethod
-    def _body_key(letter: Letter) -> dict[str, Any]:
-        parts = letter_key(letter.id) or ("", "")
-        return key(parts[0], f"body.{parts[1]}")
 
     # -- outcomes ------------------------------------------------------------------
 

@@ -18,7 +18,16 @@ from sealwax.transport.codec import Malformed, decode
 from sealwax.transport.dead_letters import ATTRIBUTE, parse_reason
 from sealwax.transport.validation import check_message
 
-__all__ = ["Letter", "LetterState", "LetterText", "explain", "fingerprint", "letter_key", "read"]
+__all__ = [
+    "Letter",
+    "LetterState",
+    "LetterText",
+    "explain",
+    "fingerprint",
+    "first_argument",
+    "letter_key",
+    "read",
+]
 
 #: Reasons given before the envelope was opened: whoever can write to the queue
 #: can make such a letter in a job's name, so it never takes the job's own place.
@@ -114,6 +123,18 @@ class LetterText:
     body: bytes
     attributes: dict[str, dict[str, Any]]
     said: str | None
+
+
+def first_argument(body: bytes | str) -> str | None:
+    """Return what a task message's body carries: an envelope or a claim check, unchecked.
+
+    None where there is none to read.
+    """
+    try:
+        found = json.loads(json.loads(body)["body"])[0][0]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def letter_key(letter_id: str) -> tuple[str, str] | None:

@@ -103,6 +103,10 @@ class LettersTable:
 
     def batch_get(self, keys: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return those items that exist, in the order of their keys."""
+        return [item for item in self.batch_find(keys) if item is not None]
+
+    def batch_find(self, keys: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
+        """Return the item of each key, None where there is none."""
         found: dict[tuple[str, str], dict[str, Any]] = {}
         for start in range(0, len(keys), BATCH_GET):
             rest: list[dict[str, Any]] = list(keys[start : start + BATCH_GET])
@@ -116,8 +120,7 @@ class LettersTable:
                 rest = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
                 if rest:
                     self._sleep(0.05)
-        names = [(each["id"]["S"], each["sort"]["S"]) for each in keys]
-        return [found[name] for name in names if name in found]
+        return [found.get((each["id"]["S"], each["sort"]["S"])) for each in keys]
 
     def partition(self, item_id: str, *, prefix: str = "") -> Iterator[dict[str, Any]]:
         """Yield all items of one id, read consistently, by their sort keys."""

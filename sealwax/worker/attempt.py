@@ -317,7 +317,7 @@ class Attempt:
         """End a message whose job has ended well: its payload is needed no more."""
         if is_reference(self._delivery.envelope):
             try:
-                self._runtime.claims.delete(self._delivery.job_id, self._delivery.envelope)
+                self._runtime.claims.erase(self._delivery.job_id)
             except SealwaxError as error:
                 # It costs a few cents; the outcome is recorded.
                 self._log.warning("payload not deleted", error=type(error).__name__)

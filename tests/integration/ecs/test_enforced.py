@@ -230,7 +230,7 @@ def test_a_worker_may_bury_and_delete_a_big_payload(settings, enforcer):
     enforcer.role = "worker"
     claims = Runtime(settings, "worker", discover(settings.task_modules)).claims
     claims.bury(job_id, reference)
-    claims.delete(job_id, reference)
+    claims.erase(job_id)
     assert enforcer.refused == []
 
 
