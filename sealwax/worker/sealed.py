@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import structlog
 from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
@@ -19,7 +19,7 @@ from sealwax.outcomes import Dead, Failure, RetryLater, decide
 from sealwax.publisher import CeleryPublisher, Deferral
 from sealwax.runtime import Runtime
 from sealwax.task import TaskDefinition
-from sealwax.transport.dead_letters import DeadLetterReason
+from sealwax.transport.dead_letters import DeadLetterReason, Reason
 from sealwax.worker.attempt import Attempt, Delivery
 from sealwax.worker.disposition import Ack, DeadLetter, Disposition, Postpone
 from sealwax.worker.early_deaths import EarlyDeaths
@@ -55,6 +55,15 @@ class SealedRequest(Request):
             self._lost("timeout", error)
         else:
             super()._failed(error, already_stored=already_stored)
+
+
+class _Lost(NamedTuple):
+    """An attempt whose process is gone: of which job, by which receive of which message."""
+
+    job: str
+    token: str
+    message: str
+    kind: Literal["timeout", "crashed"]
 
 
 class SealedTask(Task):
@@ -141,33 +150,29 @@ class SealedTask(Task):
         """
         runtime = self.runtime.current()
         job_id = str(request.id)
-        token = str((request.delivery_info or {}).get("sqs", {}).get("token") or "unknown")
+        sqs = (request.delivery_info or {}).get("sqs", {})
         if not is_job_id(job_id):
             return DeadLetter(
                 DeadLetterReason(reason="malformed", error="job-id", details={"cause": "job-id"})
             )
-        message = str((request.delivery_info or {}).get("sqs", {}).get("message_id") or job_id)
+        lost = _Lost(
+            job_id, str(sqs.get("token") or "unknown"), str(sqs.get("message_id") or job_id), kind
+        )
         try:
-            return self._settle_lost(runtime, job_id, token, kind, message)
+            return self._settle_lost(runtime, lost)
         except LedgerError as error:
             log.warning("lost attempt not recorded", job=job_id, error=type(error).__name__)
             return Postpone(5.0)
 
-    def _settle_lost(
-        self,
-        runtime: Runtime,
-        job_id: str,
-        token: str,
-        kind: Literal["timeout", "crashed"],
-        message: str,
-    ) -> Disposition:
+    def _settle_lost(self, runtime: Runtime, lost: _Lost) -> Disposition:
         ledger, limits = runtime.ledger, runtime.settings.limits
+        job_id, token, kind = lost.job, lost.token, lost.kind
         try:
             entry = ledger.crash(job_id, token=token) if kind == "crashed" else ledger.get(job_id)
         except ClaimLost:
             entry = None
         if entry is None:
-            return self._unclaimed(runtime, job_id, token, kind, message)
+            return self._unclaimed(runtime, lost)
         if kind == "crashed" and entry.crashes >= limits.crashes:
             decision: Dead | RetryLater = Dead(
                 reason="crashed", cause="process-died", error="WorkerLost"
@@ -207,54 +212,45 @@ class SealedTask(Task):
         )
         if not died:
             return Postpone(5.0)
-        return DeadLetter(
-            DeadLetterReason(
-                reason=decision.reason,
-                error=decision.error,
-                attempts=entry.attempts,
-                job=job_id,
-                details={"task": self.name, "cause": decision.cause},
-            )
-        )
+        return self._dead(decision.reason, decision.cause, decision.error, job_id, entry.attempts)
 
-    def _unclaimed(
-        self,
-        runtime: Runtime,
-        job_id: str,
-        token: str,
-        kind: Literal["timeout", "crashed"],
-        message: str,
-    ) -> Disposition:
+    def _unclaimed(self, runtime: Runtime, lost: _Lost) -> Disposition:
         """Settle a message whose child died before its claim, or after its outcome was recorded."""
+        job_id = lost.job
         entry = runtime.ledger.get(job_id)
         if entry is None:
             # Without this a message that kills its child before the claim
             # would do so until SQS itself gives up.
-            return self._unclaimable("unknown-job", "no-ledger-entry", "UnknownJob", job_id)
-        if kind != "crashed" or entry.final or entry.state is State.RUNNING or entry.token == token:
+            return self._dead("unknown-job", "no-ledger-entry", "UnknownJob", job_id, 0)
+        if (
+            lost.kind != "crashed"
+            or entry.final
+            or entry.state is State.RUNNING
+            or entry.token == lost.token
+        ):
             # The message comes back and the ledger says what becomes of it.
             return Postpone(1.0)
-        deaths = self.early_deaths.add(message)
+        deaths = self.early_deaths.add(lost.message)
         log.warning("child died before the claim", job=job_id, task=self.name, deaths=deaths)
         if deaths < runtime.settings.limits.crashes:
             return Postpone(1.0)
-        self.early_deaths.forget(message)
+        self.early_deaths.forget(lost.message)
         # Nobody has verified the message: the job's genuine one, if this is
         # another, brings the job back to life.
         if not runtime.ledger.die(
             job_id, token=None, reason="crashed", cause="died-before-claim", error="WorkerLost"
         ):
             return Postpone(5.0)
-        return self._unclaimable("crashed", "died-before-claim", "WorkerLost", job_id)
+        return self._dead("crashed", "died-before-claim", "WorkerLost", job_id, 0)
 
-    def _unclaimable(
-        self, reason: Literal["unknown-job", "crashed"], cause: str, error: str, job_id: str
+    def _dead(
+        self, reason: Reason, cause: str, error: str, job_id: str, attempts: int
     ) -> DeadLetter:
         return DeadLetter(
             DeadLetterReason(
                 reason=reason,
                 error=error,
-                attempts=0,
+                attempts=attempts,
                 job=job_id,
                 details={"task": self.name, "cause": cause},
             )
