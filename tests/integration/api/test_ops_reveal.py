@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-
-from sealwax.control import ControlTable
-from sealwax.envelope import Context, Purpose, seal
-from sealwax.letters import make_letters
-from sealwax.letters.letter import read
-from sealwax.letters.reveal import Reveals
-from sealwax.runtime import Runtime
-from sealwax.worker.revealing import Revealing
+from support.revealing import archived, revealing
 
 JOB = "0123456789abcdef0123456789abcdef"
 PAYLOAD = {"secret": "canary-7f", "n": 1}
@@ -20,43 +11,8 @@ PAYLOAD = {"secret": "canary-7f", "n": 1}
 
 @pytest.fixture
 def worker(app):
-    settings = app.extensions["sealwax"].settings
-    runtime = Runtime(settings, "worker", {})
-    control = ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control"))
-    yield Revealing(runtime, make_letters(settings, runtime.aws), Reveals(control))
-    runtime.close()
-
-
-def archive(app, *, argument: str | None = None) -> str:
-    """Archive a dead letter as the API had sealed it; return its id."""
-    services = app.extensions["sealwax"]
-    keyring = services.runtime.keyring
-    context = Context(
-        purpose=Purpose.JOB, task="webhooks.relay", job=JOB, tenant="a" * 64, contract=1,
-        issued_at=1, not_after=2,
-    )  # fmt: skip
-    sealed = seal(
-        json.dumps(PAYLOAD).encode(), context, recipient=keyring.recipient("worker"),
-        signer=keyring.signer,
-    )  # fmt: skip
-    body = {
-        "headers": {"id": JOB, "task": "webhooks.relay"},
-        "properties": {},
-        "content-type": "application/json",
-        "content-encoding": "utf-8",
-        "body": json.dumps([[argument or sealed], {}, {}]),
-    }
-    said = {"reason": "rejected" if argument is None else "unopenable", "job": JOB}
-    message = {
-        "MessageId": "m1",
-        "Body": json.dumps(body),
-        "MessageAttributes": {
-            "sealwax-dead-letter": {"DataType": "String", "StringValue": json.dumps(said)}
-        },
-    }
-    letter, text = read(message, queue="q", now=1.0)
-    services.letters.archive.put([(letter, text)])
-    return letter.id
+    with revealing(app) as found:
+        yield found
 
 
 def test_a_payload_is_revealed_once_to_who_asked_and_nothing_keeps_it(app, client, worker):
@@ -65,7 +21,7 @@ def test_a_payload_is_revealed_once_to_who_asked_and_nothing_keeps_it(app, clien
     def headers(*scopes: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {tokens.issue(tenant='ops', scopes=scopes).token}"}
 
-    letter_id = archive(app)
+    letter_id = archived(app, JOB, PAYLOAD)
     path = f"/v1/ops/letters/{letter_id}/reveal"
     writer, one, two = (
         headers("ops:read", "ops:write"),
@@ -99,7 +55,7 @@ def test_a_payload_is_revealed_once_to_who_asked_and_nothing_keeps_it(app, clien
     ]
 
     # What cannot be opened says why.
-    forged = archive(app, argument="swx1.forged")
+    forged = archived(app, JOB, PAYLOAD, argument="swx1.forged")
     again = client.post(f"/v1/ops/letters/{forged}/reveal", json=why, headers=one)
     assert worker.once()
     failed = client.get(again.headers["Location"], headers=one).get_json()

@@ -11,14 +11,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from support.console import csrf_of, sign_in
+from support.revealing import archived, revealing
 
-from sealwax.control import ControlTable
-from sealwax.envelope import Context, Purpose, seal
 from sealwax.ledger import NewJob, State
-from sealwax.letters import make_letters
-from sealwax.letters.letter import read
-from sealwax.letters.reveal import Reveals
-from sealwax.runtime import Runtime
 from sealwax.worker.revealing import Revealing
 
 JOB = "0e1f5a5be9c14b6f8a2e6c1d90b4f3aa"
@@ -26,39 +21,13 @@ JOB = "0e1f5a5be9c14b6f8a2e6c1d90b4f3aa"
 
 @pytest.fixture
 def worker(app: Flask):
-    settings = app.extensions["sealwax"].settings
-    runtime = Runtime(settings, "worker", {})
-    control = ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control"))
-    yield Revealing(runtime, make_letters(settings, runtime.aws), Reveals(control))
-    runtime.close()
+    with revealing(app) as found:
+        yield found
 
 
 @pytest.fixture
 def letter(app: Flask) -> str:
-    parts = app.extensions["sealwax"]
-    keyring = parts.runtime.keyring
-    context = Context(
-        purpose=Purpose.JOB, task="webhooks.relay", job=JOB, tenant="a" * 64, contract=1,
-        issued_at=1, not_after=2,
-    )  # fmt: skip
-    payload = json.dumps({"secret": "<b>canary-41</b>"}).encode()
-    sealed = seal(payload, context, recipient=keyring.recipient("worker"), signer=keyring.signer)
-    body = {
-        "headers": {"id": JOB, "task": "webhooks.relay"},
-        "properties": {},
-        "content-type": "application/json",
-        "content-encoding": "utf-8",
-        "body": json.dumps([[sealed], {}, {}]),
-    }
-    said = json.dumps({"reason": "rejected", "job": JOB})
-    message = {
-        "MessageId": "m1",
-        "Body": json.dumps(body),
-        "MessageAttributes": {"sealwax-dead-letter": {"DataType": "String", "StringValue": said}},
-    }
-    made, text = read(message, queue="q", now=1.0)
-    parts.letters.archive.put([(made, text)])
-    return made.id
+    return archived(app, JOB, {"secret": "<b>canary-41</b>"})
 
 
 def signed_in(app: Flask, *scopes: str) -> FlaskClient:

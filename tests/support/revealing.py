@@ -1,0 +1,64 @@
+"""A dead letter as the API had sealed it, and the part of a worker that opens it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from flask import Flask
+
+from sealwax.control import ControlTable
+from sealwax.envelope import Context, Purpose, seal
+from sealwax.letters import make_letters
+from sealwax.letters.letter import read
+from sealwax.letters.reveal import Reveals
+from sealwax.runtime import Runtime
+from sealwax.worker.revealing import Revealing
+
+__all__ = ["archived", "revealing"]
+
+
+@contextmanager
+def revealing(app: Flask) -> Iterator[Revealing]:
+    """Give a worker's revealing, on the app's own AWS."""
+    settings = app.extensions["sealwax"].settings
+    runtime = Runtime(settings, "worker", {})
+    control = ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control"))
+    try:
+        yield Revealing(runtime, make_letters(settings, runtime.aws), Reveals(control))
+    finally:
+        runtime.close()
+
+
+def archived(app: Flask, job: str, payload: Any, *, argument: str | None = None) -> str:
+    """Archive a dead letter of a job; return its id. `argument` replaces what is sealed."""
+    services = app.extensions["sealwax"]
+    keyring = services.runtime.keyring
+    context = Context(
+        purpose=Purpose.JOB, task="webhooks.relay", job=job, tenant="a" * 64, contract=1,
+        issued_at=1, not_after=2,
+    )  # fmt: skip
+    sealed = seal(
+        json.dumps(payload).encode(), context, recipient=keyring.recipient("worker"),
+        signer=keyring.signer,
+    )  # fmt: skip
+    body = {
+        "headers": {"id": job, "task": "webhooks.relay"},
+        "properties": {},
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "body": json.dumps([[argument or sealed], {}, {}]),
+    }
+    said = {"reason": "rejected" if argument is None else "unopenable", "job": job}
+    message = {
+        "MessageId": "m1",
+        "Body": json.dumps(body),
+        "MessageAttributes": {
+            "sealwax-dead-letter": {"DataType": "String", "StringValue": json.dumps(said)}
+        },
+    }
+    letter, text = read(message, queue="q", now=1.0)
+    services.letters.archive.put([(letter, text)])
+    return letter.id
