@@ -52,6 +52,7 @@ class Message:
     last_received: float = 0.0
     visible_at: float = 0.0
     in_flight: bool = False
+    waiting: bool = False
     gone: bool = False
 
 
@@ -64,6 +65,9 @@ class Queue:
         self.ready: deque[Message] = deque()
         self.groups: OrderedDict[str, deque[Message]] = OrderedDict()
         self.hidden: list[tuple[float, int, Message]] = []
+        # Kept up to date, so that looking at the depth costs those who are measured nothing.
+        self.visible = 0
+        self.in_flight: set[Message] = set()
         self.sequence = itertools.count()
         self.by_receipt: dict[str, Message] = {}
         self.dedups: dict[str, tuple[float, str]] = {}
@@ -90,15 +94,27 @@ class Queue:
             self.schedule()
             return
         message.visible_at = now
-        message.in_flight = False
+        self.land(message)
         if self.fifo:
             if not back:
                 self.groups.setdefault(message.group or "", deque()).append(message)
-        elif back:
-            self.ready.appendleft(message)
         else:
-            self.ready.append(message)
+            self.offer(message, first=back)
         self.wake()
+
+    def offer(self, message: Message, *, first: bool = False) -> None:
+        message.waiting = True
+        self.visible += 1
+        (self.ready.appendleft if first else self.ready.append)(message)
+
+    def land(self, message: Message) -> None:
+        message.in_flight = False
+        self.in_flight.discard(message)
+
+    def withdraw(self, message: Message) -> None:
+        if message.waiting:
+            message.waiting = False
+            self.visible -= 1
 
     def wake(self) -> None:
         while self.waiters:
@@ -121,9 +137,9 @@ class Queue:
             at, _, message = heapq.heappop(self.hidden)
             if message.gone or message.visible_at != at:
                 continue  # deleted, or given another time since
-            message.in_flight = False
+            self.land(message)
             if not self.fifo:
-                self.ready.append(message)
+                self.offer(message)
             self.wake()
         self.schedule()
 
@@ -150,10 +166,11 @@ class Queue:
             self.by_receipt[message.receipt] = message
             if visibility > 0:
                 message.in_flight = True
+                self.in_flight.add(message)
                 message.visible_at = now + visibility
                 heapq.heappush(self.hidden, (message.visible_at, next(self.sequence), message))
             elif not self.fifo:
-                self.ready.append(message)
+                self.offer(message)
             found.append(message)
         if found:
             self.schedule()
@@ -165,6 +182,7 @@ class Queue:
             while self.ready and len(found) < most:
                 message = self.ready.popleft()
                 if not message.gone:
+                    self.withdraw(message)
                     found.append(message)
             return found
         now = time.time()
@@ -182,7 +200,9 @@ class Queue:
         return found
 
     def remove(self, message: Message) -> None:
+        self.withdraw(message)
         message.gone = True
+        self.land(message)
         self.by_receipt.pop(message.receipt, None)
         if self.fifo:
             messages = self.groups.get(message.group or "")
@@ -198,10 +218,7 @@ class Queue:
             everything = [m for g in self.groups.values() for m in g]
             hidden = sum(m.in_flight for m in everything)
             return len(everything) - hidden, hidden
-        hidden = sum(
-            1 for at, _, m in self.hidden if m.in_flight and not m.gone and m.visible_at == at
-        )
-        return sum(not m.gone for m in self.ready), hidden
+        return self.visible, len(self.in_flight)
 
 
 def _size(entry: dict[str, Any]) -> int:

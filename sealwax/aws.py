@@ -72,10 +72,18 @@ class Aws:
                 self._clients[key] = made
             return self._clients[key]
 
+    def credentials(self) -> Any:
+        """Return botocore's credentials of the session; None: it found none."""
+        return self._session.get_credentials() if self._session is not None else None
+
+    def count(self, name: str) -> None:
+        """Count one request on the wire that no client made: `<service>.<Operation>`."""
+        self.calls[name] += 1
+
     def _count(self, event_name: str, **_: Any) -> None:
         # before-send.<service>.<Operation>: one for each request on the wire,
         # retries included.
-        self.calls[event_name.removeprefix("before-send.")] += 1
+        self.count(event_name.removeprefix("before-send."))
 
 
 def error_code(error: BaseException) -> str:

@@ -20,6 +20,7 @@ from botocore.exceptions import (
 from sealwax.aws import Aws, error_code
 from sealwax.settings import AwsTimeouts
 from sealwax.transport.options import Options
+from sealwax.transport.wire import Wire
 
 __all__ = ["Clients", "backoff", "describe", "is_gone", "is_retryable"]
 
@@ -59,22 +60,15 @@ class Clients:
             ),
             region=options.region,
         )
-        self._options = options
+        #: For sends, deletes and visibility changes.
+        self.quick = self._wire()
+        #: For receives, which may take their waiting time on top.
+        self.polling = self._wire(read_timeout=options.read_timeout + options.wait_time)
 
-    @property
-    def quick(self) -> Any:
-        """For sends, deletes and visibility changes."""
+    def _wire(self, **overrides: Any) -> Wire:
         # Parameters are built by us alone: validating them again costs a third of a call.
-        return self.aws.client("sqs", parameter_validation=False)
-
-    @property
-    def polling(self) -> Any:
-        """For receives, which may take their waiting time on top."""
-        return self.aws.client(
-            "sqs",
-            parameter_validation=False,
-            read_timeout=self._options.read_timeout + self._options.wait_time,
-        )
+        client = self.aws.client("sqs", parameter_validation=False, **overrides)
+        return Wire(client, self.aws.credentials, self.aws.count)
 
 
 def is_gone(error: BaseException) -> bool:

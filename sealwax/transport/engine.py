@@ -68,7 +68,8 @@ class QueueCalls:
             # A group's next message waits for the delete of the one before.
             linger=options.linger if fifo else options.settle_linger,
             immediate=fifo,
-            concurrency=2,
+            # As many as there are receives: fewer would set the pace at a distant endpoint.
+            concurrency=options.receivers,
         )
         # One call at a time: a renewal must not overtake the postponement after it.
         self.visibility = Batcher(
@@ -139,9 +140,7 @@ class Engine:
         if self._clients is None:
             with self._gate, self._lock:
                 if self._clients is None:
-                    clients = Clients(self.options)
-                    _ = clients.quick, clients.polling
-                    self._clients = clients
+                    self._clients = Clients(self.options)
         return self._clients
 
     @property

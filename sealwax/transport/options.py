@@ -75,7 +75,7 @@ class Options:
     wait_time
         Long-poll duration of an idle receive.
     receivers
-        Receiving threads a queue may use when receives come back full.
+        Receiving threads a queue may use when receives come back full, and as many for deletes.
     connect_timeout, read_timeout
         Of one AWS call; a long poll adds its waiting time.
     send_timeout

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from sealwax.transport.batcher import Batcher
 from sealwax.transport.batching import BATCH_ENTRIES, Entry, Outcome, take_batch
 from sealwax.transport.counters import Counters
+from sealwax.transport.engine import QueueCalls
+from sealwax.transport.options import Options
 
 
 def entry(size: int = 1, group: str | None = None, **more: object) -> Entry:
@@ -156,3 +159,27 @@ def test_a_group_keeps_its_order_while_its_first_is_tried_again() -> None:
         )
     assert made.flush(5)
     assert sent == [1, 2, 3, 4, 5]
+
+
+def test_as_many_deletes_are_under_way_as_there_are_receives() -> None:
+    class Endpoint:
+        """Answers a delete once as many are asked for together."""
+
+        together = threading.Barrier(3)
+
+        def delete_message_batch(self, *, Entries: list[dict[str, str]], **_: object) -> object:  # noqa: N803 - boto3's name
+            self.together.wait(20)
+            return {"Successful": [{"Id": each["Id"]} for each in Entries]}
+
+    engine = SimpleNamespace(
+        options=Options(receivers=3), counters=Counters(), quick=Endpoint(), polling=None
+    )
+    calls = QueueCalls(engine, "https://sqs.test/1/q")  # type: ignore[arg-type]
+    outcomes: list[Outcome] = []
+    for number in range(3 * BATCH_ENTRIES):
+        fields = {"ReceiptHandle": str(number)}
+        calls.delete.submit(Entry(fields, done=outcomes.append, deadline=time.monotonic() + 60))
+
+    assert calls.delete.flush(30)
+    assert [each.ok for each in outcomes] == [True] * 3 * BATCH_ENTRIES
+    calls.delete.close()
