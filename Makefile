@@ -62,6 +62,10 @@ bench-transport: $(DEV_STAMP) .venv-bench/celery .venv-bench/dramatiq_sqs .venv-
 	$(BIN)/python bench/transport.py $(foreach peer,celery dramatiq_sqs taskiq,--env $(peer)=.venv-bench/$(peer)/bin/python) $(ARGS)
 	$(BIN)/python bench/plot.py bench/results/transport.json docs/images/transport.svg
 
+.PHONY: bench-ledger
+bench-ledger: $(DEV_STAMP) emulator ## Measure sealed jobs with a ledger (about ten minutes)
+	$(BIN)/python bench/ledger.py $(ARGS)
+
 .PHONY: test-browser
 test-browser: $(DEV_STAMP) emulator ## Look at the console with Chromium (needs the package chromium)
 	$(BIN)/pytest -p no:xdist -m browser --durations=5 $(ARGS) tests/browser

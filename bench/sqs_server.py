@@ -489,9 +489,8 @@ class Server:
             ).encode()
 
 
-async def run(port: int, latency: float) -> None:
+async def serve_forever(server: Server, port: int) -> None:
     """Serve until cancelled; prints the URL first."""
-    server = Server(latency)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", port, limit=2**22)
     server.base = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     print(server.base, flush=True)
@@ -506,7 +505,7 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.0, help="milliseconds a call")
     arguments = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(run(arguments.port, arguments.latency / 1_000))
+        asyncio.run(serve_forever(Server(arguments.latency / 1_000), arguments.port))
 
 
 if __name__ == "__main__":

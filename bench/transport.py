@@ -75,15 +75,15 @@ class Run:
             "BENCH_NOTES": str(self.notes), **variables,
         }  # fmt: skip
 
-    def send(self, *arguments: object) -> dict[str, Any]:
+    def send(self, *arguments: object, timeout: float = 300) -> dict[str, Any]:
         """Run the sender; return what it printed and the calls it made."""
         before = state(self.url)["calls"]
         done = subprocess.run(
             [self.python, str(PEERS / f"{_app(self.peer)}.py"), *map(str, arguments)],
-            env=self.environment, capture_output=True, text=True, check=True, timeout=300,
+            env=self.environment, capture_output=True, text=True, check=True, timeout=timeout,
         )  # fmt: skip
         found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-        found["calls"] = _difference(state(self.url)["calls"], before)
+        found["calls"] = difference(state(self.url)["calls"], before)
         return found
 
     @contextmanager
@@ -131,7 +131,7 @@ class Run:
         return {
             "rate": first / (ended - marked) if marked else 0.0,
             "seconds": ended - began,
-            "calls": _difference(state(self.url)["calls"], before),
+            "calls": difference(state(self.url)["calls"], before),
             "done": jobs - left,
             **usage,
         }
@@ -154,7 +154,7 @@ def _worker(peer: str) -> list[str]:
             "--without-mingle"]  # fmt: skip
 
 
-def _difference(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+def difference(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
     return {k: v - before.get(k, 0) for k, v in after.items() if v - before.get(k, 0)}
 
 
@@ -210,8 +210,12 @@ def measure(
             many = max(threads, count if threads > 1 else count // 5) // threads * threads
             sent = run.send("send", threads, many, 0)
             for variables in SENDERS.get(peer, ()) if threads > 1 else ():
-                other = Run(peer, python, url, folder, **variables).send("send", threads, many, 0)
-                sent = min(sent, other, key=lambda each: each["seconds"])
+                other = Run(peer, python, url, folder, **variables)
+                try:
+                    other_sent = other.send("send", threads, many, 0, timeout=20)
+                except subprocess.TimeoutExpired:
+                    continue  # a setting that hangs is not the best one
+                sent = min(sent, other_sent, key=lambda each: each["seconds"])
             found[f"send{threads}"] = many / sent["seconds"]
             if threads == 64:
                 found["send64_calls"] = (
