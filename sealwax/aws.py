@@ -76,14 +76,10 @@ class Aws:
         """Return botocore's credentials of the session; None: it found none."""
         return self._session.get_credentials() if self._session is not None else None
 
-    def count(self, name: str) -> None:
-        """Count one request on the wire that no client made: `<service>.<Operation>`."""
-        self.calls[name] += 1
-
     def _count(self, event_name: str, **_: Any) -> None:
         # before-send.<service>.<Operation>: one for each request on the wire,
         # retries included.
-        self.count(event_name.removeprefix("before-send."))
+        self.calls[event_name.removeprefix("before-send.")] += 1
 
 
 def error_code(error: BaseException) -> str:

@@ -68,7 +68,7 @@ class Clients:
     def _wire(self, **overrides: Any) -> Wire:
         # Parameters are built by us alone: validating them again costs a third of a call.
         client = self.aws.client("sqs", parameter_validation=False, **overrides)
-        return Wire(client, self.aws.credentials, self.aws.count)
+        return Wire(client, self.aws.credentials)
 
 
 def is_gone(error: BaseException) -> bool:

@@ -10,7 +10,8 @@ time-outs, connections and errors.
 
 Whoever must not differ from boto3: every argument, answer and exception of the
 four operations is what the client would take, give and raise, but for
-`ResponseMetadata`. All other operations are the client's.
+`ResponseMetadata`; and its hooks of the event `before-send` see each request,
+and may answer it. All other operations are the client's.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from botocore.awsrequest import AWSPreparedRequest
+from botocore.awsrequest import AWSPreparedRequest, HeadersDict
 from botocore.exceptions import HTTPClientError, NoCredentialsError
 from botocore.parsers import create_parser
 
@@ -61,7 +62,7 @@ class _Way:
     """Where the client sends its requests, and what they have in common."""
 
     url: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, bytes]
     target: str
     signer: Signer
 
@@ -75,16 +76,11 @@ class Wire:
         Makes the first call, and all but the four operations.
     credentials
         Returns botocore's credentials of the client's session, or None.
-    count
-        Takes `sqs.<Operation>` for each request that does not go by the client.
     """
 
-    def __init__(
-        self, client: Any, credentials: Callable[[], Any], count: Callable[[str], None]
-    ) -> None:
+    def __init__(self, client: Any, credentials: Callable[[], Any]) -> None:
         self._client = client
         self._credentials = credentials
-        self._count = count
         self._way: _Way | None = None
         model = client.meta.service_model
         # botocore names neither of these in its documentation: without them all goes by boto3.
@@ -152,7 +148,7 @@ class Wire:
             host = host.rpartition(":")[0]
         self._way = _Way(
             url=request.url,
-            headers=kept,
+            headers={name: value.encode("latin-1") for name, value in kept.items()},
             target=target,
             signer=Signer(
                 service=service,
@@ -173,10 +169,15 @@ class Wire:
             body,
             credentials.get_frozen_credentials(),
         )
-        self._count(f"sqs.{operation}")
-        response = self._session.send(
-            AWSPreparedRequest("POST", way.url, {**way.headers, **own}, body, stream_output=False)
-        )
+        headers = HeadersDict(way.headers)
+        for name, value in own.items():
+            headers[name] = value.encode("latin-1")
+        request = AWSPreparedRequest("POST", way.url, headers, body, stream_output=False)
+        # As botocore does: somebody may count it, or answer it in the server's place (moto).
+        answers = self._client.meta.events.emit(f"before-send.sqs.{operation}", request=request)
+        response = next((answer for _, answer in answers if answer is not None), None)
+        if response is None:
+            response = self._session.send(request)
         if response.status_code >= 300:
             self._raise(operation, response)
         try:

@@ -66,29 +66,34 @@ def aws() -> boto3.Session:
 
 
 def make(**options: Any) -> tuple[Any, Wire, Session, list[str]]:
-    """Return a client, a wire over it, their HTTP session, and what the wire counted."""
+    """Return a client, a wire over it, their HTTP session, and what is sent by `before-send`."""
     settings = {"parameter_validation": False, "retries": {"total_max_attempts": 1}}
     config = Config(**settings, **options.pop("config", {}))
     client = aws().client("sqs", config=config, **options)
     http = Session()
     client._endpoint.http_session = http
-    counted: list[str] = []
-    return client, Wire(client, aws().get_credentials, counted.append), http, counted
+    sent: list[str] = []
+
+    def note(event_name: str, **_: Any) -> None:
+        sent.append(event_name)
+
+    client.meta.events.register("before-send", note)
+    return client, Wire(client, aws().get_credentials), http, sent
 
 
-def headers(request: Any) -> dict[str, str]:
-    """Return a request's headers that do not pass, by lower-case name."""
+def headers(request: Any, *, passing: bool = False) -> dict[str, str]:
+    """Return a request's headers by lower-case name, without those that are new each time."""
     found = {
         name.lower(): value.decode() if isinstance(value, bytes) else value
         for name, value in request.headers.items()
     }
     found.pop("content-length", None)  # the HTTP client's to say
-    return {name: value for name, value in found.items() if name not in PASSING}
+    return {name: value for name, value in found.items() if passing or name not in PASSING}
 
 
 @pytest.mark.parametrize(("name", "parameters"), CALLS)
 def test_requests_are_those_of_the_client(name: str, parameters: dict[str, Any]) -> None:
-    client, wire, http, counted = make()
+    client, wire, http, sent = make()
     client.list_queues()
 
     assert wire.direct
@@ -99,18 +104,17 @@ def test_requests_are_those_of_the_client(name: str, parameters: dict[str, Any])
     assert (ours.method, ours.url) == (theirs.method, theirs.url)
     assert headers(ours) == headers(theirs)
     assert json.loads(ours.body) == json.loads(theirs.body)
-    assert counted == ["sqs." + headers(ours)["x-amz-target"].rpartition(".")[2]]
+    assert sent[1] == sent[2]
 
 
 @pytest.mark.parametrize(("name", "parameters"), CALLS)
 def test_the_first_call_goes_by_the_client(name: str, parameters: dict[str, Any]) -> None:
-    _, wire, http, counted = make()
+    _, wire, http, _ = make()
 
-    getattr(wire, name)(**parameters)
-    assert counted == []
-    getattr(wire, name)(**parameters)
+    for direct in (False, True):
+        assert wire.direct == direct
+        getattr(wire, name)(**parameters)
 
-    assert len(counted) == 1
     assert len(http.requests) == 2
 
 
@@ -200,13 +204,12 @@ def test_an_answer_that_is_none_is_worth_another_try(body: bytes) -> None:
     ],
 )
 def test_what_is_sent_otherwise_stays_with_the_client(options: dict[str, Any]) -> None:
-    _, wire, http, counted = make(**options)
+    _, wire, http, _ = make(**options)
 
     for _ in range(2):
         wire.receive_message(QueueUrl=URL)
 
     assert not wire.direct
-    assert counted == []
     assert len(http.requests) == 2
 
 
@@ -220,7 +223,7 @@ def test_without_botocores_session_all_goes_by_the_client() -> None:
         meta = client.meta
         receive_message = staticmethod(client.receive_message)
 
-    wire = Wire(Other(), lambda: None, lambda _: None)
+    wire = Wire(Other(), lambda: None)
     wire.receive_message(QueueUrl=URL)
     wire.receive_message(QueueUrl=URL)
 
@@ -240,15 +243,15 @@ def test_without_botocores_session_all_goes_by_the_client() -> None:
     ],
 )
 def test_the_endpoint_is_the_one_the_client_resolves(region: str, config: dict[str, Any]) -> None:
-    _, wire, http, counted = make(region_name=region, config=config)
+    _, wire, http, _ = make(region_name=region, config=config)
 
     wire.receive_message(QueueUrl=URL)
     wire.receive_message(QueueUrl=URL)
 
-    assert counted == ["sqs.ReceiveMessage"]
+    assert wire.direct
     theirs, ours = http.requests
     assert ours.url == theirs.url
-    assert f"/{region}/sqs/" in ours.headers["authorization"]
+    assert f"/{region}/sqs/" in headers(ours, passing=True)["authorization"]
 
 
 @pytest.mark.parametrize(
@@ -282,7 +285,7 @@ def test_the_host_is_signed_as_it_is_sent(
 def test_credentials_are_asked_for_at_each_call() -> None:
     client, _, http, _ = make()
     found: list[Any] = []
-    wire = Wire(client, lambda: found[-1] if found else None, lambda _: None)
+    wire = Wire(client, lambda: found[-1] if found else None)
     client.list_queues()
 
     with pytest.raises(NoCredentialsError):
@@ -290,6 +293,40 @@ def test_credentials_are_asked_for_at_each_call() -> None:
     for name in ("FIRST", "SECOND"):
         found.append(boto3.Session(name, "s", "t" + name).get_credentials())
         wire.receive_message(QueueUrl=URL)
-        sent = http.requests[-1].headers
+        sent = headers(http.requests[-1], passing=True)
         assert f"Credential={name}/" in sent["authorization"]
         assert sent["x-amz-security-token"] == "t" + name
+
+
+def test_whoever_answers_before_sending_answers_each_request() -> None:
+    client, wire, http, _ = make()
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        assert request.headers["X-Amz-Target"] == b"AmazonSQS.ReceiveMessage"
+        return AWSResponse(request.url, 200, {}, Raw(b'{"Messages": []}'))
+
+    client.meta.events.register("before-send.sqs.ReceiveMessage", answer)
+    for _ in range(3):
+        assert wire.receive_message(QueueUrl=URL)["Messages"] == []
+
+    assert wire.direct
+    assert http.requests == []
+
+
+def test_an_app_under_test_with_moto_stays_with_moto() -> None:
+    from moto import mock_aws
+
+    with mock_aws():
+        session = boto3.Session("a", "b", region_name="eu-west-1")
+        wire = Wire(session.client("sqs"), session.get_credentials)
+        url = wire.create_queue(QueueName="q")["QueueUrl"]
+        sent = wire.send_message_batch(
+            QueueUrl=url, Entries=[{"Id": "0", "MessageBody": "ä"}]
+        )  # fmt: skip
+        got = wire.receive_message(QueueUrl=url)
+
+    assert wire.direct
+    assert [each["MessageId"] for each in sent["Successful"]] == [
+        each["MessageId"] for each in got["Messages"]
+    ]
+    assert got["Messages"][0]["Body"] == "ä"
