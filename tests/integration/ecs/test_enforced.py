@@ -7,6 +7,7 @@ conditions. What is refused fails as AWS would fail it.
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Iterator
@@ -65,13 +66,22 @@ class Enforcer:
         self.refused: list[str] = []
 
     def attach(self, client: Any) -> None:
-        client.meta.events.register("provide-client-params", self._check)
+        if client.meta.service_model.service_name == "sqs":
+            # The transport's requests are made without the client's models: seen as they leave.
+            client.meta.events.register("before-send.sqs", self._check_sent)
+        else:
+            client.meta.events.register("provide-client-params", self._check_called)
 
-    def _check(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+    def _check_called(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+        self._check(model.service_model.service_name, model.name, params)
+
+    def _check_sent(self, request: Any, event_name: str, **_: Any) -> None:
+        self._check("sqs", event_name.rpartition(".")[2], json.loads(request.body))
+
+    def _check(self, service: str, operation: str, params: dict[str, Any]) -> None:
         if self.role is None:
             return
-        service = model.service_model.service_name
-        for request in self._requests(service, model.name, params):
+        for request in self._requests(service, operation, params):
             self.used[self.role].add(request.action)
             if not self._allowed(request):
                 self.refused.append(f"{request.action} {request.resource}")
@@ -80,7 +90,7 @@ class Enforcer:
                         "Error": {"Code": "AccessDeniedException", "Message": request.action},
                         "ResponseMetadata": {"HTTPStatusCode": 400},
                     },
-                    model.name,
+                    operation,
                 )
 
     def _allowed(self, request: Request) -> bool:
