@@ -25,7 +25,7 @@ from sqs_server import Server, serve_forever
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.fake_dynamodb import FakeDynamoDB
+from sealwax.testing.dynamodb import FakeDynamoDB
 
 #: Of one answer of the server behind, in seconds.
 TIMEOUT = 30

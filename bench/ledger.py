@@ -26,17 +26,17 @@ from typing import Any
 
 from transport import difference, server, state
 
-from sealwax.aws import Aws
-from sealwax.keys import init_keys
+from sealwax.aws.clients import Aws
+from sealwax.keys.lifecycle import init_keys
 from sealwax.local.emulator import Emulator
 from sealwax.local.environment import default_folder
-from sealwax.log import configure_logging
+from sealwax.producer.publish import CeleryPublisher
+from sealwax.producer.submit import Submitter
 from sealwax.provision import provision
-from sealwax.publisher import CeleryPublisher
 from sealwax.runtime import Runtime, make_source
 from sealwax.settings import Settings, load_settings
-from sealwax.submission import Submitter
 from sealwax.task import discover
+from sealwax.telemetry.logs import configure_logging
 from sealwax.worker.app import make_app
 
 HERE = Path(__file__).parent

@@ -1,8 +1,8 @@
 """What the API fetches for a payload before it is sealed.
 
 A task names an `enrich` function; the API calls it after validation, inside
-the request. It gets an `Edge` and returns the model that is sealed; the worker
-validates against that model. Failures are `sealwax.http.enrich.NotFoundUpstream`
+the request. It gets an `EnrichmentContext` and returns the model that is sealed; the worker
+validates against that model. Failures are `sealwax.egress.enrich.NotFoundUpstream`
 (the caller's mistake) and `UpstreamDown` (try again later).
 """
 
@@ -11,20 +11,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sealwax.http import OutgoingClient
+from sealwax.egress import OutgoingClient
 from sealwax.settings import Settings
 
-__all__ = ["Edge"]
+__all__ = ["EnrichmentContext"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Edge:
+class EnrichmentContext:
     """What an `enrich` function may use.
 
     Parameters
     ----------
     client
-        Checks addresses and bounds time; see `sealwax.http`.
+        Checks addresses and bounds time; see `sealwax.egress`.
     secrets
         Those that the task declares with `edge_secrets`; they are under the
         API's key, not the workers'.

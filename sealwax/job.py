@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from sealwax.aws import Aws
+from sealwax.aws.clients import Aws
 from sealwax.errors import SealwaxError
 from sealwax.settings import Settings
 

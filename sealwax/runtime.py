@@ -19,13 +19,13 @@ from typing import Any, Literal
 
 import structlog
 
-from sealwax.aws import Aws
-from sealwax.claims import ClaimChecks
-from sealwax.digests import Digests
+from sealwax.aws.clients import Aws
 from sealwax.errors import SealwaxError
-from sealwax.keyring import Keyring
+from sealwax.keys.hmac import KeyedHashes
+from sealwax.keys.keyring import Keyring
 from sealwax.ledger import Ledger
-from sealwax.outbox import Outbox
+from sealwax.outbox.payloads import PayloadStore
+from sealwax.outbox.store import Outbox
 from sealwax.secrets import CredStashSource, FileSource, SecretSource, SecretsUnreachable
 from sealwax.settings import Settings
 from sealwax.task import TaskDefinition
@@ -75,7 +75,7 @@ def _pause(seconds: float) -> None:
 @dataclass(frozen=True)
 class _Loaded:
     keyring: Keyring | None
-    digests: Digests
+    digests: KeyedHashes
     secrets: Mapping[str, str]
     read_at: float
 
@@ -104,7 +104,7 @@ class Runtime:
         is wrong; says what to do.
     """
 
-    _claims: ClaimChecks | None = None
+    _claims: PayloadStore | None = None
     _outbox: Outbox | None = None
 
     def __init__(
@@ -154,7 +154,7 @@ class Runtime:
         return self._loaded.keyring
 
     @property
-    def digests(self) -> Digests:
+    def digests(self) -> KeyedHashes:
         """The keyed hashes, as last read."""
         return self._loaded.digests
 
@@ -164,12 +164,12 @@ class Runtime:
         return self._loaded.secrets
 
     @property
-    def claims(self) -> ClaimChecks:
+    def claims(self) -> PayloadStore:
         """The bucket of payloads that do not fit into a message; made when one is met."""
         if self._claims is None:
             # Up to 45 MB go through it.
             client = self.aws.client("s3", read_timeout=60)
-            self._claims = ClaimChecks(client, self.settings.bucket_name)
+            self._claims = PayloadStore(client, self.settings.bucket_name)
         return self._claims
 
     @property
@@ -312,7 +312,7 @@ class Runtime:
             )
         return _Loaded(
             keyring=keyring,
-            digests=Digests.load(values.pop("shared/hmac"), clock=self.clock),
+            digests=KeyedHashes.load(values.pop("shared/hmac"), clock=self.clock),
             secrets=MappingProxyType(values),
             read_at=self._monotonic(),
         )

@@ -22,11 +22,11 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from sealwax.aws.clients import AwsTimeouts
 from sealwax.errors import ConfigurationError
 from sealwax.schedules import Schedule
 
 __all__ = [
-    "AwsTimeouts",
     "Lane",
     "Limits",
     "RetryOverride",
@@ -160,16 +160,6 @@ class RetryOverride(BaseModel):
     base: float | None = Field(None, ge=0, le=43_200, description="Seconds.")
     cap: float | None = Field(None, ge=0, le=43_200, description="Seconds.")
     max_age: float | None = Field(None, gt=0, description="Seconds.")
-
-
-class AwsTimeouts(BaseModel):
-    """Time-outs of one AWS call, in seconds, and how often it is tried."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    connect: float = Field(2, gt=0, le=60)
-    read: float = Field(5, gt=0, le=60, description="Long polls add their waiting time.")
-    attempts: int = Field(3, ge=1, le=10)
 
 
 class StewardSettings(BaseModel):

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from sealwax.enrichment import Edge
+from sealwax.enrichment import EnrichmentContext
 from sealwax.errors import ConfigurationError, SealwaxError
 from sealwax.job import Job
 from sealwax.retry import RetryPolicy
@@ -70,7 +70,7 @@ class TaskDefinition(Generic[Contract]):
     secrets: Callable[[Settings], Iterable[str]] = _no_secrets
     validate: Callable[[Contract, Settings], None] | None = None
     configure: Callable[[Settings], None] | None = None
-    enrich: Callable[[Contract, Edge], BaseModel] | None = None
+    enrich: Callable[[Contract, EnrichmentContext], BaseModel] | None = None
     enriched: type[BaseModel] | None = None
     edge_secrets: Callable[[Settings], Iterable[str]] = _no_secrets
     phases: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ def task(
     secrets: Callable[[Settings], Iterable[str]] = _no_secrets,
     validate: Callable[[Contract, Settings], None] | None = None,
     configure: Callable[[Settings], None] | None = None,
-    enrich: Callable[[Contract, Edge], BaseModel] | None = None,
+    enrich: Callable[[Contract, EnrichmentContext], BaseModel] | None = None,
     enriched: type[BaseModel] | None = None,
     edge_secrets: Callable[[Settings], Iterable[str]] = _no_secrets,
     phases: tuple[str, ...] = (),

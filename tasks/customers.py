@@ -16,8 +16,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sealwax.enrichment import Edge
-from sealwax.http import (
+from sealwax.egress import (
     HttpRule,
     OutgoingClient,
     OutgoingError,
@@ -25,8 +24,9 @@ from sealwax.http import (
     parse_target,
     shared_client,
 )
-from sealwax.http.enrich import Enricher, UpstreamDown
-from sealwax.http.errors import OutgoingRefused
+from sealwax.egress.enrich import Enricher, UpstreamDown
+from sealwax.egress.errors import OutgoingRefused
+from sealwax.enrichment import EnrichmentContext
 from sealwax.job import Job
 from sealwax.settings import Settings
 from sealwax.task import task
@@ -273,7 +273,7 @@ def upsert(payload: EnrichedCustomer, job: Job, client: OutgoingClient) -> Synce
     return Synced(status=answer.status, dropped=dropped)
 
 
-def _enrich(payload: CustomerSync, edge: Edge) -> EnrichedCustomer:
+def _enrich(payload: CustomerSync, edge: EnrichmentContext) -> EnrichedCustomer:
     if "customers" not in edge.settings.tasks:
         raise UpstreamDown("customers", "not-configured")
     customer = enricher(edge.settings, edge.client).fetch(payload.customer_id)

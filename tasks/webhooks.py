@@ -21,7 +21,7 @@ from jmespath.functions import Functions
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
-from sealwax.http import (
+from sealwax.egress import (
     HttpRule,
     OutgoingClient,
     OutgoingError,
@@ -29,7 +29,7 @@ from sealwax.http import (
     parse_target,
     shared_client,
 )
-from sealwax.http.errors import OutgoingRefused
+from sealwax.egress.errors import OutgoingRefused
 from sealwax.job import Job
 from sealwax.outcomes import Rejected, Transient
 from sealwax.settings import Settings

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
 
 from sealwax.settings import load_settings
@@ -31,6 +29,6 @@ def api(host: str, port: int, workers: int, threads: int) -> None:
     Example:
       sealwax api --host 0.0.0.0 --port 8080 --workers 2
     """
-    # By name: the engine does not import the edge.
-    serve = importlib.import_module("api.serve").serve
+    from sealwax.web.serve import serve
+
     serve(load_settings(), host=host, port=port, workers=workers, threads=threads)

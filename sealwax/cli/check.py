@@ -8,8 +8,8 @@ from dataclasses import asdict
 
 import click
 
-from sealwax.aws import Aws
-from sealwax.checks import run_checks
+from sealwax.aws.clients import Aws
+from sealwax.provision.preflight import run_checks
 from sealwax.settings import load_settings
 
 __all__ = ["check"]

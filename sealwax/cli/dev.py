@@ -13,7 +13,7 @@ from types import FrameType
 import click
 
 from sealwax.errors import SealwaxError
-from sealwax.local.dev import Options, Stack
+from sealwax.local.dev import DevOptions, Stack
 from sealwax.local.environment import default_folder, ensure_environment, is_complete
 from sealwax.local.state import StateLock
 from sealwax.local.supervisor import Stop, StopRequested, Supervisor
@@ -61,7 +61,7 @@ def dev(
       sealwax dev
       sealwax dev --once --state-dir /tmp/sealwax
     """
-    options = Options(
+    options = DevOptions(
         state=state_dir.absolute(),
         api_port=port,
         emulator_port=emulator_port,

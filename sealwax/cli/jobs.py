@@ -78,10 +78,10 @@ def verify(*, repair: bool, older_than: float | None, as_json: bool) -> None:
       sealwax jobs verify
       sealwax jobs verify --older-than 600 --repair
     """
-    from sealwax.aws import Aws
+    from sealwax.aws.clients import Aws
+    from sealwax.deadletters.service import make_letters
     from sealwax.ledger import Ledger
-    from sealwax.letters.service import make_letters
-    from sealwax.outbox import Outbox
+    from sealwax.outbox.store import Outbox
     from sealwax.settings import load_settings
     from sealwax.steward.sweep import Sweep
 
@@ -142,15 +142,15 @@ def erase(
     import getpass
     import socket
 
-    from sealwax.aws import Aws
-    from sealwax.claims import ClaimChecks
-    from sealwax.digests import Digests
-    from sealwax.erasure import Erasure
+    from sealwax.aws.clients import Aws
+    from sealwax.deadletters.service import make_letters
+    from sealwax.keys.hmac import KeyedHashes
     from sealwax.ledger import is_job_id
     from sealwax.ledger.erasing import StillRuns
-    from sealwax.letters.service import make_letters
+    from sealwax.outbox.payloads import PayloadStore
     from sealwax.runtime import make_source
     from sealwax.settings import load_settings
+    from sealwax.steward.erasure import Erasure
 
     if bool(job_ids) == bool(tenant):
         raise click.UsageError("Give either --job or --tenant.")
@@ -166,10 +166,10 @@ def erase(
         settings,
         aws.client("dynamodb"),
         letters,
-        ClaimChecks(aws.client("s3"), settings.bucket_name),
+        PayloadStore(aws.client("s3"), settings.bucket_name),
     )
     if tenant:
-        digests = Digests.load(make_source(settings, aws).get("shared/hmac"))
+        digests = KeyedHashes.load(make_source(settings, aws).get("shared/hmac"))
         target = digests.tenant_ref(tenant)
         entries = list(erasure.of_tenant(target))
     else:

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from sealwax.aws import Aws
+from sealwax.aws.clients import Aws
 from sealwax.runtime import make_source
 from sealwax.settings import load_settings
 
@@ -26,7 +26,7 @@ def init() -> None:
     Example:
       SEALWAX_ENVIRONMENT=staging sealwax keys init
     """
-    from sealwax.keys import init_keys
+    from sealwax.keys.lifecycle import init_keys
 
     settings = load_settings()
     report = init_keys(settings, make_source(settings, Aws(settings.aws)))
@@ -48,7 +48,7 @@ def list_(as_json: bool) -> None:  # noqa: FBT001 - a flag of the command line
     from rich.console import Console
     from rich.table import Table
 
-    from sealwax.keys import describe_keys
+    from sealwax.keys.lifecycle import describe_keys
 
     settings = load_settings()
     found = describe_keys(make_source(settings, Aws(settings.aws)))
@@ -80,7 +80,7 @@ def rotate(role: str) -> None:
     Example:
       sealwax keys rotate --role worker
     """
-    from sealwax.keys import rotate_keys
+    from sealwax.keys.lifecycle import rotate_keys
 
     settings = load_settings()
     source = make_source(settings, Aws(settings.aws))
@@ -108,13 +108,13 @@ def rotate_hmac(after: float | None) -> None:
     """
     import time
 
-    from sealwax import digests
+    from sealwax.keys.hmac import rotate_hmac
 
     settings = load_settings()
     source = make_source(settings, Aws(settings.aws))
     after = 2 * settings.secrets_refresh_seconds if after is None else after
     version = source.version("shared/hmac")
-    text = digests.rotate_hmac(source.get("shared/hmac"), now=time.time(), after=after)
+    text = rotate_hmac(source.get("shared/hmac"), now=time.time(), after=after)
     source.put("shared/hmac", text, replacing=version)
     click.echo(f"the new key is used in {after:,.0f} s")
 
@@ -130,7 +130,7 @@ def retire(key_id: str, force: bool, yes: bool) -> None:  # noqa: FBT001 - flags
     Example:
       sealwax keys retire 4f9c2a61b0de77aa --yes
     """
-    from sealwax.keys import KeyNeeded, retire_key
+    from sealwax.keys.lifecycle import KeyNeeded, retire_key
     from sealwax.ledger import Ledger
 
     settings = load_settings()

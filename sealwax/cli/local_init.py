@@ -47,8 +47,8 @@ def local_init(config: Path, sandbox_host: str, sandbox_port: int, api_port: int
     Example:
       AWS_ENDPOINT_URL=http://local-aws:4566 sealwax local-init --config /config/sealwax.toml
     """
-    from sealwax.aws import Aws
-    from sealwax.keys import init_keys
+    from sealwax.aws.clients import Aws
+    from sealwax.keys.lifecycle import init_keys
     from sealwax.local import configuration
     from sealwax.local.preparation import ensure_demo_secret, ensure_token
     from sealwax.local.state import exports, write_private

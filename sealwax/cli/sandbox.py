@@ -27,7 +27,7 @@ def sandbox(host: str, port: int, state_dir: Path) -> None:
     Example:
       sealwax sandbox --host 0.0.0.0 --state-dir /state
     """
-    from sealwax.aws import Aws
+    from sealwax.aws.clients import Aws
     from sealwax.local.configuration import DEMO_SECRET
     from sealwax.local.sandbox.__main__ import serve
     from sealwax.runtime import make_source

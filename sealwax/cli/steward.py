@@ -12,9 +12,9 @@ from pathlib import Path
 import click
 import structlog
 
-from sealwax.log import configure_logging
 from sealwax.runtime import START_PATIENCE, Runtime
 from sealwax.settings import load_settings
+from sealwax.telemetry.logs import configure_logging
 
 __all__ = ["steward"]
 
@@ -51,9 +51,10 @@ def steward() -> None:
     import secrets
     import socket
 
-    from sealwax.control import ControlTable, Leases
+    from sealwax.control import ControlTable
     from sealwax.steward import Steward
     from sealwax.steward.duties import make_duties
+    from sealwax.steward.leadership import LeaderLeases
 
     settings = load_settings()
     configure_logging("steward", settings.log_level)
@@ -61,7 +62,7 @@ def steward() -> None:
     runtime = Runtime(settings, "steward", {}, patience=START_PATIENCE)
     duties = make_duties(runtime)
     seconds = settings.steward.lease
-    leases = Leases(
+    leases = LeaderLeases(
         ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control")),
         owner=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
         seconds=seconds,

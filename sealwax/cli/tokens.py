@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import click
 
-from sealwax.aws import Aws
-from sealwax.digests import TokenDigest
+from sealwax.aws.clients import Aws
+from sealwax.keys.hmac import TokenDigest
 from sealwax.runtime import make_source
 from sealwax.settings import load_settings
-from sealwax.tokens import JOB_SCOPES, OPS_SCOPES, TokenStore
+from sealwax.web.tokens import JOB_SCOPES, OPS_SCOPES, TokenStore
 
 __all__ = ["tokens"]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from sealwax.log import configure_logging
 from sealwax.runtime import START_PATIENCE, Runtime
 from sealwax.settings import load_settings
 from sealwax.task import discover
+from sealwax.telemetry.logs import configure_logging
 
 __all__ = ["worker"]
 
@@ -31,31 +31,31 @@ def worker(lane: str, concurrency: int | None) -> None:
     from celery import signals
 
     from sealwax import version
-    from sealwax.checks import inequalities, warn_of
     from sealwax.control import ControlTable
+    from sealwax.deadletters import make_letters
+    from sealwax.deadletters.reveal import Reveals
     from sealwax.ledger import is_job_id
-    from sealwax.letters import make_letters
-    from sealwax.letters.reveal import Reveals
-    from sealwax.output import withhold_output
-    from sealwax.transport.holds import Holds
+    from sealwax.provision.preflight import configuration_checks, log_warnings
+    from sealwax.telemetry.output import withhold_output
+    from sealwax.transport.pauses import ConsumerPauses
     from sealwax.worker.app import make_app, worker_arguments
-    from sealwax.worker.grace import Grace
-    from sealwax.worker.lookout import Lookout
-    from sealwax.worker.reporting import Reporting
-    from sealwax.worker.revealing import Revealing
+    from sealwax.worker.heartbeat import WorkerHeartbeat
+    from sealwax.worker.ledger_watch import LedgerWatch
+    from sealwax.worker.reveal import RevealResponder
+    from sealwax.worker.shutdown import GracefulShutdown
 
     settings = load_settings()
     settings.queue_name(lane)
     configure_logging("worker", settings.log_level)
     withhold_output()
     definitions = discover(settings.task_modules)
-    warn_of(inequalities(settings, definitions))
+    log_warnings(configuration_checks(settings, definitions))
     runtime = Runtime(settings, "worker", definitions, patience=START_PATIENCE)
-    holds = Holds()
+    holds = ConsumerPauses()
     app = make_app(settings, definitions, runtime, lane=lane, holds=holds)
     control = ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control"))
-    revealing = Revealing(runtime, make_letters(settings, runtime.aws), Reveals(control))
-    reporting = Reporting(
+    revealing = RevealResponder(runtime, make_letters(settings, runtime.aws), Reveals(control))
+    reporting = WorkerHeartbeat(
         control,
         settings,
         lane,
@@ -63,13 +63,13 @@ def worker(lane: str, concurrency: int | None) -> None:
         concurrency=concurrency or settings.lanes[lane].concurrency,
         version=version(),
     )
-    lookout = Lookout(runtime, holds, settings.queue_name(lane))
+    lookout = LedgerWatch(runtime, holds, settings.queue_name(lane))
 
     def give_back(job_id: str, token: str) -> None:
         if is_job_id(job_id):
             runtime.ledger.release(job_id, token=token)
 
-    grace = Grace(holds, settings.limits.stop_seconds, give_back=give_back)
+    grace = GracefulShutdown(holds, settings.limits.stop_seconds, give_back=give_back)
     # Before anything is received: a worker that starts into a pause runs nothing.
     reporting.listen()
 

@@ -1,4 +1,4 @@
-"""The control table: who leads which duty, and what operators and workers tell each other.
+"""The control table: what operators and workers tell each other.
 
 Called by the steward, the workers and the operations API. It never holds a
 payload, nor anything that a job's outcome depends on: the ledger alone decides that.
@@ -6,9 +6,8 @@ payload, nor anything that a job's outcome depends on: the ledger alone decides 
 
 from __future__ import annotations
 
-from sealwax.control.leases import Lease, Leases
+from sealwax.control.heartbeats import Heartbeats, RunningJob, WorkerReport, WorkerView
 from sealwax.control.pauses import Pause, Pauses
-from sealwax.control.status import Report, Running, Statuses, WorkerView
 from sealwax.control.table import ConditionFailed, ControlDenied, ControlTable, ControlUnreachable
 
 __all__ = [
@@ -16,12 +15,10 @@ __all__ = [
     "ControlDenied",
     "ControlTable",
     "ControlUnreachable",
-    "Lease",
-    "Leases",
+    "Heartbeats",
     "Pause",
     "Pauses",
-    "Report",
-    "Running",
-    "Statuses",
+    "RunningJob",
+    "WorkerReport",
     "WorkerView",
 ]

@@ -13,17 +13,17 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sealwax.aws import error_code
+from sealwax.aws.clients import error_code
+from sealwax.aws.sqs import QueueUrls
+from sealwax.control.audit_log import Audit
+from sealwax.control.heartbeats import Heartbeats, WorkerView
 from sealwax.control.pauses import Pause, Pauses
-from sealwax.control.series import Summary, summarise
-from sealwax.control.status import Statuses, WorkerView
+from sealwax.control.throughput import Summary, summarise
 from sealwax.errors import SealwaxError
 from sealwax.ledger import Ledger
-from sealwax.letters.audit import Audit
-from sealwax.queue_urls import QueueUrls
 from sealwax.settings import Settings
 
-__all__ = ["Backlog", "Fleet", "LaneView", "NoSuchThing", "Snapshot"]
+__all__ = ["Backlog", "Fleet", "FleetItemNotFound", "LaneView", "Snapshot"]
 
 _ATTRIBUTES = {
     "visible": "ApproximateNumberOfMessages",
@@ -32,7 +32,7 @@ _ATTRIBUTES = {
 }
 
 
-class NoSuchThing(SealwaxError):
+class FleetItemNotFound(SealwaxError):
     """There is no such lane, task or worker; list them to see their names."""
 
 
@@ -107,7 +107,7 @@ class Fleet:
         *,
         sqs: Any,
         ledger: Callable[[], Ledger],
-        statuses: Statuses,
+        statuses: Heartbeats,
         pauses: Pauses,
         audit: Audit,
         tasks: frozenset[str],
@@ -160,7 +160,7 @@ class Fleet:
         for view in self.workers():
             if view.id == worker:
                 return view
-        raise NoSuchThing("No worker of this name has reported within an hour.")
+        raise FleetItemNotFound("No worker of this name has reported within an hour.")
 
     @property
     def tasks(self) -> frozenset[str]:
@@ -233,7 +233,7 @@ class Fleet:
     def _check(self, what: str, name: str) -> None:
         known = {"lane": set(self._settings.lanes), "task": self._tasks}
         if name not in known[what]:
-            raise NoSuchThing(f"There is no such {what}.")
+            raise FleetItemNotFound(f"There is no such {what}.")
 
     def _record(self, verb: str, target: str, actor: str, reason: str | None) -> None:
         self._audit.record(actor=actor, verb=verb, target=target, count=1, reason=reason)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sealwax.aws import dynamodb_value
+from sealwax.aws.clients import dynamodb_value
+from sealwax.aws.dynamodb import ConditionFailed, Table, plain
 from sealwax.errors import SealwaxError
-from sealwax.tables import ConditionFailed, Table, plain
 
 __all__ = ["ConditionFailed", "ControlDenied", "ControlTable", "ControlUnreachable"]
 

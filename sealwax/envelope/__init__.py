@@ -17,7 +17,7 @@ from sealwax.envelope.errors import (
     UnknownKey,
     UnknownSigner,
 )
-from sealwax.envelope.form import Context, Header, Purpose
+from sealwax.envelope.format import Context, Header, Purpose
 from sealwax.envelope.keys import PrivateKey, PublicKey, SigningKey, Suite, VerifyKey
 from sealwax.envelope.seal import Expected, Opened, open_envelope, peek, seal, sealed_size
 

@@ -19,7 +19,7 @@ from sealwax.envelope.errors import (
     EnvelopeMalformed,
     SignatureInvalid,
 )
-from sealwax.envelope.form import Context, Header, Purpose, encode_header, join, split
+from sealwax.envelope.format import Context, Header, Purpose, encode_header, join, split
 from sealwax.envelope.keys import PrivateKey, PublicKey, SigningKey, VerifyKey
 
 __all__ = ["Expected", "Opened", "Opener", "open_envelope", "peek", "seal", "sealed_size"]

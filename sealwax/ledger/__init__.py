@@ -6,14 +6,14 @@ payload: only states, times, counts, keyed hashes and the sealed result.
 
 from sealwax.ledger.acceptance import Accepted
 from sealwax.ledger.attempts import EARLY, SUSPICIONS, Claimed, Refused
-from sealwax.ledger.entry import DEAD_WATCH, Entry, NewJob, State, is_job_id, open_watch
+from sealwax.ledger.entry import DEAD_WATCH, JobState, LedgerEntry, NewJob, is_job_id, open_watch
 from sealwax.ledger.errors import (
     ClaimLost,
     LedgerDenied,
     LedgerError,
     LedgerUnreachable,
 )
-from sealwax.ledger.listing import Needing, Page
+from sealwax.ledger.listing import JobPage, KeyUsage
 from sealwax.ledger.store import Ledger
 
 __all__ = [
@@ -23,16 +23,16 @@ __all__ = [
     "Accepted",
     "ClaimLost",
     "Claimed",
-    "Entry",
+    "JobPage",
+    "JobState",
+    "KeyUsage",
     "Ledger",
     "LedgerDenied",
+    "LedgerEntry",
     "LedgerError",
     "LedgerUnreachable",
-    "Needing",
     "NewJob",
-    "Page",
     "Refused",
-    "State",
     "is_job_id",
     "open_watch",
 ]

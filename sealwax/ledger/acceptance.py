@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sealwax.aws import dynamodb_value
-from sealwax.ledger.entry import Entry, NewJob, State, open_watch
+from sealwax.aws.clients import dynamodb_value
+from sealwax.ledger.entry import JobState, LedgerEntry, NewJob, open_watch
 from sealwax.ledger.errors import LedgerUnreachable
 from sealwax.ledger.table import Writer, Written
 
@@ -22,7 +22,7 @@ class Accepted:
     """The outcome of `Ledger.accept`: `created` is False where the id was known."""
 
     created: bool
-    entry: Entry
+    entry: LedgerEntry
 
 
 class Acceptance(Writer):
@@ -37,13 +37,13 @@ class Acceptance(Writer):
         item: dict[str, Any] = {
             name: dynamodb_value(value) for name, value in vars(job).items() if value is not None
         }
-        item["state"] = {"S": State.ACCEPTED}
+        item["state"] = {"S": JobState.ACCEPTED}
         item["updated"] = item["created"]
         item["attempts"] = {"N": "0"}
         item["watch"] = {"S": open_watch(job.lane)}
         done = self._table.put(item, "attribute_not_exists(id)")
         if isinstance(done, Written):
-            return Accepted(created=True, entry=Entry.from_item(item))
+            return Accepted(created=True, entry=LedgerEntry.from_item(item))
         entry = done.entry or self._table.get(job.id)
         if entry is None:  # expired between the two calls
             return self.accept(job)
@@ -66,8 +66,8 @@ class Acceptance(Writer):
             "#state = :abandoned",
             {
                 ":watch": open_watch(job.lane),
-                ":accepted": State.ACCEPTED,
-                ":abandoned": State.ABANDONED,
+                ":accepted": JobState.ACCEPTED,
+                ":abandoned": JobState.ABANDONED,
                 ":now": job.created,
                 **{f":{name}": value for name, value in sets.items()},
             },
@@ -82,7 +82,7 @@ class Acceptance(Writer):
             job_id,
             "SET updated = :now REMOVE acceptance",
             "#state = :accepted",
-            {":accepted": State.ACCEPTED, ":now": self._clock()},
+            {":accepted": JobState.ACCEPTED, ":now": self._clock()},
         )
 
     def abandon(self, job_id: str, *, acceptance: str) -> bool:
@@ -97,13 +97,13 @@ class Acceptance(Writer):
             "#state = :accepted AND acceptance = :acceptance",
             {
                 ":acceptance": acceptance,
-                ":accepted": State.ACCEPTED,
-                ":abandoned": State.ABANDONED,
+                ":accepted": JobState.ACCEPTED,
+                ":abandoned": JobState.ABANDONED,
                 ":now": self._clock(),
             },
         )
 
-    def cancel(self, job_id: str) -> Entry | None:
+    def cancel(self, job_id: str) -> LedgerEntry | None:
         """Cancel a job that does not run; ask the running attempt of one that does.
 
         Returns
@@ -120,9 +120,9 @@ class Acceptance(Writer):
                 "REMOVE watch, #due, acceptance",
                 "#state IN (:accepted, :retrying)",
                 {
-                    ":cancelled": State.CANCELLED,
-                    ":accepted": State.ACCEPTED,
-                    ":retrying": State.RETRYING,
+                    ":cancelled": JobState.CANCELLED,
+                    ":accepted": JobState.ACCEPTED,
+                    ":retrying": JobState.RETRYING,
                     ":now": now,
                 },
                 new=True,
@@ -136,7 +136,7 @@ class Acceptance(Writer):
                 job_id,
                 "SET cancel_asked = if_not_exists(cancel_asked, :now)",
                 "#state = :running",
-                {":running": State.RUNNING, ":now": now},
+                {":running": JobState.RUNNING, ":now": now},
                 new=True,
             )
             if isinstance(done, Written):
@@ -150,9 +150,9 @@ class Acceptance(Writer):
             "SET #state = :expired, updated = :now, finished = :now REMOVE watch, #due",
             "#state IN (:accepted, :retrying)",
             {
-                ":expired": State.EXPIRED,
+                ":expired": JobState.EXPIRED,
                 ":now": self._clock(),
-                ":accepted": State.ACCEPTED,
-                ":retrying": State.RETRYING,
+                ":accepted": JobState.ACCEPTED,
+                ":retrying": JobState.RETRYING,
             },
         )

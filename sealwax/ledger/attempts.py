@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sealwax.ledger.entry import DEAD_WATCH, Entry, State, open_watch
+from sealwax.ledger.entry import DEAD_WATCH, JobState, LedgerEntry, open_watch
 from sealwax.ledger.errors import ClaimLost
 from sealwax.ledger.table import Conflict, Writer, Written, of_generation
 
@@ -28,14 +28,14 @@ SUSPICIONS = 2
 class Claimed:
     """This attempt may run: its number is `entry.attempts`."""
 
-    entry: Entry
+    entry: LedgerEntry
 
 
 @dataclass(frozen=True)
 class Refused:
     """This attempt must not run; `entry` is None where the job is unknown."""
 
-    entry: Entry | None
+    entry: LedgerEntry | None
 
 
 class Attempts(Writer):
@@ -79,9 +79,9 @@ class Attempts(Writer):
             entry = done.entry or self._table.get(job_id)
             if entry is None or entry.generation != generation:
                 return Refused(entry)
-            if entry.state is State.RUNNING and entry.token == token:
+            if entry.state is JobState.RUNNING and entry.token == token:
                 return Claimed(entry)
-            if not entry.unverified or entry.state is not State.DEAD:
+            if not entry.unverified or entry.state is not JobState.DEAD:
                 return Refused(entry)
             # Apart from the usual claim, which must not name the index's key.
             done = self._claim(
@@ -139,10 +139,10 @@ class Attempts(Writer):
             f"SET {', '.join(sets)} ADD attempts :one REMOVE {removes}",
             " AND ".join(conditions),
             {
-                ":accepted": State.ACCEPTED,
-                ":retrying": State.RETRYING,
-                ":running": State.RUNNING,
-                ":dead": State.DEAD,
+                ":accepted": JobState.ACCEPTED,
+                ":retrying": JobState.RETRYING,
+                ":running": JobState.RUNNING,
+                ":dead": JobState.DEAD,
                 ":token": token,
                 ":now": now,
                 ":soon": now + EARLY,
@@ -158,7 +158,7 @@ class Attempts(Writer):
             new=True,
         )
 
-    def suspect(self, entry: Entry) -> Entry | None:
+    def suspect(self, entry: LedgerEntry) -> LedgerEntry | None:
         """Take a job from an attempt that let its lease end; None where it has not.
 
         Its whole worker is gone, or cut off, and nobody knows whether the job
@@ -172,8 +172,8 @@ class Attempts(Writer):
             f"SET #state = :retrying, updated = :now ADD {counts} REMOVE lease_until, #due, alone",
             "#state = :running AND #token = :token AND lease_until < :now",
             {
-                ":running": State.RUNNING,
-                ":retrying": State.RETRYING,
+                ":running": JobState.RUNNING,
+                ":retrying": JobState.RETRYING,
                 ":token": entry.token,
                 ":now": self._clock(),
                 ":one": 1,
@@ -190,7 +190,7 @@ class Attempts(Writer):
             job_id,
             "SET lease_until = :lease, updated = :now",
             "#state = :running AND #token = :token",
-            {":running": State.RUNNING, ":token": token, ":lease": now + lease, ":now": now},
+            {":running": JobState.RUNNING, ":token": token, ":lease": now + lease, ":now": now},
         )
 
     def progress(
@@ -198,7 +198,7 @@ class Attempts(Writer):
     ) -> bool:
         """Record how far an attempt is; False where the claim is lost."""
         values: dict[str, Any] = {
-            ":running": State.RUNNING,
+            ":running": JobState.RUNNING,
             ":token": token,
             ":now": self._clock(),
             ":done": done,
@@ -223,7 +223,7 @@ class Attempts(Writer):
             Where another attempt holds the job: this outcome is not recorded.
         """
         now = self._clock()
-        values: dict[str, Any] = {":state": State.SUCCEEDED, ":now": now}
+        values: dict[str, Any] = {":state": JobState.SUCCEEDED, ":now": now}
         sets = ["#state = :state", "updated = :now", "finished = :now"]
         if result is not None:
             sets.append("#result = :result")
@@ -256,7 +256,7 @@ class Attempts(Writer):
                 "#error = :error",
             ],
             {
-                ":state": State.RETRYING,
+                ":state": JobState.RETRYING,
                 ":now": self._clock(),
                 ":due": due,
                 ":cause": cause,
@@ -280,7 +280,7 @@ class Attempts(Writer):
             job_id,
             token,
             ["#state = :state", "updated = :now", "finished = :now"],
-            {":state": State.CANCELLED, ":now": self._clock()},
+            {":state": JobState.CANCELLED, ":now": self._clock()},
             remove="lease_until, #due, watch",
         )
 
@@ -295,7 +295,7 @@ class Attempts(Writer):
             job_id,
             token,
             ["#state = :state", "updated = :now", "attempts = attempts - :one"],
-            {":state": State.RETRYING, ":now": self._clock(), ":one": 1},
+            {":state": JobState.RETRYING, ":now": self._clock(), ":one": 1},
             remove="lease_until",
         )
 
@@ -330,19 +330,19 @@ class Attempts(Writer):
         """
         condition = "#state = :running AND #token = :token"
         values: dict[str, Any] = {
-            ":state": State.DEAD,
+            ":state": JobState.DEAD,
             ":dead": DEAD_WATCH,
             ":now": self._clock(),
             ":reason": reason,
             ":cause": cause,
             ":error": error,
-            ":running": State.RUNNING,
+            ":running": JobState.RUNNING,
         }
         if token is None:
             condition = (
                 "#state IN (:accepted, :retrying) OR (#state = :running AND lease_until < :now)"
             )
-            values |= {":accepted": State.ACCEPTED, ":retrying": State.RETRYING}
+            values |= {":accepted": JobState.ACCEPTED, ":retrying": JobState.RETRYING}
         else:
             values[":token"] = token
         mark = ""
@@ -360,9 +360,9 @@ class Attempts(Writer):
         if done:
             return True
         entry = self._table.get(job_id)
-        return entry is not None and entry.state is State.DEAD
+        return entry is not None and entry.state is JobState.DEAD
 
-    def crash(self, job_id: str, *, token: str) -> Entry:
+    def crash(self, job_id: str, *, token: str) -> LedgerEntry:
         """Count that this attempt's process died; return the entry after it.
 
         Raises
@@ -375,8 +375,8 @@ class Attempts(Writer):
             "SET #state = :retrying, updated = :now ADD crashes :one REMOVE lease_until, alone",
             "#state = :running AND #token = :token",
             {
-                ":running": State.RUNNING,
-                ":retrying": State.RETRYING,
+                ":running": JobState.RUNNING,
+                ":retrying": JobState.RETRYING,
                 ":token": token,
                 ":now": self._clock(),
                 ":one": 1,
@@ -404,7 +404,7 @@ class Attempts(Writer):
             job_id,
             f"SET {', '.join(sets)} REMOVE {remove}",
             condition,
-            values | {":running": State.RUNNING, ":token": token},
+            values | {":running": JobState.RUNNING, ":token": token},
         )
         if isinstance(done, Written):
             return True
@@ -413,8 +413,8 @@ class Attempts(Writer):
         if entry is not None and entry.token == token:
             if entry.state == values[":state"]:
                 return True
-            stopped = entry.state is State.CANCELLED or (
-                entry.state is State.RUNNING and entry.cancel_asked is not None
+            stopped = entry.state is JobState.CANCELLED or (
+                entry.state is JobState.RUNNING and entry.cancel_asked is not None
             )
             if unless_cancelled and stopped:
                 return False

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["DEAD_WATCH", "FINAL", "Entry", "NewJob", "State", "is_job_id", "open_watch"]
+__all__ = ["DEAD_WATCH", "FINAL", "JobState", "LedgerEntry", "NewJob", "is_job_id", "open_watch"]
 
 
-class State(StrEnum):
+class JobState(StrEnum):
     """Where a job is."""
 
     ACCEPTED = "accepted"
@@ -35,7 +35,7 @@ def is_job_id(text: str) -> bool:
 
 #: States that no attempt leaves again.
 FINAL = frozenset(
-    {State.SUCCEEDED, State.DEAD, State.CANCELLED, State.EXPIRED, State.ABANDONED},
+    {JobState.SUCCEEDED, JobState.DEAD, JobState.CANCELLED, JobState.EXPIRED, JobState.ABANDONED},
 )
 
 
@@ -96,7 +96,7 @@ class NewJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class LedgerEntry:
     """A job's entry.
 
     Parameters
@@ -117,7 +117,7 @@ class Entry:
     """
 
     id: str
-    state: State
+    state: JobState
     task: str
     tenant: str
     lane: str
@@ -171,7 +171,7 @@ class Entry:
         return self.state in FINAL
 
     @classmethod
-    def from_item(cls, item: dict[str, Any]) -> Entry:
+    def from_item(cls, item: dict[str, Any]) -> LedgerEntry:
         """Read DynamoDB's typed item.
 
         Unknown attributes are left out, so that a newer version's entries can
@@ -188,7 +188,7 @@ class Entry:
                 values[name] = number if known[name].type in _FLOATS else int(number)
             elif kind in ("S", "BOOL"):
                 values[name] = value
-        values["state"] = State(values["state"])
+        values["state"] = JobState(values["state"])
         return cls(**values)
 
 

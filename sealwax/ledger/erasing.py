@@ -6,9 +6,9 @@ unknown job would become a dead letter, and with it what was to be forgotten.
 
 from __future__ import annotations
 
-from sealwax.ledger.entry import Entry, State
+from sealwax.ledger.entry import JobState, LedgerEntry
 from sealwax.ledger.errors import LedgerError, LedgerUnreachable
-from sealwax.ledger.table import Table, Written
+from sealwax.ledger.table import LedgerTable, Written
 from sealwax.settings import SQS_RETENTION_MAX
 
 __all__ = ["ERASED", "StillRuns", "erase_entry"]
@@ -28,7 +28,7 @@ class StillRuns(LedgerError):
     """An attempt runs at this moment; nothing was erased, try again when it has ended."""
 
 
-def erase_entry(table: Table, job_id: str, *, now: float) -> Entry | None:
+def erase_entry(table: LedgerTable, job_id: str, *, now: float) -> LedgerEntry | None:
     """Take from an entry what it says of the request; cancel the job unless it has ended.
 
     Messages of it that are still in SQS are acknowledged unread from then on.
@@ -47,9 +47,9 @@ def erase_entry(table: Table, job_id: str, *, now: float) -> Entry | None:
         entry = table.get(job_id)
         if entry is None:
             return None
-        if entry.state is State.RUNNING and entry.lease_until >= now:
+        if entry.state is JobState.RUNNING and entry.lease_until >= now:
             raise StillRuns
-        ended = entry.final and entry.state is not State.DEAD
+        ended = entry.final and entry.state is not JobState.DEAD
         done = table.update(
             job_id,
             "SET #state = :after, updated = :now, finished = if_not_exists(finished, :now), "
@@ -58,7 +58,7 @@ def erase_entry(table: Table, job_id: str, *, now: float) -> Entry | None:
             "progress_done, progress_total, phase, parent",
             "#state = :before AND updated = :updated",
             {
-                ":after": entry.state if ended else State.CANCELLED,
+                ":after": entry.state if ended else JobState.CANCELLED,
                 ":before": entry.state,
                 ":updated": entry.updated,
                 ":now": now,

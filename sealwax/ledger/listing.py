@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sealwax.aws import dynamodb_value
+from sealwax.aws.clients import dynamodb_value
 from sealwax.envelope import EnvelopeError, peek
-from sealwax.ledger.entry import FINAL, Entry, State
-from sealwax.ledger.table import Table
+from sealwax.ledger.entry import FINAL, JobState, LedgerEntry
+from sealwax.ledger.table import LedgerTable
 
-__all__ = ["Needing", "Page", "batch", "needing", "query"]
+__all__ = ["JobPage", "KeyUsage", "batch", "needing", "query"]
 
 #: Keys that one BatchGetItem may name.
 #: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
@@ -18,15 +18,15 @@ _BATCH = 100
 
 
 @dataclass(frozen=True)
-class Page:
+class JobPage:
     """Some entries, and what to pass as `after` for the next ones; None: there are no more."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[LedgerEntry, ...]
     after: str | None
 
 
 @dataclass(frozen=True)
-class Needing:
+class KeyUsage:
     """How many jobs need a key: open ones, dead ones, and results."""
 
     open: int
@@ -35,7 +35,7 @@ class Needing:
 
 
 def query(
-    table: Table,
+    table: LedgerTable,
     index: str,
     *,
     key: str,
@@ -43,7 +43,7 @@ def query(
     after: str | None,
     limit: int,
     newest_first: bool = False,
-) -> Page:
+) -> JobPage:
     """Return a page of an index (`key` S, `created` N), in the order of creation.
 
     Entries are read consistently after the index was asked; one that has left
@@ -72,7 +72,7 @@ def query(
     ids = [item["id"]["S"] for item in found.get("Items", [])]
     last = found.get("LastEvaluatedKey")
     entries = batch(table, ids)
-    return Page(
+    return JobPage(
         entries=tuple(
             entries[job_id]
             for job_id in ids
@@ -82,9 +82,9 @@ def query(
     )
 
 
-def batch(table: Table, ids: list[str]) -> dict[str, Entry]:
+def batch(table: LedgerTable, ids: list[str]) -> dict[str, LedgerEntry]:
     """Return the entries of up to 100 jobs by id, read consistently."""
-    found: dict[str, Entry] = {}
+    found: dict[str, LedgerEntry] = {}
     request: dict[str, Any] = {}
     if ids:
         keys = [{"id": {"S": job_id}} for job_id in dict.fromkeys(ids)]
@@ -93,13 +93,13 @@ def batch(table: Table, ids: list[str]) -> dict[str, Entry]:
         # DynamoDB may leave some out (16 MB in one answer): they are asked for again.
         answer = table.call("batch_get_item", RequestItems=request)
         for item in answer.get("Responses", {}).get(table.name, []):
-            entry = Entry.from_item(item)
+            entry = LedgerEntry.from_item(item)
             found[entry.id] = entry
         request = answer.get("UnprocessedKeys") or {}
     return found
 
 
-def needing(table: Table, key_id: str) -> Needing:
+def needing(table: LedgerTable, key_id: str) -> KeyUsage:
     """Count the jobs whose envelopes or results need a key; reads the whole table."""
     counts = {"open": 0, "dead": 0, "results": 0}
     start: dict[str, Any] = {}
@@ -113,19 +113,19 @@ def needing(table: Table, key_id: str) -> Needing:
             **start,
         )
         for item in page.get("Items", []):
-            state = State(item["state"]["S"])
+            state = JobState(item["state"]["S"])
             sealed = key_id in (
                 item.get("recipient", {}).get("S"),
                 item.get("signer", {}).get("S"),
             )
-            if sealed and state is State.DEAD:
+            if sealed and state is JobState.DEAD:
                 counts["dead"] += 1
             elif sealed and state not in FINAL:
                 counts["open"] += 1
             if "result" in item and _needs(item["result"]["S"], key_id):
                 counts["results"] += 1
         if not page.get("LastEvaluatedKey"):
-            return Needing(**counts)
+            return KeyUsage(**counts)
         start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from sealwax.ledger.acceptance import Acceptance
 from sealwax.ledger.attempts import Attempts
-from sealwax.ledger.entry import Entry, State, open_watch
-from sealwax.ledger.listing import Needing, Page, batch, needing, query
-from sealwax.ledger.table import Table, Written, of_generation
+from sealwax.ledger.entry import JobState, LedgerEntry, open_watch
+from sealwax.ledger.listing import JobPage, KeyUsage, batch, needing, query
+from sealwax.ledger.table import LedgerTable, Written, of_generation
 
 __all__ = ["Ledger"]
 
@@ -50,11 +50,11 @@ class Ledger(Acceptance, Attempts):
         keep: float = 18 * 86_400,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(Table(client, table), keep=keep, clock=clock)
+        super().__init__(LedgerTable(client, table), keep=keep, clock=clock)
 
     # -- reading ---------------------------------------------------------------
 
-    def get(self, job_id: str) -> Entry | None:
+    def get(self, job_id: str) -> LedgerEntry | None:
         """Return a job's entry, read consistently, or None.
 
         Raises
@@ -63,11 +63,11 @@ class Ledger(Acceptance, Attempts):
         """
         return self._table.get(job_id)
 
-    def many(self, job_ids: list[str]) -> dict[str, Entry]:
+    def many(self, job_ids: list[str]) -> dict[str, LedgerEntry]:
         """Return the entries of up to 100 jobs that exist, by id, read consistently."""
         return batch(self._table, job_ids)
 
-    def oldest(self, lane: str) -> Entry | None:
+    def oldest(self, lane: str) -> LedgerEntry | None:
         """Return the open job of a lane that has waited longest, or None.
 
         Read from an index, so it may be a moment behind. A replayed job has
@@ -76,7 +76,7 @@ class Ledger(Acceptance, Attempts):
         found = self.watching(open_watch(lane), limit=_OLDEST_OF).entries
         return min(found, key=lambda entry: entry.since, default=None)
 
-    def watching(self, watch: str, after: str | None = None, limit: int = 100) -> Page:
+    def watching(self, watch: str, after: str | None = None, limit: int = 100) -> JobPage:
         """Return a page of the jobs under `open#<lane>` or `dead`, the oldest first.
 
         Parameters
@@ -90,7 +90,7 @@ class Ledger(Acceptance, Attempts):
 
     def of_tenant(
         self, tenant: str, after: str | None = None, limit: int = 100, *, newest_first: bool = True
-    ) -> Page:
+    ) -> JobPage:
         """Return a page of a tenant's jobs, in whatever state; `tenant` is the tenant's HMAC."""
         return query(
             self._table,
@@ -102,13 +102,15 @@ class Ledger(Acceptance, Attempts):
             newest_first=newest_first,
         )
 
-    def needing(self, key_id: str) -> Needing:
+    def needing(self, key_id: str) -> KeyUsage:
         """Count the jobs whose envelopes or results need a key; reads the whole table."""
         return needing(self._table, key_id)
 
     # -- the steward's part --------------------------------------------------------
 
-    def replay(self, job_id: str, *, generation: int, known: Entry | None = None) -> Entry | None:
+    def replay(
+        self, job_id: str, *, generation: int, known: LedgerEntry | None = None
+    ) -> LedgerEntry | None:
         """Accept a dead job again, as its next generation; its message is to be sent then.
 
         Attempts and crashes begin anew, and so does its age. Messages of the
@@ -131,7 +133,7 @@ class Ledger(Acceptance, Attempts):
         if old is None or old.generation not in (generation, generation + 1):
             return None
         if old.generation == generation + 1:
-            return old if old.state is State.ACCEPTED else None
+            return old if old.state is JobState.ACCEPTED else None
         now = self._clock()
         done = self._table.update(
             job_id,
@@ -144,8 +146,8 @@ class Ledger(Acceptance, Attempts):
             "suspicions, alone",
             f"#state = :dead AND {of_generation(generation)}",
             {
-                ":accepted": State.ACCEPTED,
-                ":dead": State.DEAD,
+                ":accepted": JobState.ACCEPTED,
+                ":dead": JobState.DEAD,
                 ":generation": generation,
                 ":next": generation + 1,
                 ":zero": 0,
@@ -161,7 +163,7 @@ class Ledger(Acceptance, Attempts):
             return done.entry
         entry = done.entry
         replayed = entry is not None and entry.generation == generation + 1
-        return entry if replayed and entry and entry.state is State.ACCEPTED else None
+        return entry if replayed and entry and entry.state is JobState.ACCEPTED else None
 
     def resolve(self, job_id: str, *, generation: int) -> bool:
         """Let a dead job expire: somebody has discarded its letter.
@@ -174,7 +176,7 @@ class Ledger(Acceptance, Attempts):
             "SET updated = :now, expires = :expires REMOVE watch",
             f"#state = :dead AND attribute_not_exists(expires) AND {of_generation(generation)}",
             {
-                ":dead": State.DEAD,
+                ":dead": JobState.DEAD,
                 ":generation": generation,
                 ":now": now,
                 ":expires": int(now + self._keep),

@@ -13,11 +13,11 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sealwax.aws import dynamodb_value, error_code
-from sealwax.ledger.entry import Entry
+from sealwax.aws.clients import dynamodb_value, error_code
+from sealwax.ledger.entry import LedgerEntry
 from sealwax.ledger.errors import LedgerDenied, LedgerUnreachable
 
-__all__ = ["Conflict", "Table", "Writer", "Written", "of_generation"]
+__all__ = ["Conflict", "LedgerTable", "Writer", "Written", "of_generation"]
 
 #: AWS error codes after which the same call may succeed later.
 #: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
@@ -53,14 +53,14 @@ _NAME = re.compile(r":[a-z_]+")
 class Written:
     """The condition held; `entry` is the new one, where it was asked for."""
 
-    entry: Entry | None = None
+    entry: LedgerEntry | None = None
 
 
 @dataclass(frozen=True)
 class Conflict:
     """The condition did not hold; `entry` is what stands there, if it was told."""
 
-    entry: Entry | None
+    entry: LedgerEntry | None
 
 
 class _ConditionFailed(Exception):
@@ -69,20 +69,20 @@ class _ConditionFailed(Exception):
         super().__init__("condition failed")
 
 
-class Table:
+class LedgerTable:
     """Typed access to the table of jobs."""
 
     def __init__(self, client: Any, name: str) -> None:
         self._client = client
         self.name = name
 
-    def get(self, job_id: str) -> Entry | None:
+    def get(self, job_id: str) -> LedgerEntry | None:
         """Return a job's entry, read consistently, or None."""
         answer = self.call(
             "get_item", TableName=self.name, Key={"id": {"S": job_id}}, ConsistentRead=True
         )
         item = answer.get("Item")
-        return Entry.from_item(item) if item else None
+        return LedgerEntry.from_item(item) if item else None
 
     def put(
         self, item: dict[str, Any], condition: str, values: dict[str, Any] | None = None
@@ -161,15 +161,15 @@ class Table:
                 **arguments,
             )
         except _ConditionFailed as failed:
-            return Conflict(Entry.from_item(failed.item) if failed.item else None)
+            return Conflict(LedgerEntry.from_item(failed.item) if failed.item else None)
         attributes = answer.get("Attributes")
-        return Written(Entry.from_item(attributes) if attributes else None)
+        return Written(LedgerEntry.from_item(attributes) if attributes else None)
 
 
 class Writer:
     """What the parts of the ledger share."""
 
-    def __init__(self, table: Table, *, keep: float, clock: Callable[[], float]) -> None:
+    def __init__(self, table: LedgerTable, *, keep: float, clock: Callable[[], float]) -> None:
         self._table = table
         self._keep = keep
         self._clock = clock

@@ -35,7 +35,7 @@ from sealwax.local.preparation import ensure_demo_secret, ensure_token
 from sealwax.local.state import exports, write_private
 from sealwax.local.supervisor import Program, Stop, Supervisor
 
-__all__ = ["API_PORT", "EMULATOR_PORT", "SANDBOX_PORT", "DemoFailed", "Options", "Stack"]
+__all__ = ["API_PORT", "EMULATOR_PORT", "SANDBOX_PORT", "DemoFailed", "DevOptions", "Stack"]
 
 API_PORT = 8080
 EMULATOR_PORT = 4566
@@ -52,7 +52,7 @@ class DemoFailed(SealwaxError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class DevOptions:
     """What the user chose; ports are `None` where they did not."""
 
     state: Path
@@ -78,7 +78,7 @@ class Stack:
 
     def __init__(
         self,
-        options: Options,
+        options: DevOptions,
         supervisor: Supervisor,
         *,
         stop: Stop,
@@ -158,8 +158,8 @@ class Stack:
 
         This process's own environment points to the emulated AWS from here on.
         """
-        from sealwax.aws import Aws
-        from sealwax.keys import init_keys
+        from sealwax.aws.clients import Aws
+        from sealwax.keys.lifecycle import init_keys
         from sealwax.provision import provision
         from sealwax.runtime import make_source
         from sealwax.settings import load_settings

@@ -13,12 +13,12 @@ import re
 import secrets
 from pathlib import Path
 
-from sealwax.aws import Aws
-from sealwax.digests import TokenDigest
+from sealwax.aws.clients import Aws
+from sealwax.keys.hmac import TokenDigest
 from sealwax.local.configuration import DEMO_SECRET
 from sealwax.secrets import SecretNotFound, SecretSource
 from sealwax.settings import Settings
-from sealwax.tokens import SCOPES, TokenInvalid, TokenStore
+from sealwax.web.tokens import SCOPES, TokenInvalid, TokenStore
 
 __all__ = ["ensure_demo_secret", "ensure_token"]
 

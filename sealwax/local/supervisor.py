@@ -24,7 +24,7 @@ from sealwax.errors import SealwaxError
 from sealwax.local import watchdog
 from sealwax.local.processes import end_group, signal_group
 
-__all__ = ["Program", "ProgramFailed", "Running", "Stop", "StopRequested", "Supervisor"]
+__all__ = ["Program", "ProgramFailed", "RunningProgram", "Stop", "StopRequested", "Supervisor"]
 
 #: Lines of a failing process's log that are shown.
 TAIL_LINES = 30
@@ -85,7 +85,7 @@ class Program:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
+class RunningProgram:
     """A program that was started: its process and its log file."""
 
     program: Program
@@ -126,7 +126,7 @@ class Supervisor:
         self._logs = logs
         self._stop = stop or Stop()
         self._echo = echo
-        self._running: dict[str, Running] = {}
+        self._running: dict[str, RunningProgram] = {}
         self._ended = threading.Event()
         self._echoes: list[threading.Thread] = []
         logs.mkdir(parents=True, exist_ok=True)
@@ -139,11 +139,11 @@ class Supervisor:
             pass_fds=tuple(keep_open),
         )
 
-    def __getitem__(self, name: str) -> Running:
+    def __getitem__(self, name: str) -> RunningProgram:
         """Return what runs under a name."""
         return self._running[name]
 
-    def start(self, program: Program, *, wait: bool = True) -> Running:
+    def start(self, program: Program, *, wait: bool = True) -> RunningProgram:
         """Start a program and wait until it is ready.
 
         Raises
@@ -165,7 +165,7 @@ class Supervisor:
                 start_new_session=True,
             )
         self._tell_watchdog(f"+{process.pid}")
-        running = Running(program=program, process=process, log=log)
+        running = RunningProgram(program=program, process=process, log=log)
         self._running[program.name] = running
         if self._echo:
             thread = threading.Thread(target=self._follow, args=(running,), daemon=True)
@@ -175,7 +175,7 @@ class Supervisor:
             self.wait_ready(running)
         return running
 
-    def wait_ready(self, running: Running) -> None:
+    def wait_ready(self, running: RunningProgram) -> None:
         """Wait until a started program is ready; raises as `start` does."""
         end = time.monotonic() + running.program.ready_seconds
         while True:
@@ -246,13 +246,13 @@ class Supervisor:
         """End everything."""
         self.close()
 
-    def _raise_if_ended(self, running: Running) -> None:
+    def _raise_if_ended(self, running: RunningProgram) -> None:
         code = running.process.poll()
         if code is not None:
             how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
             raise self._failure(running, how)
 
-    def _failure(self, running: Running, how: str) -> ProgramFailed:
+    def _failure(self, running: RunningProgram, how: str) -> ProgramFailed:
         lines = "\n".join(f"  {running.program.name} | {line}" for line in running.tail())
         return ProgramFailed(
             f"{running.program.name} {how}; the end of {running.log}:\n{lines or '  (empty)'}"
@@ -266,7 +266,7 @@ class Supervisor:
             pipe.write(word.encode("ascii") + b"\n")
             pipe.flush()
 
-    def _follow(self, running: Running) -> None:
+    def _follow(self, running: RunningProgram) -> None:
         assert self._echo is not None  # noqa: S101 - only started with one
         with running.log.open(errors="replace") as log:
             part = ""

@@ -10,8 +10,7 @@ empties anything.
 
 from __future__ import annotations
 
-from sealwax.provision.apply import ProvisionError, Report, provision
-from sealwax.provision.audit import Finding, audit
+from sealwax.provision.apply import ProvisionError, ProvisionReport, provision
 from sealwax.provision.desired import (
     MAX_RECEIVE_COUNT,
     DesiredState,
@@ -21,16 +20,17 @@ from sealwax.provision.desired import (
     TableSpec,
     desired_state,
 )
+from sealwax.provision.diff import Difference, audit
 
 __all__ = [
     "MAX_RECEIVE_COUNT",
     "DesiredState",
-    "Finding",
+    "Difference",
     "IndexSpec",
     "KeySpec",
     "ProvisionError",
+    "ProvisionReport",
     "QueueSpec",
-    "Report",
     "TableSpec",
     "audit",
     "desired_state",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sealwax.aws import Aws
+from sealwax.aws.clients import Aws
 from sealwax.errors import SealwaxError
 from sealwax.provision.desired import (
     MAX_RECEIVE_COUNT,
@@ -31,7 +31,7 @@ from sealwax.provision.observed import (
 )
 from sealwax.settings import Settings
 
-__all__ = ["ProvisionError", "Report", "provision"]
+__all__ = ["ProvisionError", "ProvisionReport", "provision"]
 
 #: How long a new table or index may take to become active, in seconds.
 TABLE_WAIT_SECONDS = 120.0
@@ -42,7 +42,7 @@ class ProvisionError(SealwaxError):
 
 
 @dataclass
-class Report:
+class ProvisionReport:
     """What `provision` did, by resource name."""
 
     created: list[str] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Report:
 
 def provision(
     settings: Settings, aws: Aws, *, sleep: Callable[[float], None] = time.sleep
-) -> Report:
+) -> ProvisionReport:
     """Make what is missing and correct what differs; safe to repeat at any time.
 
     Parameters
@@ -71,7 +71,7 @@ def provision(
         active in time.
     """
     state = desired_state(settings)
-    report = Report()
+    report = ProvisionReport()
     for queue in state.queues:
         _provision_queue(queue, aws.client("sqs"), report)
     for table in state.tables:
@@ -92,7 +92,7 @@ def _wanted_attributes(spec: QueueSpec, dead_letter_arn: str | None) -> dict[str
     return wanted
 
 
-def _provision_queue(spec: QueueSpec, sqs: Any, report: Report) -> None:
+def _provision_queue(spec: QueueSpec, sqs: Any, report: ProvisionReport) -> None:
     dead_letter_arn = None
     if spec.dead_letter_queue:
         dead_url = queue_url(sqs, spec.dead_letter_queue)
@@ -141,7 +141,7 @@ def _index_request(index: IndexSpec) -> dict[str, Any]:
 
 
 def _provision_table(
-    spec: TableSpec, dynamodb: Any, report: Report, sleep: Callable[[float], None]
+    spec: TableSpec, dynamodb: Any, report: ProvisionReport, sleep: Callable[[float], None]
 ) -> None:
     found = describe_table(dynamodb, spec.name)
     changed = False
@@ -200,7 +200,7 @@ def _wait_active(dynamodb: Any, name: str, sleep: Callable[[float], None]) -> No
     )
 
 
-def _provision_key(spec: KeySpec, kms: Any, report: Report) -> None:
+def _provision_key(spec: KeySpec, kms: Any, report: ProvisionReport) -> None:
     if key_state(kms, spec.alias) is not None:
         report.unchanged.append(spec.alias)
         return
@@ -209,7 +209,7 @@ def _provision_key(spec: KeySpec, kms: Any, report: Report) -> None:
     report.created.append(spec.alias)
 
 
-def _provision_bucket(name: str, aws: Aws, report: Report) -> None:
+def _provision_bucket(name: str, aws: Aws, report: ProvisionReport) -> None:
     s3 = aws.client("s3")
     if bucket_exists(s3, name):
         report.unchanged.append(name)

@@ -6,7 +6,7 @@ that opens payloads.
 
 from __future__ import annotations
 
-from sealwax.steward.duty import Duty, Lead
+from sealwax.steward.duty import Duty, Leader
 from sealwax.steward.runner import Steward
 
-__all__ = ["Duty", "Lead", "Steward"]
+__all__ = ["Duty", "Leader", "Steward"]

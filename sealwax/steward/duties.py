@@ -5,12 +5,12 @@ Called by `sealwax steward`.
 
 from __future__ import annotations
 
-from sealwax.letters import make_letters
-from sealwax.letters.collection import Collection
-from sealwax.letters.engine import ReplayEngine
+from sealwax.deadletters import make_letters
 from sealwax.runtime import Runtime
+from sealwax.steward.collect import DeadLetterCollector
 from sealwax.steward.duty import Duty
-from sealwax.steward.outbox import OutboxDuty
+from sealwax.steward.replay import ReplayEngine
+from sealwax.steward.send_due import OutboxDuty
 from sealwax.steward.sweep import Sweep, SweepDuty
 
 __all__ = ["make_duties"]
@@ -25,7 +25,7 @@ def make_duties(runtime: Runtime) -> list[Duty]:
     return [
         OutboxDuty(runtime.outbox, sqs, clock=runtime.clock),
         SweepDuty(sweep, list(settings.lanes), every=settings.steward.sweep_every),
-        Collection(runtime.settings, sqs, letters, runtime.ledger, clock=runtime.clock),
+        DeadLetterCollector(runtime.settings, sqs, letters, runtime.ledger, clock=runtime.clock),
         ReplayEngine(
             runtime.settings,
             sqs,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["Duty", "Lead"]
+__all__ = ["Duty", "Leader"]
 
 
-class Lead(Protocol):
+class Leader(Protocol):
     """The leadership under which a turn runs."""
 
     def held(self) -> bool:
@@ -28,6 +28,6 @@ class Duty(Protocol):
     name: str
     every: float
 
-    def turn(self, lead: Lead) -> bool:
+    def turn(self, lead: Leader) -> bool:
         """Do a bounded piece of work (at most 5 s); True where more waits."""
         ...

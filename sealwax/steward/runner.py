@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from sealwax.control import Lease, Leases
 from sealwax.errors import SealwaxError
 from sealwax.steward.duty import Duty
-from sealwax.transport.counters import Counters
+from sealwax.steward.leadership import LeaderLease, LeaderLeases
+from sealwax.telemetry.counters import Counters
 
 __all__ = ["Steward"]
 
@@ -46,7 +46,7 @@ class Steward:
     def __init__(
         self,
         duties: Sequence[Duty],
-        leases: Leases,
+        leases: LeaderLeases,
         *,
         lease: float,
         monotonic: Callable[[], float] = time.monotonic,
@@ -55,7 +55,8 @@ class Steward:
         self.stopping = threading.Event()
         self._monotonic = monotonic
         self._posts = [
-            _Post(duty, leases, lease, self.counters, self.stopping, monotonic) for duty in duties
+            _Leadership(duty, leases, lease, self.counters, self.stopping, monotonic)
+            for duty in duties
         ]
         self._threads = [
             threading.Thread(target=post.run, name=f"sealwax-{post.name}", daemon=True)
@@ -89,13 +90,13 @@ class Steward:
         return not any(thread.is_alive() for thread in self._threads)
 
 
-class _Post:
-    """One duty's thread; also the `Lead` of its turns."""
+class _Leadership:
+    """One duty's thread; also the `Leader` of its turns."""
 
     def __init__(
         self,
         duty: Duty,
-        leases: Leases,
+        leases: LeaderLeases,
         seconds: float,
         counters: Counters,
         stopping: threading.Event,
@@ -109,7 +110,7 @@ class _Post:
         self._monotonic = monotonic
         self.name = duty.name
         self.seen = monotonic()
-        self._lease: Lease | None = None
+        self._lease: LeaderLease | None = None
         self._taken = 0.0
         self._due = 0.0
 
@@ -148,7 +149,7 @@ class _Post:
         return min(self._duty.every, longest)
 
     def held(self) -> bool:
-        """Whether we still lead; see `Lead`."""
+        """Whether we still lead; see `Leader`."""
         if self._lease is None or self._stopping.is_set():
             return False
         asked = self._monotonic()

@@ -16,14 +16,14 @@ from typing import Any, Literal
 
 import structlog
 
-from sealwax.ledger import Entry, Ledger, State
+from sealwax.deadletters.letter import UNVERIFIED, Letter
+from sealwax.deadletters.resend import LetterResender, message_of
+from sealwax.deadletters.service import Letters
+from sealwax.ledger import JobState, Ledger, LedgerEntry
 from sealwax.ledger.entry import open_watch
-from sealwax.letters.letter import UNVERIFIED, Letter
-from sealwax.letters.sending import Sending, message_of
-from sealwax.letters.service import Letters
-from sealwax.outbox import Outbox
+from sealwax.outbox.store import Outbox
 from sealwax.settings import Settings
-from sealwax.steward.duty import Lead
+from sealwax.steward.duty import Leader
 
 __all__ = ["Finding", "Sweep", "SweepDuty", "idle_since"]
 
@@ -57,13 +57,13 @@ class Finding:
     job: str
     lane: str
     task: str
-    state: State
+    state: JobState
     age: float
     where: Literal["outbox", "letter", "unaccounted"]
     resent: bool = False
 
 
-def idle_since(entry: Entry) -> float:
+def idle_since(entry: LedgerEntry) -> float:
     """Return the moment (epoch seconds) from which a job should have moved. Pure."""
     return max(entry.updated, entry.since, entry.due or 0.0, entry.lease_until)
 
@@ -94,7 +94,7 @@ class Sweep:
         self._ledger = ledger
         self._outbox = outbox
         self._letters = letters
-        self._sending = Sending(settings, sqs)
+        self._sending = LetterResender(settings, sqs)
         self._after = settings.steward.sweep_after if after is None else after
         self._clock = clock
         #: When each job was sent again: not twice while its message may still wait.
@@ -129,7 +129,7 @@ class Sweep:
                     break
 
     def _finding(
-        self, entry: Entry, now: float, outboxed: frozenset[str], *, repair: bool
+        self, entry: LedgerEntry, now: float, outboxed: frozenset[str], *, repair: bool
     ) -> Finding | None:
         facts: dict[str, Any] = {
             "job": entry.id,
@@ -149,7 +149,7 @@ class Sweep:
             return Finding(**facts, where="unaccounted")
         return Finding(**facts, where="letter", resent=repair and self._resend(letter, entry))
 
-    def _letter(self, entry: Entry) -> Letter | None:
+    def _letter(self, entry: LedgerEntry) -> Letter | None:
         """Return the newest letter whose envelope is certainly the job's own."""
         genuine = [
             letter
@@ -158,7 +158,7 @@ class Sweep:
         ]
         return genuine[-1] if genuine else None
 
-    def _resend(self, letter: Letter, entry: Entry) -> bool:
+    def _resend(self, letter: Letter, entry: LedgerEntry) -> bool:
         now = self._clock()
         self._resent = {job: at for job, at in self._resent.items() if now - at < self._after}
         if entry.id in self._resent or not self._sending.serves(letter.queue):
@@ -193,7 +193,7 @@ class SweepDuty:
         self._outboxed: frozenset[str] = frozenset()
         self._counts: Counter[str] = Counter()
 
-    def turn(self, lead: Lead) -> bool:
+    def turn(self, lead: Leader) -> bool:
         """Go on with the sweep, or begin one."""
         end = self._monotonic() + TURN
         if not self._rest:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kombu.transport import TRANSPORT_ALIASES
 
-from sealwax.transport.dead_letters import DeadLetter, DeadLetterReason
+from sealwax.transport.dead_letters import DeadLetterEvent, DeadLetterReason
 from sealwax.transport.engine import snapshot
 from sealwax.transport.errors import (
     DeadLetterQueueMissing,
@@ -21,15 +21,14 @@ from sealwax.transport.errors import (
     TransportError,
     TransportOptionInvalid,
 )
-from sealwax.transport.options import Options, QueueOptions
+from sealwax.transport.options import QueueOptions, TransportOptions
 from sealwax.transport.transport import Transport
 
 __all__ = [
-    "DeadLetter",
+    "DeadLetterEvent",
     "DeadLetterQueueMissing",
     "DeadLetterReason",
     "MessageTooLarge",
-    "Options",
     "PermissionMissing",
     "QueueMisconfigured",
     "QueueNotFound",
@@ -38,6 +37,7 @@ __all__ = [
     "Transport",
     "TransportError",
     "TransportOptionInvalid",
+    "TransportOptions",
     "snapshot",
 ]
 

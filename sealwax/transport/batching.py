@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["BATCH_ENTRIES", "Entry", "Outcome", "take_batch"]
+__all__ = ["BATCH_ENTRIES", "BatchEntry", "EntryResult", "take_batch"]
 
 #: SQS takes at most this many entries in one batch call.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-batch-api-actions.html
@@ -21,7 +21,7 @@ BATCH_ENTRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class EntryResult:
     """What became of one entry."""
 
     ok: bool
@@ -31,7 +31,7 @@ class Outcome:
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class BatchEntry:
     """One send, delete or visibility change waiting for its call.
 
     Parameters
@@ -51,7 +51,7 @@ class Entry:
     """
 
     fields: dict[str, Any]
-    done: Callable[[Outcome], None]
+    done: Callable[[EntryResult], None]
     deadline: float
     size: int = 0
     group: str | None = None
@@ -64,15 +64,18 @@ class Entry:
 
 
 def take_batch(
-    ready: deque[Entry], *, max_bytes: int, busy_groups: set[str] | frozenset[str] = frozenset()
-) -> list[Entry]:
+    ready: deque[BatchEntry],
+    *,
+    max_bytes: int,
+    busy_groups: set[str] | frozenset[str] = frozenset(),
+) -> list[BatchEntry]:
     """Take from the left of `ready` what one call may carry.
 
     Entries that may not go along (their group is busy, or they would exceed
     the bytes) keep their place and order.
     """
-    batch: list[Entry] = []
-    skipped: list[Entry] = []
+    batch: list[BatchEntry] = []
+    skipped: list[BatchEntry] = []
     groups = set(busy_groups)
     total = 0
     while ready and len(batch) < BATCH_ENTRIES:

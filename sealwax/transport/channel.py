@@ -21,7 +21,7 @@ from typing import Any
 
 from kombu.transport import virtual
 
-from sealwax.transport.batching import Entry, Outcome
+from sealwax.transport.batching import BatchEntry, EntryResult
 from sealwax.transport.client import GONE
 from sealwax.transport.codec import Malformed, decode
 from sealwax.transport.dead_letters import DeadLetterReason
@@ -32,10 +32,10 @@ from sealwax.transport.errors import (
     QueueUnreachable,
     TransportError,
 )
-from sealwax.transport.held import Delivery, State
-from sealwax.transport.intake import Intake
+from sealwax.transport.in_flight import Delivery, MessageState
 from sealwax.transport.message import Message as SqsMessage
 from sealwax.transport.publishing import entry_fields
+from sealwax.transport.settlement import Settler
 from sealwax.transport.validation import check_message, eta_of
 
 __all__ = ["Channel"]
@@ -111,7 +111,7 @@ class Channel(virtual.Channel):
         self.options = connection.options
         self._callbacks: dict[str, Callable[[Any], Any]] = {}
         self._no_ack: set[str] = set()
-        self._intake: Intake | None = None
+        self._intake: Settler | None = None
         self._ended = False
 
     @property
@@ -123,10 +123,10 @@ class Channel(virtual.Channel):
         return self._engine
 
     @property
-    def intake(self) -> Intake:
+    def intake(self) -> Settler:
         """The consuming side, made when it is first needed."""
         if self._intake is None:
-            self._intake = Intake(self.engine, self.connection.liveness, self._arrived)
+            self._intake = Settler(self.engine, self.connection.liveness, self._arrived)
         return self._intake
 
     # -- publishing
@@ -175,7 +175,7 @@ class Channel(virtual.Channel):
         raised for a single message, so that the caller knows each one's fate.
         """
         results: list[TransportError | None] = []
-        waiting: list[tuple[Entry, Future[Outcome], Any] | TransportError] = []
+        waiting: list[tuple[BatchEntry, Future[EntryResult], Any] | TransportError] = []
         for message in messages:
             self._inplace_augment_message(message, "", queue)
             try:
@@ -196,12 +196,14 @@ class Channel(virtual.Channel):
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         self._confirm(*self._submit(queue, message))
 
-    def _submit(self, queue: str, message: dict[str, Any]) -> tuple[Entry, Future[Outcome], Any]:
+    def _submit(
+        self, queue: str, message: dict[str, Any]
+    ) -> tuple[BatchEntry, Future[EntryResult], Any]:
         url = self.engine.patient_url(queue)
         fifo = url.endswith(".fifo")
         fields, size = entry_fields(message, fifo=fifo, options=self.options, now=time.time())
-        future: Future[Outcome] = Future()
-        entry = Entry(
+        future: Future[EntryResult] = Future()
+        entry = BatchEntry(
             fields,
             done=future.set_result,
             deadline=time.monotonic() + self.options.send_timeout,
@@ -212,7 +214,7 @@ class Channel(virtual.Channel):
         batcher.submit(entry)
         return entry, future, (batcher, queue)
 
-    def _confirm(self, entry: Entry, future: Future[Outcome], where: Any) -> None:
+    def _confirm(self, entry: BatchEntry, future: Future[EntryResult], where: Any) -> None:
         batcher, queue = where
         try:
             outcome = future.result(max(0.0, entry.deadline - time.monotonic()))
@@ -303,7 +305,7 @@ class Channel(virtual.Channel):
         What is not a task message becomes a dead letter here; what is due later
         goes back; a FIFO group's second message waits.
         """
-        if delivery.state is not State.HELD:
+        if delivery.state is not MessageState.HELD:
             return
         try:
             message = self._open(delivery)
@@ -329,7 +331,7 @@ class Channel(virtual.Channel):
             logger.warning(
                 "Celery could not take message %s: %s", delivery.message_id, type(error).__name__
             )
-            if delivery.state is State.HELD:
+            if delivery.state is MessageState.HELD:
                 self._malformed(delivery, type(error).__name__)
             return
         if delivery.queue in self._no_ack:

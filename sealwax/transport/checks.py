@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from sealwax.aws import error_code
+from sealwax.aws.clients import error_code
 from sealwax.transport.client import describe
 from sealwax.transport.engine import Engine
 from sealwax.transport.errors import (

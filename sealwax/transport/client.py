@@ -17,10 +17,9 @@ from botocore.exceptions import (
     NoCredentialsError,
 )
 
-from sealwax.aws import Aws, error_code
-from sealwax.settings import AwsTimeouts
-from sealwax.transport.options import Options
-from sealwax.transport.wire import Wire
+from sealwax.aws.clients import Aws, AwsTimeouts, error_code
+from sealwax.transport.options import TransportOptions
+from sealwax.transport.sqs_http import SqsHttpClient
 
 __all__ = ["Clients", "backoff", "describe", "is_gone", "is_retryable"]
 
@@ -49,7 +48,7 @@ TRANSIENT = frozenset(
 class Clients:
     """The clients of one process: one for long polls, one for all else."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: TransportOptions) -> None:
         self.aws = Aws(
             AwsTimeouts.model_validate(
                 {
@@ -65,10 +64,10 @@ class Clients:
         #: For receives, which may take their waiting time on top.
         self.polling = self._wire(read_timeout=options.read_timeout + options.wait_time)
 
-    def _wire(self, **overrides: Any) -> Wire:
+    def _wire(self, **overrides: Any) -> SqsHttpClient:
         # Parameters are built by us alone: validating them again costs a third of a call.
         client = self.aws.client("sqs", parameter_validation=False, **overrides)
-        return Wire(client, self.aws.credentials)
+        return SqsHttpClient(client, self.aws.credentials)
 
 
 def is_gone(error: BaseException) -> bool:

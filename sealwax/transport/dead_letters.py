@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, get_args
 
 __all__ = [
     "ATTRIBUTE",
-    "DeadLetter",
+    "DeadLetterEvent",
     "DeadLetterReason",
     "Reason",
     "RefusedLetter",
@@ -77,7 +77,7 @@ class DeadLetterReason:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeadLetter:
+class DeadLetterEvent:
     """What `on_dead_letter` is told before a message is dead-lettered."""
 
     reason: DeadLetterReason
@@ -107,7 +107,7 @@ class RefusedLetter:
         SQS's error code.
     """
 
-    letter: DeadLetter
+    letter: DeadLetterEvent
     body: str
     attributes: dict[str, Any]
     reason: str

@@ -17,14 +17,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sealwax.telemetry.counters import CounterLog, Counters
 from sealwax.transport.background import Background
 from sealwax.transport.batcher import Batcher
-from sealwax.transport.batching import Entry, Outcome
+from sealwax.transport.batching import BatchEntry, EntryResult
 from sealwax.transport.client import Clients, backoff, describe, is_gone, is_retryable
-from sealwax.transport.counters import CounterLog, Counters
 from sealwax.transport.errors import DeadLetterQueueMissing, QueueNotFound, QueueUnreachable
 from sealwax.transport.forks import gate, on_child
-from sealwax.transport.options import Options
+from sealwax.transport.options import TransportOptions
 
 __all__ = ["Engine", "QueueCalls", "engine_for", "snapshot"]
 
@@ -85,30 +85,32 @@ class QueueCalls:
         """Return all of them, sends first."""
         return self.send, self.letters, self.visibility, self.delete
 
-    def _send(self, entries: Sequence[Entry]) -> list[Outcome]:
+    def _send(self, entries: Sequence[BatchEntry]) -> list[EntryResult]:
         return _outcomes(self._engine.quick.send_message_batch, self.url, entries)
 
-    def _delete(self, entries: Sequence[Entry]) -> list[Outcome]:
+    def _delete(self, entries: Sequence[BatchEntry]) -> list[EntryResult]:
         return _outcomes(self._engine.quick.delete_message_batch, self.url, entries)
 
-    def _visibility(self, entries: Sequence[Entry]) -> list[Outcome]:
+    def _visibility(self, entries: Sequence[BatchEntry]) -> list[EntryResult]:
         call = self._engine.quick.change_message_visibility_batch
         return _outcomes(call, self.url, entries)
 
 
-def _outcomes(call: Callable[..., Any], url: str, entries: Sequence[Entry]) -> list[Outcome]:
+def _outcomes(
+    call: Callable[..., Any], url: str, entries: Sequence[BatchEntry]
+) -> list[EntryResult]:
     response = call(
         QueueUrl=url,
         Entries=[{"Id": str(number), **entry.fields} for number, entry in enumerate(entries)],
     )
     # An entry that is in neither list has no outcome: ask again.
-    outcomes = [Outcome(ok=False, code="NoOutcome", retryable=True)] * len(entries)
+    outcomes = [EntryResult(ok=False, code="NoOutcome", retryable=True)] * len(entries)
     for item in response.get("Successful") or ():
-        outcomes[int(item["Id"])] = Outcome(ok=True, message_id=item.get("MessageId", ""))
+        outcomes[int(item["Id"])] = EntryResult(ok=True, message_id=item.get("MessageId", ""))
     for item in response.get("Failed") or ():
         code = str(item.get("Code", "Unknown"))
         retryable = not item.get("SenderFault", False) or "hrottl" in code
-        outcomes[int(item["Id"])] = Outcome(ok=False, code=code, retryable=retryable)
+        outcomes[int(item["Id"])] = EntryResult(ok=False, code=code, retryable=retryable)
     return outcomes
 
 
@@ -121,7 +123,7 @@ class Engine:
         The checked transport options.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: TransportOptions) -> None:
         self.options = options
         self.pid = os.getpid()
         self.counters = Counters()
@@ -264,7 +266,7 @@ class Engine:
         return complete
 
 
-def engine_for(options: Options) -> Engine:
+def engine_for(options: TransportOptions) -> Engine:
     """Return this process's engine for these options."""
     key = repr(options)
     with _engines_lock:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from sealwax.transport.held import Delivery
+from sealwax.transport.in_flight import Delivery
 
-__all__ = ["Groups"]
+__all__ = ["FifoGroups"]
 
 
-class Groups:
+class FifoGroups:
     """The groups of which this worker holds messages."""
 
     def __init__(self) -> None:

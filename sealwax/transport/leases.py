@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from sealwax.transport.batching import Entry, Outcome
+from sealwax.transport.batching import BatchEntry, EntryResult
 from sealwax.transport.engine import Engine
-from sealwax.transport.held import Delivery, Held, State
+from sealwax.transport.in_flight import Delivery, InFlight, MessageState
 from sealwax.transport.options import MAX_VISIBILITY
 
 __all__ = ["LeaseKeeper", "visibility_left"]
@@ -42,7 +42,7 @@ class LeaseKeeper:
         Called at each turn, for what else must be done now and then.
     """
 
-    def __init__(self, engine: Engine, held: Held, *, tick: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, held: InFlight, *, tick: Callable[[], None]) -> None:
         self._engine = engine
         self._held = held
         self._tick = tick
@@ -80,7 +80,7 @@ class LeaseKeeper:
                 delivery.lost = True
                 continue
             delivery.renewing = True
-            if delivery.state is State.STARTED and delivery.job:
+            if delivery.state is MessageState.STARTED and delivery.job:
                 started.append((delivery.job, delivery.token))
             self._submit(delivery, seconds)
         if started and options.on_renew:
@@ -88,15 +88,15 @@ class LeaseKeeper:
 
     def _submit(self, delivery: Delivery, seconds: int) -> None:
         self._engine.calls(self._engine.url(delivery.queue)).visibility.submit(
-            Entry(
+            BatchEntry(
                 {"ReceiptHandle": delivery.receipt, "VisibilityTimeout": seconds},
                 done=lambda outcome: self._renewed(delivery, seconds, outcome),
                 deadline=0.0,  # tried once; the next turn is the retry
-                skip=lambda: delivery.state is State.GONE,
+                skip=lambda: delivery.state is MessageState.GONE,
             )
         )
 
-    def _renewed(self, delivery: Delivery, seconds: int, outcome: Outcome) -> None:
+    def _renewed(self, delivery: Delivery, seconds: int, outcome: EntryResult) -> None:
         delivery.renewing = False
         if outcome.ok:
             delivery.lease_until = time.monotonic() + seconds

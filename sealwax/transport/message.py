@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.message import Message as KombuMessage
 
-from sealwax.transport.held import Delivery
+from sealwax.transport.in_flight import Delivery
 
 if TYPE_CHECKING:
     from sealwax.transport.channel import Channel

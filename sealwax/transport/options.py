@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sealwax.transport.errors import TransportOptionInvalid
-from sealwax.transport.holds import Holds
+from sealwax.transport.pauses import ConsumerPauses
 
-__all__ = ["MAX_VISIBILITY", "Options", "QueueOptions"]
+__all__ = ["MAX_VISIBILITY", "QueueOptions", "TransportOptions"]
 
 #: A message stays invisible at most this long after one receive, in seconds.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
@@ -63,7 +63,7 @@ class QueueOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class TransportOptions:
     """All options, in seconds and bytes unless said otherwise.
 
     Parameters
@@ -145,11 +145,11 @@ class Options:
     counters_every: float = 60
     liveness_file: str | None = None
     fair_queues: bool = False
-    holds: Holds | None = None
+    holds: ConsumerPauses | None = None
     check: bool = True
 
     @classmethod
-    def parse(cls, raw: Mapping[str, Any]) -> Options:
+    def parse(cls, raw: Mapping[str, Any]) -> TransportOptions:
         """Check `broker_transport_options`.
 
         Raises

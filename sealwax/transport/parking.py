@@ -18,7 +18,7 @@ from typing import Any
 
 from sealwax.transport.client import describe
 from sealwax.transport.engine import Engine
-from sealwax.transport.held import Delivery
+from sealwax.transport.in_flight import Delivery
 
 __all__ = ["Parked", "Parking", "should_park"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sealwax.transport.codec import Malformed, encode
 from sealwax.transport.errors import MessageTooLarge
-from sealwax.transport.options import MAX_DELAY, Options
+from sealwax.transport.options import MAX_DELAY, TransportOptions
 from sealwax.transport.validation import eta_of
 
 __all__ = ["DELAYED", "entry_fields", "message_size"]
@@ -25,7 +25,7 @@ DEDUPLICATION = ("sealwax-dedup", "MessageDeduplicationId")
 
 
 def entry_fields(
-    message: dict[str, Any], *, fifo: bool, options: Options, now: float
+    message: dict[str, Any], *, fifo: bool, options: TransportOptions, now: float
 ) -> tuple[dict[str, Any], int]:
     """Return the fields of a SendMessageBatch entry and its size in bytes.
 

@@ -17,7 +17,7 @@ from typing import Any
 from sealwax.transport.client import backoff, describe, is_gone
 from sealwax.transport.engine import Engine
 from sealwax.transport.errors import QueueNotFound
-from sealwax.transport.held import Delivery, Held
+from sealwax.transport.in_flight import Delivery, InFlight
 from sealwax.transport.liveness import Liveness
 
 __all__ = ["Receivers"]
@@ -45,7 +45,7 @@ class Receivers:
         self,
         engine: Engine,
         queue: str,
-        held: Held,
+        held: InFlight,
         liveness: Liveness,
         *,
         deliver: Callable[[list[Delivery]], None],

@@ -21,9 +21,9 @@ from kombu.transport import virtual
 from sealwax.transport.channel import Channel as SqsChannel
 from sealwax.transport.engine import Engine, engine_for
 from sealwax.transport.errors import MessageTooLarge, QueueNotFound, QueueUnreachable
-from sealwax.transport.held import Delivery
+from sealwax.transport.in_flight import Delivery
 from sealwax.transport.liveness import Liveness
-from sealwax.transport.options import Options
+from sealwax.transport.options import TransportOptions
 
 __all__ = ["Transport"]
 
@@ -61,7 +61,7 @@ class Transport(virtual.Transport):
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
-        self.options = Options.parse(client.transport_options)
+        self.options = TransportOptions.parse(client.transport_options)
         self._engine = engine_for(self.options)
         self.liveness = Liveness(self.options.wait_time + self.options.read_timeout)
         self._ready: deque[tuple[SqsChannel, Delivery]] = deque()

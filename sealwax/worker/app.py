@@ -12,16 +12,16 @@ from typing import Any
 from celery import Celery
 
 from sealwax.ledger import is_job_id
-from sealwax.outbox import Item
+from sealwax.outbox.store import Item
 from sealwax.runtime import Runtime
 from sealwax.settings import Settings
 from sealwax.task import TaskDefinition
-from sealwax.transport.dead_letters import DeadLetter
-from sealwax.transport.holds import Holds
+from sealwax.transport.dead_letters import DeadLetterEvent
 from sealwax.transport.parking import Parked
+from sealwax.transport.pauses import ConsumerPauses
 from sealwax.worker.early_deaths import EarlyDeaths
-from sealwax.worker.room import Room
-from sealwax.worker.sealed import KILL_AFTER, SealedTask
+from sealwax.worker.isolation import JobIsolation
+from sealwax.worker.task import KILL_AFTER, SealedTask
 
 __all__ = ["make_app", "worker_arguments"]
 
@@ -32,7 +32,7 @@ def make_app(
     runtime: Runtime | None = None,
     *,
     lane: str | None = None,
-    holds: Holds | None = None,
+    holds: ConsumerPauses | None = None,
 ) -> Celery:
     """Return the Celery app.
 
@@ -81,7 +81,7 @@ def make_app(
         app.finalize()
         for name in [name for name in app.tasks if name.startswith("celery.")]:
             del app.tasks[name]
-        room = Room.make() if lane is not None else None
+        room = JobIsolation.make() if lane is not None else None
         early_deaths = EarlyDeaths()
         for definition in definitions.values():
             app.register_task(_make_task(definition, runtime, room, early_deaths)())
@@ -91,7 +91,7 @@ def make_app(
 def _make_task(
     definition: TaskDefinition[Any],
     runtime: Runtime,
-    room: Room | None,
+    room: JobIsolation | None,
     early_deaths: EarlyDeaths,
 ) -> type[SealedTask]:
     limit = definition.time_limit or runtime.settings.limits.task_seconds
@@ -140,7 +140,7 @@ def _transport_options(
         options["liveness_file"] = str(settings.liveness_file) if settings.liveness_file else None
     if runtime is not None:
 
-        def record(letter: DeadLetter) -> None:
+        def record(letter: DeadLetterEvent) -> None:
             """Let the ledger know before the transport dead-letters on its own."""
             if letter.job is None or not is_job_id(letter.job):
                 # No job of ours: there is nothing to record, the letter says all.

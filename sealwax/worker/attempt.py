@@ -22,7 +22,6 @@ from typing import Any
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from sealwax.claims import ClaimError, ClaimMissing, ClaimsUnreachable, is_reference
 from sealwax.envelope import (
     Context,
     EnvelopeError,
@@ -34,20 +33,26 @@ from sealwax.envelope import (
 )
 from sealwax.errors import SealwaxError
 from sealwax.job import Cancelled, Job, LeaseLost
-from sealwax.ledger import ClaimLost, Entry, LedgerError, State
-from sealwax.log import code_place, describe_exception, within_task
+from sealwax.ledger import ClaimLost, JobState, LedgerEntry, LedgerError
+from sealwax.outbox.payloads import (
+    PayloadMissing,
+    PayloadStoreError,
+    PayloadStoreUnreachable,
+    is_reference,
+)
 from sealwax.outcomes import Dead, Failure, Rejected, RetryLater, classify, decide
-from sealwax.publisher import Deferral, Publisher
+from sealwax.producer.publish import Deferral, Publisher
+from sealwax.producer.submit import encode_payload
 from sealwax.runtime import Runtime
-from sealwax.submission import encode_payload
 from sealwax.task import TaskDefinition
+from sealwax.telemetry.logs import code_place, describe_exception, within_task
 from sealwax.transport.dead_letters import DeadLetterReason
-from sealwax.worker.aids import Checker, Reporter, Sender
-from sealwax.worker.claiming import Claiming
-from sealwax.worker.disposition import Ack, DeadLetter, Disposition, Postpone
-from sealwax.worker.room import Room
+from sealwax.transport.disposition import Ack, DeadLetter, Disposition, Postpone
+from sealwax.worker.claiming import JobClaimer
+from sealwax.worker.isolation import JobIsolation
+from sealwax.worker.job_context import FollowUpSender, LeaseChecker, ProgressReporter
 
-__all__ = ["Attempt", "Delivery"]
+__all__ = ["Attempt", "ReceivedJob"]
 
 log = structlog.get_logger("sealwax.worker")
 
@@ -57,7 +62,7 @@ _SHORT = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Delivery:
+class ReceivedJob:
     """One receive of one message.
 
     Parameters
@@ -100,12 +105,12 @@ class Attempt:
         self,
         runtime: Runtime,
         definition: TaskDefinition[Any],
-        delivery: Delivery,
+        delivery: ReceivedJob,
         *,
         lease: float,
         publisher: Publisher | None = None,
         deferral: Deferral | None = None,
-        room: Room | None = None,
+        room: JobIsolation | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._runtime = runtime
@@ -116,8 +121,8 @@ class Attempt:
         self._publisher = publisher
         self._deferral = deferral
         self._room = room
-        self._claimed: Entry | None = None
-        self._returned: tuple[Entry, Any] | None = None
+        self._claimed: LedgerEntry | None = None
+        self._returned: tuple[LedgerEntry, Any] | None = None
         self._chance = chance
         self._log = log.bind(job=delivery.job_id, task=delivery.task)
         self._place: str | None = None
@@ -126,7 +131,7 @@ class Attempt:
         """Run the attempt; return what becomes of the message."""
         try:
             return self._run()
-        except (LedgerError, ClaimsUnreachable) as error:
+        except (LedgerError, PayloadStoreUnreachable) as error:
             # Nothing was decided: the message comes back and the ledger tells.
             if isinstance(error, LedgerError):
                 self._runtime.ledger_failed()
@@ -147,7 +152,7 @@ class Attempt:
                 return self._succeeded(*self._returned)
             if self._claimed is not None:
                 return self._failed(self._claimed, classify(error, self._policy))
-        except (LedgerError, ClaimsUnreachable) as trouble:
+        except (LedgerError, PayloadStoreUnreachable) as trouble:
             if isinstance(trouble, LedgerError):
                 self._runtime.ledger_failed()
             self._log.warning("store unavailable", error=type(trouble).__name__)
@@ -157,7 +162,7 @@ class Attempt:
         opened = self._open()
         if not isinstance(opened, Opened):
             return opened
-        claiming = Claiming(
+        claiming = JobClaimer(
             self._runtime,
             job_id=self._delivery.job_id,
             token=self._delivery.token,
@@ -169,11 +174,11 @@ class Attempt:
             log=self._log,
         )
         with claiming.held() as entry:
-            if not isinstance(entry, Entry):
+            if not isinstance(entry, LedgerEntry):
                 return entry
             return self._attempt(entry, opened)
 
-    def _attempt(self, entry: Entry, opened: Opened) -> Disposition:
+    def _attempt(self, entry: LedgerEntry, opened: Opened) -> Disposition:
         self._claimed = entry
         self._log = self._log.bind(tenant=entry.tenant, attempt=entry.attempts)
         # The signature vouches for the envelope's own context; the ledger's
@@ -224,7 +229,7 @@ class Attempt:
                 return open_envelope(
                     self._envelope(), keyring=runtime.keyring, expect=expect, now=0.0
                 )
-            except ClaimError as error:
+            except PayloadStoreError as error:
                 return self._unopenable(error)
             except EnvelopeError as error:
                 if error.transient:
@@ -244,15 +249,15 @@ class Attempt:
             return self._runtime.claims.fetch(self._delivery.job_id, text)
         return text
 
-    def _unopenable(self, error: EnvelopeError | ClaimError) -> Disposition:
+    def _unopenable(self, error: EnvelopeError | PayloadStoreError) -> Disposition:
         """Dead-letter the message; the job too, unless it runs or has ended."""
         dead = Dead(reason="unopenable", cause=error.cause, error=type(error).__name__)
         entry = self._runtime.ledger.get(self._delivery.job_id)
         if (
-            isinstance(error, ClaimMissing)
+            isinstance(error, PayloadMissing)
             and entry is not None
             and entry.final
-            and entry.state is not State.DEAD
+            and entry.state is not JobState.DEAD
         ):
             # A copy of a message whose job has succeeded: its payload is gone by right.
             return Ack()
@@ -265,7 +270,7 @@ class Attempt:
 
     # -- running ---------------------------------------------------------------------
 
-    def _call(self, entry: Entry, opened: Opened) -> Any:
+    def _call(self, entry: LedgerEntry, opened: Opened) -> Any:
         definition = self._definition
         try:
             payload = definition.sealed_contract.model_validate(json.loads(opened.plaintext))
@@ -280,9 +285,9 @@ class Attempt:
             settings=self._runtime.settings,
             secrets=self._runtime.task_secrets(definition),
             aws=self._runtime.aws,
-            checker=Checker(self._runtime, entry, self._delivery.token, lease=self._lease),
-            reporter=Reporter(self._runtime, definition, entry.id, self._delivery.token),
-            sender=Sender(self._runtime, self._publisher, entry, deferral=self._deferral),
+            checker=LeaseChecker(self._runtime, entry, self._delivery.token, lease=self._lease),
+            reporter=ProgressReporter(self._runtime, definition, entry.id, self._delivery.token),
+            sender=FollowUpSender(self._runtime, self._publisher, entry, deferral=self._deferral),
         )
         with (
             structlog.contextvars.bound_contextvars(
@@ -292,7 +297,7 @@ class Attempt:
         ):
             return definition.function(payload, job)
 
-    def _succeeded(self, entry: Entry, result: Any) -> Disposition:
+    def _succeeded(self, entry: LedgerEntry, result: Any) -> Disposition:
         sealed, omitted = self._seal_result(entry, result)
         try:
             self._runtime.ledger.succeed(
@@ -304,7 +309,7 @@ class Attempt:
         self._log.info("job succeeded", result_omitted=omitted)
         return self._dropped()
 
-    def _stopped(self, entry: Entry) -> Disposition:
+    def _stopped(self, entry: LedgerEntry) -> Disposition:
         try:
             self._runtime.ledger.stop(entry.id, token=self._delivery.token)
         except ClaimLost:
@@ -323,7 +328,7 @@ class Attempt:
                 self._log.warning("payload not deleted", error=type(error).__name__)
         return Ack()
 
-    def _seal_result(self, entry: Entry, result: Any) -> tuple[str | None, str | None]:
+    def _seal_result(self, entry: LedgerEntry, result: Any) -> tuple[str | None, str | None]:
         """Seal the result to the API's key; a result that does not fit costs no job."""
         if result is None:
             return None, None
@@ -351,7 +356,7 @@ class Attempt:
 
     # -- failing -----------------------------------------------------------------------
 
-    def _failed(self, entry: Entry, failure: Failure) -> Disposition:
+    def _failed(self, entry: LedgerEntry, failure: Failure) -> Disposition:
         now = self._runtime.clock()
         decision = decide(
             failure,
@@ -380,7 +385,7 @@ class Attempt:
             return Postpone(decision.delay)
         return self._dead(entry, decision, self._delivery.token)
 
-    def _dead(self, entry: Entry, dead: Dead, token: str) -> Disposition:
+    def _dead(self, entry: LedgerEntry, dead: Dead, token: str) -> Disposition:
         died = self._runtime.ledger.die(
             entry.id, token=token, reason=dead.reason, cause=dead.cause, error=dead.error
         )
@@ -396,7 +401,7 @@ class Attempt:
                 self._log.info("payload not moved", error=type(error).__name__)
         return self._letter(dead, entry)
 
-    def _letter(self, dead: Dead, entry: Entry | None) -> DeadLetter:
+    def _letter(self, dead: Dead, entry: LedgerEntry | None) -> DeadLetter:
         return DeadLetter(
             DeadLetterReason(
                 reason=dead.reason,

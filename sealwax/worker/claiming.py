@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sealwax.ledger import EARLY, SUSPICIONS, Claimed, Entry, State
+from sealwax.ledger import EARLY, SUSPICIONS, Claimed, JobState, LedgerEntry
 from sealwax.outcomes import Dead
 from sealwax.runtime import Runtime
-from sealwax.worker.disposition import Ack, Disposition, Postpone
-from sealwax.worker.room import Room
+from sealwax.transport.disposition import Ack, Disposition, Postpone
+from sealwax.worker.isolation import JobIsolation
 
-__all__ = ["Claiming"]
+__all__ = ["JobClaimer"]
 
 #: Ends after which no message of the job will ever need its payload; an
 #: abandoned job may be accepted again.
-_DROPPED = (State.SUCCEEDED, State.CANCELLED, State.EXPIRED)
+_DROPPED = (JobState.SUCCEEDED, JobState.CANCELLED, JobState.EXPIRED)
 
 #: Seconds that a message waits in its child for a job that runs alone, and
 #: then outside.
@@ -34,7 +34,7 @@ _EMPTIES = 60.0
 _LATER = 10.0
 
 
-class Claiming:
+class JobClaimer:
     """The claim of one delivery.
 
     Parameters
@@ -57,8 +57,8 @@ class Claiming:
         token: str,
         generation: int,
         lease: float,
-        room: Room | None,
-        letter: Callable[[Dead, Entry | None], Disposition],
+        room: JobIsolation | None,
+        letter: Callable[[Dead, LedgerEntry | None], Disposition],
         drop: Callable[[], Disposition],
         log: Any,
     ) -> None:
@@ -73,7 +73,7 @@ class Claiming:
         self._log = log
 
     @contextmanager
-    def held(self) -> Iterator[Entry | Disposition]:
+    def held(self) -> Iterator[LedgerEntry | Disposition]:
         """Yield the claimed entry, with nobody near that must not be, or the message's end.
 
         Leave the block only when the attempt has ended: a job that runs alone
@@ -81,12 +81,12 @@ class Claiming:
         """
         with self._together() as here:
             found = self._claim(alone=False) if here else Postpone(_MAKES_WAY)
-            if not isinstance(found, _MustBeAlone):
+            if not isinstance(found, _MustRunAlone):
                 yield found
                 return
         with self._alone() as empty:
             found = self._claim(alone=True) if empty else Postpone(_LATER)
-            yield Postpone(_LATER) if isinstance(found, _MustBeAlone) else found
+            yield Postpone(_LATER) if isinstance(found, _MustRunAlone) else found
 
     @contextmanager
     def _together(self) -> Iterator[bool]:
@@ -105,7 +105,7 @@ class Claiming:
         with self._room.alone(wait=_EMPTIES) as empty:
             yield empty
 
-    def _claim(self, *, alone: bool) -> Entry | Disposition | _MustBeAlone:
+    def _claim(self, *, alone: bool) -> LedgerEntry | Disposition | _MustRunAlone:
         for _ in range(3):
             claim = self._runtime.ledger.claim(
                 self._job_id,
@@ -121,7 +121,7 @@ class Claiming:
                 return refused
         return Postpone(1.0)  # it changes quicker than we look
 
-    def _refused(self, entry: Entry | None) -> Disposition | _MustBeAlone | None:
+    def _refused(self, entry: LedgerEntry | None) -> Disposition | _MustRunAlone | None:
         """Say what becomes of a message whose claim was refused; None: claim again."""
         if entry is None:
             self._log.warning("unknown job")
@@ -137,7 +137,7 @@ class Claiming:
             return self._letter(
                 Dead(reason="malformed", cause="generation", error="generation"), None
             )
-        if entry.state is State.DEAD:
+        if entry.state is JobState.DEAD:
             return self._letter(
                 Dead(
                     reason=entry.reason or "rejected",  # type: ignore[arg-type]
@@ -149,11 +149,11 @@ class Claiming:
         if entry.final:
             self._log.info("not run", state=entry.state)
             return self._drop() if entry.state in _DROPPED else Ack()
-        if entry.state is State.RUNNING:
+        if entry.state is JobState.RUNNING:
             return self._runs(entry)
         return self._waits(entry)
 
-    def _runs(self, entry: Entry) -> Disposition | None:
+    def _runs(self, entry: LedgerEntry) -> Disposition | None:
         """Wait for the end of another attempt's lease, and take the job from it then."""
         wait = entry.lease_until - self._runtime.clock()
         if wait >= 0:
@@ -168,7 +168,7 @@ class Claiming:
             )
         return None
 
-    def _waits(self, entry: Entry) -> Disposition | _MustBeAlone | None:
+    def _waits(self, entry: LedgerEntry) -> Disposition | _MustRunAlone | None:
         """Settle a job that no attempt holds and that may not start."""
         ledger, now = self._runtime.ledger, self._runtime.clock()
         if entry.cancel_asked is not None:
@@ -183,8 +183,8 @@ class Claiming:
             # A copy of a message that waits for its time.
             self._log.info("not due yet", seconds=round(wait, 1))
             return Postpone(wait)
-        return _MustBeAlone() if entry.suspicions >= SUSPICIONS else None
+        return _MustRunAlone() if entry.suspicions >= SUSPICIONS else None
 
 
-class _MustBeAlone:
+class _MustRunAlone:
     """The job may be claimed by an attempt without neighbours only."""

@@ -1,173 +1,257 @@
-"""The task class for any Celery app on the Sealwax transport.
+"""The Celery task class of sealed jobs: glue between Celery and `Attempt`.
 
-`Celery(task_cls="sealwax.worker.task:Task")`: acknowledges late, retries by
-postponing the same message, and decides what becomes of attempts whose child
-died. Works on the app's own conventions; knows nothing of ledger or envelope.
+One instance a task definition, made by `sealwax.worker.app`. It never lets a
+return value or an exception of business code reach Celery: Celery logs them,
+stores them and pickles them to the parent process.
 """
 
 from __future__ import annotations
 
-import logging
-from datetime import datetime
-from typing import Any, Literal
+import random
+import secrets
+from typing import Any, ClassVar, Literal, NamedTuple
 
-import celery
-from celery.exceptions import Reject
+import structlog
+from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
 
-import sealwax.transport  # noqa: F401 - makes "sealwax://" known
-from sealwax.transport.dead_letters import DeadLetterReason
-from sealwax.worker.disposition import Ack, DeadLetter, Disposition, Postpone
-from sealwax.worker.retries import CopiedRetry, crash_delay, mark_exhausted
-from sealwax.worker.tracing import without_traceback
+from sealwax.ledger import ClaimLost, JobState, LedgerError, is_job_id
+from sealwax.outcomes import Dead, Failure, RetryLater, decide
+from sealwax.producer.publish import CeleryPublisher, Deferral
+from sealwax.runtime import Runtime
+from sealwax.task import TaskDefinition
+from sealwax.transport.celery.request import Request
+from sealwax.transport.celery.task import Task
+from sealwax.transport.dead_letters import DeadLetterReason, Reason
+from sealwax.transport.disposition import Ack, DeadLetter, Disposition, Postpone
+from sealwax.worker.attempt import Attempt, ReceivedJob
+from sealwax.worker.early_deaths import EarlyDeaths
+from sealwax.worker.isolation import JobIsolation
 
-__all__ = ["Task"]
+__all__ = ["SealedTask"]
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger("sealwax.worker")
+
+#: Seconds between the soft limit, which lets the task clean up, and the kill.
+KILL_AFTER = 10
 
 
-class Task(celery.Task):
-    """A task whose message is never lost, copied or deleted before its outcome.
+#: Headers that Celery obeys and nobody has signed: somebody who can write to
+#: the queue could let a job expire or have its attempts killed with them.
+_UNSIGNED = ("timelimit", "expires", "eta", "shadow")
 
-    Attributes
-    ----------
-    max_crashes
-        Receives after which a message whose attempts were lost (time-out, dead
-        child, out of memory) is dead-lettered as `crashed`.
-    """
+
+class SealedRequest(Request):
+    """A request that obeys no header which the envelope does not vouch for."""
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        headers = dict(options.pop("headers", None) or message.headers)
+        for name in _UNSIGNED:
+            headers.pop(name, None)
+        super().__init__(message, headers=headers, **options)
+
+    def _failed(self, error: BaseException, *, already_stored: bool) -> None:
+        """Ask the ledger after a soft time limit that met the attempt outside of our hands."""
+        if isinstance(error, SoftTimeLimitExceeded):
+            self._lost("timeout", error)
+        else:
+            super()._failed(error, already_stored=already_stored)
+
+
+class _Lost(NamedTuple):
+    """An attempt whose process is gone: of which job, by which receive of which message."""
+
+    job: str
+    token: str
+    message: str
+    kind: Literal["timeout", "crashed"]
+
+
+class SealedTask(Task):
+    """Opens, runs and settles one sealed job."""
 
     abstract = True
-    Request = "sealwax.worker.request:Request"
-    Strategy = "sealwax.worker.consumer:strategy"
+    Request = "sealwax.worker.task:SealedRequest"
+    ignore_result = True
+    store_errors_even_if_ignored = False
     acks_late = True
-    acks_on_failure_or_timeout = False
-    reject_on_worker_lost = True
-    max_crashes = 3
-    _tracer: Any = None
+    # The envelope is checked by us; Celery's signature check would raise in producers.
+    typing = False
 
-    @property
-    def __trace__(self) -> Any:
-        """What runs the task in a worker; Celery builds and sets it."""
-        return self._tracer
+    definition: ClassVar[TaskDefinition[Any]]
+    runtime: ClassVar[Runtime]
+    #: Of the worker whose process, or whose parent, this is.
+    room: ClassVar[JobIsolation | None] = None
+    #: The main process counts here; made with the app.
+    early_deaths: ClassVar[EarlyDeaths]
 
-    @__trace__.setter
-    def __trace__(self, tracer: Any) -> None:
-        self._tracer = None if tracer is None else without_traceback(tracer)
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        """Run one attempt; Celery calls this in the pool's process."""
+        request = self.request
+        if not is_job_id(str(request.id)):
+            # Decided before anything is asked: DynamoDB refuses some such keys,
+            # and a refusal would look like an outage that is waited out for ever.
+            reason = DeadLetterReason(
+                reason="malformed", error="job-id", attempts=0, details={"cause": "job-id"}
+            )
+            raise Reject(reason.to_json(), requeue=False)
+        generation = getattr(request, "generation", None) or 0
+        if type(generation) is not int or generation < 0:
+            reason = DeadLetterReason(
+                reason="malformed",
+                error="generation",
+                job=request.id,
+                details={"cause": "generation"},
+            )
+            raise Reject(reason.to_json(), requeue=False)
+        sqs = (request.delivery_info or {}).get("sqs") or {}
+        runtime = self.runtime.current()
+        runtime.refresh_if_old()
+        # What is not exactly one text, or would have Celery send something on,
+        # is no envelope of ours: an empty one fails to open and is dead-lettered
+        # with that reason.
+        more = request.callbacks or request.errbacks or request.chain or request.chord
+        ours = len(args) == 1 and isinstance(args[0], str) and not kwargs and not more
+        envelope = args[0] if ours else ""
+        delivery = ReceivedJob(
+            job_id=str(request.id),
+            task=self.name,
+            envelope=envelope,
+            # Another transport names no receive: then each run is one of its own.
+            token=str(sqs.get("token") or secrets.token_hex(16)),
+            first_received_at=float(sqs.get("first_received_at") or runtime.clock()),
+            generation=generation,
+        )
+        # Renewed by the worker's main process with the message's visibility, so
+        # that a killed worker's jobs are claimed again soon.
+        lane = runtime.settings.lanes[self.definition.lane]
+        attempt = Attempt(
+            runtime,
+            self.definition,
+            delivery,
+            lease=lane.lease,
+            publisher=CeleryPublisher(self.app, runtime.settings),
+            deferral=Deferral(self.app, runtime.settings, lambda: runtime.outbox),
+            room=self.room,
+        )
+        self._apply(attempt.run())
+
+    def _apply(self, disposition: Disposition) -> None:
+        """Tell Celery what becomes of the message, in the words our Request understands."""
+        if isinstance(disposition, Postpone):
+            raise Retry(when=disposition.seconds) from None
+        if isinstance(disposition, DeadLetter):
+            raise Reject(disposition.reason.to_json(), requeue=False) from None
 
     def on_attempt_lost(self, request: Any, kind: Literal["timeout", "crashed"]) -> Disposition:
-        """Say what becomes of a message whose attempt was lost.
+        """Settle an attempt whose process is gone; the parent calls this in a thread.
 
-        Called in the worker's main process on a background thread; may block
-        for a moment. `request` is the worker's request: `request.id`,
-        `request.delivery_info["sqs"]`.
+        The ledger hears of it first. Where it cannot, the message comes back
+        and waits for the end of the claim's lease.
         """
-        receives = int((request.delivery_info.get("sqs") or {}).get("receive_count", 1))
-        if receives >= self.max_crashes:
+        runtime = self.runtime.current()
+        job_id = str(request.id)
+        sqs = (request.delivery_info or {}).get("sqs", {})
+        if not is_job_id(job_id):
             return DeadLetter(
-                DeadLetterReason(
-                    reason="crashed",
-                    error="TimeLimitExceeded" if kind == "timeout" else "WorkerLost",
-                    attempts=receives,
-                    job=request.id,
-                    details={"cause": "time-limit" if kind == "timeout" else "process-died"},
-                )
+                DeadLetterReason(reason="malformed", error="job-id", details={"cause": "job-id"})
             )
-        return Postpone(crash_delay(receives))
-
-    def on_expired(self, request: Any) -> Disposition:
-        """Say what becomes of a message whose `expires` has passed. On a background thread."""
-        logger.warning("Task %s[%s] expired before it ran", request.name, request.id)
-        self.backend.mark_as_revoked(
-            request.id,
-            "expired",
-            request=request._context,  # noqa: SLF001 - as Celery's own request does
-            store_result=request.store_errors,
+        lost = _Lost(
+            job_id, str(sqs.get("token") or "unknown"), str(sqs.get("message_id") or job_id), kind
         )
-        return Ack()
+        try:
+            return self._settle_lost(runtime, lost)
+        except LedgerError as error:
+            log.warning("lost attempt not recorded", job=job_id, error=type(error).__name__)
+            return Postpone(5.0)
 
-    def retry(
-        self,
-        args: Any = None,
-        kwargs: Any = None,
-        exc: BaseException | None = None,
-        throw: bool = True,
-        eta: datetime | None = None,
-        countdown: float | None = None,
-        max_retries: int | None = None,
-        **options: Any,
-    ) -> Any:
-        """Run again later: the same message, postponed.
-
-        A retry with changed arguments or options, or with `throw=False`, is
-        published as a new message, as stock Celery does; the old one is deleted
-        after that. In between the job exists twice.
-
-        Raises
-        ------
-        celery.exceptions.Retry
-            Tells the worker to postpone.
-        MaxRetriesExceededError, or `exc`
-            When `max_retries` is used up.
-        """
-        request = self.request
-        changed = (
-            (args is not None and list(args) != list(request.args or ()))
-            or (kwargs is not None and kwargs != (request.kwargs or {}))
-            or bool(options)
-            or not throw
-            or not self.acks_late  # the message is gone already
-        )
-        on_sqs = "sqs" in (getattr(request, "delivery_info", None) or {})
-        if request.called_directly or request.is_eager or not on_sqs:
-            return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
-        if changed:
-            return self._copy(args, kwargs, exc, throw, eta, countdown, max_retries, options)
-        limit = self.max_retries if max_retries is None else max_retries
-        if max_retries is not None:
-            self.override_max_retries = max_retries
-        if limit is not None and request.retries + 1 > limit:
-            if exc:
-                raise mark_exhausted(exc)
-            raise self.MaxRetriesExceededError(
-                f"Can't retry {self.name}[{request.id}]: {limit} retries are used up",
-                task_args=request.args,
-                task_kwargs=request.kwargs,
+    def _settle_lost(self, runtime: Runtime, lost: _Lost) -> Disposition:
+        ledger, limits = runtime.ledger, runtime.settings.limits
+        job_id, token, kind = lost.job, lost.token, lost.kind
+        try:
+            entry = ledger.crash(job_id, token=token) if kind == "crashed" else ledger.get(job_id)
+        except ClaimLost:
+            entry = None
+        if entry is None:
+            return self._unclaimed(runtime, lost)
+        if kind == "crashed" and entry.crashes >= limits.crashes:
+            decision: Dead | RetryLater = Dead(
+                reason="crashed", cause="process-died", error="WorkerLost"
             )
-        if eta is None and countdown is None:
-            countdown = self.default_retry_delay
-        raise celery.exceptions.Retry(exc=exc, when=eta or countdown)
-
-    def _copy(
-        self,
-        args: Any,
-        kwargs: Any,
-        exc: BaseException | None,
-        throw: bool,
-        eta: datetime | None,
-        countdown: float | None,
-        max_retries: int | None,
-        options: dict[str, Any],
-    ) -> Any:
-        ret = super().retry(
-            args,
-            kwargs,
-            exc,
-            False,  # noqa: FBT003 - Celery's signature
-            eta,
-            countdown,
-            max_retries,
-            **options,
+        else:
+            failure = Failure(
+                kind="crashed" if kind == "crashed" else "transient",
+                cause="process-died" if kind == "crashed" else "time-limit",
+                error="WorkerLost" if kind == "crashed" else "TimeLimitExceeded",
+            )
+            decision = decide(
+                failure,
+                attempt=entry.attempts,
+                age=runtime.clock() - entry.since,
+                policy=self.definition.policy(runtime.settings),
+                max_age=entry.not_after - entry.since,
+                chance=random.random(),  # noqa: S311 - jitter, not a secret
+            )
+        log.warning("attempt lost", job=job_id, task=self.name, kind=kind, crashes=entry.crashes)
+        if isinstance(decision, RetryLater):
+            if kind == "timeout" and not ledger.retry(
+                job_id,
+                token=token,
+                due=runtime.clock() + decision.delay,
+                cause=decision.cause,
+                error=decision.error,
+            ):
+                return Ack()  # somebody had asked to cancel it
+            return Postpone(decision.delay)
+        died = ledger.die(
+            job_id,
+            token=token if kind == "timeout" else None,
+            reason=decision.reason,
+            cause=decision.cause,
+            error=decision.error,
+            verified=True,  # it had been claimed, so its envelope had opened
         )
-        copied = CopiedRetry(exc=exc, when=ret.when)
-        if throw:
-            raise copied
-        return copied
+        if not died:
+            return Postpone(5.0)
+        return self._dead(decision.reason, decision.cause, decision.error, job_id, entry.attempts)
 
-    def dead_letter(self, reason: DeadLetterReason) -> None:
-        """End this attempt: the message becomes a dead letter with this reason.
+    def _unclaimed(self, runtime: Runtime, lost: _Lost) -> Disposition:
+        """Settle a message whose child died before its claim, or after its outcome was recorded."""
+        job_id = lost.job
+        entry = runtime.ledger.get(job_id)
+        if entry is None:
+            # Without this a message that kills its child before the claim
+            # would do so until SQS itself gives up.
+            return self._dead("unknown-job", "no-ledger-entry", "UnknownJob", job_id, 0)
+        if (
+            lost.kind != "crashed"
+            or entry.final
+            or entry.state is JobState.RUNNING
+            or entry.token == lost.token
+        ):
+            # The message comes back and the ledger says what becomes of it.
+            return Postpone(1.0)
+        deaths = self.early_deaths.add(lost.message)
+        log.warning("child died before the claim", job=job_id, task=self.name, deaths=deaths)
+        if deaths < runtime.settings.limits.crashes:
+            return Postpone(1.0)
+        self.early_deaths.forget(lost.message)
+        # Nobody has verified the message: the job's genuine one, if this is
+        # another, brings the job back to life.
+        if not runtime.ledger.die(
+            job_id, token=None, reason="crashed", cause="died-before-claim", error="WorkerLost"
+        ):
+            return Postpone(5.0)
+        return self._dead("crashed", "died-before-claim", "WorkerLost", job_id, 0)
 
-        Raises
-        ------
-        celery.exceptions.Reject
-            Always; to be raised out of the task.
-        """
-        raise Reject(reason.to_json(), requeue=False)
+    def _dead(
+        self, reason: Reason, cause: str, error: str, job_id: str, attempts: int
+    ) -> DeadLetter:
+        return DeadLetter(
+            DeadLetterReason(
+                reason=reason,
+                error=error,
+                attempts=attempts,
+                job=job_id,
+                details={"task": self.name, "cause": cause},
+            )
+        )

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from chaos.judge import Span
-from sealwax.local.supervisor import Program, Running, Supervisor
+from sealwax.local.supervisor import Program, RunningProgram, Supervisor
 
 __all__ = ["Roles"]
 
@@ -67,7 +67,7 @@ class Roles:
         self._commands = commands
         self._environment = environment
         self._ready = ready
-        self._current: dict[str, tuple[str, Running]] = {}
+        self._current: dict[str, tuple[str, RunningProgram]] = {}
         self._starts: dict[str, int] = dict.fromkeys(commands, 0)
         self._locks = {name: threading.RLock() for name in commands}
         self._expected: set[str] = set()

@@ -17,9 +17,9 @@ from support.sqs_lab import message
 
 from chaos.judge import Foreign
 from chaos.plan import FOREIGN, Submission
-from sealwax.digests import Digests
 from sealwax.envelope import Context, Purpose, seal
-from sealwax.keyring import Keyring
+from sealwax.keys.hmac import KeyedHashes
+from sealwax.keys.keyring import Keyring
 
 __all__ = ["Strangers"]
 
@@ -57,7 +57,7 @@ class Strangers:
     """
 
     def __init__(
-        self, sqs: Any, queue_url: str, keyring: Keyring, digests: Digests, tenant: str
+        self, sqs: Any, queue_url: str, keyring: Keyring, digests: KeyedHashes, tenant: str
     ) -> None:
         self._sqs = sqs
         self.queue = queue_url.rpartition("/")[2]

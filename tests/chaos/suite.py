@@ -27,10 +27,10 @@ from chaos.observer import Observer, forms, letters, read_attempts, read_effects
 from chaos.plan import FOREIGN, LEASE, STEWARDS, TARGETS, WORKERS, Event, Plan
 from chaos.roles import Roles
 from chaos.strangers import Strangers
-from sealwax.aws import Aws
-from sealwax.digests import Digests
-from sealwax.keyring import Keyring
-from sealwax.keys import init_keys, rotate_keys
+from sealwax.aws.clients import Aws
+from sealwax.keys.hmac import KeyedHashes
+from sealwax.keys.keyring import Keyring
+from sealwax.keys.lifecycle import init_keys, rotate_keys
 from sealwax.local import configuration as local
 from sealwax.local.emulator import Emulator, client_variables
 from sealwax.local.ports import HOST, free_port
@@ -177,7 +177,7 @@ class Suite:
             aws.client("sqs"),
             aws.client("sqs").get_queue_url(QueueName=settings.queue_name("default"))["QueueUrl"],
             Keyring.load("api", source.get("api/keys"), source.get("shared/keyring")),
-            Digests.load(source.get("shared/hmac")),
+            KeyedHashes.load(source.get("shared/hmac")),
             "local",
         )
         self._say(f"all roles serve: {', '.join(self._commands(apis))}")

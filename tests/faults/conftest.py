@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from proxy import FaultProxy
+from support.fault_proxy import FaultProxy
 from support.sqs_lab import Lab, sqs_server
 
 

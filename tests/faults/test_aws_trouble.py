@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from proxy import Fault, FaultProxy
+from support.fault_proxy import Fault, FaultProxy
 from support.sqs_lab import Lab
 from support.waiting import wait_for
 

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from proxy import Fault, FaultProxy
+from support.fault_proxy import Fault, FaultProxy
 from support.sqs_lab import ROOT
 from support.waiting import wait_for
 
-from api.services import make_services
-from sealwax.aws import Aws
-from sealwax.keys import init_keys
+from sealwax.aws.clients import Aws
+from sealwax.keys.lifecycle import init_keys
 from sealwax.runtime import make_source
 from sealwax.settings import Settings, load_settings
+from sealwax.web.services import make_services
 
 SUPPORT = ROOT / "tests/support"
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from proxy import Fault, FaultProxy
+from support.fault_proxy import Fault, FaultProxy
 from support.sqs_lab import Lab, message
 from support.waiting import wait_for
 

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import pytest
-from proxy import Fault, FaultProxy
+from support.fault_proxy import Fault, FaultProxy
 from support.sqs_lab import Lab
 
 CODE = """

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from proxy import Fault, FaultProxy
+from support.fault_proxy import Fault, FaultProxy
 from support.sqs_lab import Lab, message, server_state
 from support.waiting import wait_for
 
@@ -229,7 +229,7 @@ def test_the_polling_interval_makes_a_small_stock_worker_slow(lab: Lab) -> None:
 def test_an_expired_task_is_gone_from_the_stock_worker(lab: Lab) -> None:
     lab.start_stock_worker()
     lab.put(message("ok", headers={"expires": "2020-01-01T00:00:00+00:00"}, queue=lab.queue))
-    wait_for(lambda: "Discarding" in lab.log() and lab.empty(), seconds=20)
+    wait_for(lambda: "LetterDiscarder" in lab.log() and lab.empty(), seconds=20)
     assert not lab.notes("ok")
     assert lab.dead_count() == 0
 

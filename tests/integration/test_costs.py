@@ -8,15 +8,15 @@ from collections import Counter
 
 from pydantic import BaseModel
 
-from sealwax.aws import Aws
+from sealwax.aws.clients import Aws
 from sealwax.job import Job
-from sealwax.keys import init_keys
+from sealwax.keys.lifecycle import init_keys
+from sealwax.producer.submit import Submitter
 from sealwax.runtime import Runtime, make_source
 from sealwax.settings import Settings
-from sealwax.submission import Submitter
 from sealwax.task import task
-from sealwax.worker.attempt import Attempt, Delivery
-from sealwax.worker.disposition import Ack
+from sealwax.transport.disposition import Ack
+from sealwax.worker.attempt import Attempt, ReceivedJob
 
 JOBS = 20
 
@@ -30,7 +30,7 @@ def nothing(payload: Nothing, job: Job):
     return {"n": payload.n}
 
 
-class Kept:
+class ErasureReport:
     """Keeps what would go to the queue: SQS calls are counted elsewhere."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ def test_a_job_that_succeeds_at_once_costs_three_writes_and_asks_no_secrets(
     init_keys(provisioned, make_source(provisioned, Aws()))
     served = {nothing.name: nothing}
     api, worker = Runtime(provisioned, "api", served), Runtime(provisioned, "worker", served)
-    kept = Kept()
+    kept = ErasureReport()
     submitter = Submitter(
         settings=provisioned,
         keyring=lambda: api.keyring,
@@ -58,7 +58,7 @@ def test_a_job_that_succeeds_at_once_costs_three_writes_and_asks_no_secrets(
     for n in range(JOBS):
         submitter.submit(nothing, {"n": n}, tenant="acme", idempotency_key=f"k{n}")
     for job_id, envelope in kept.messages:
-        delivery = Delivery(
+        delivery = ReceivedJob(
             job_id=job_id,
             task=nothing.name,
             envelope=envelope,

@@ -28,7 +28,7 @@ from sealwax.envelope import (
     open_envelope,
     seal,
 )
-from sealwax.keyring import Keyring
+from sealwax.keys.keyring import Keyring
 
 HERE = Path(__file__).parent
 VECTORS: dict[str, Any] = {

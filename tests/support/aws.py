@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwax.aws import Aws
+from sealwax.aws.clients import Aws
 from sealwax.local.emulator import Emulator
 from sealwax.local.environment import default_folder
 from sealwax.settings import Settings, load_settings

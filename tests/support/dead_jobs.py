@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from sealwax.deadletters import make_letters
+from sealwax.deadletters.letter import read
 from sealwax.envelope import Expected, open_envelope, peek, seal
-from sealwax.letters import make_letters
-from sealwax.letters.letter import read
 from sealwax.runtime import Runtime
 from sealwax.settings import load_settings
 from sealwax.transport.codec import decode, encode

@@ -10,17 +10,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sealwax.aws import Aws
+from sealwax.aws.clients import Aws
 from sealwax.job import Job
-from sealwax.keys import init_keys
-from sealwax.ledger import Entry
+from sealwax.keys.lifecycle import init_keys
+from sealwax.ledger import LedgerEntry
+from sealwax.producer.submit import Submitter
 from sealwax.retry import RetryPolicy
 from sealwax.runtime import Runtime, make_source
 from sealwax.settings import Settings
-from sealwax.submission import Submitter
 from sealwax.task import TaskDefinition, task
-from sealwax.worker.attempt import Attempt, Delivery
-from sealwax.worker.disposition import Disposition
+from sealwax.transport.disposition import Disposition
+from sealwax.worker.attempt import Attempt, ReceivedJob
 
 
 class Number(BaseModel):
@@ -67,11 +67,11 @@ class Bench:
         options.setdefault("tenant", "acme")
         return self._submitter().submit(self.definition, {"n": n}, **options).entry.id
 
-    def follow_up(self, parent: Entry, *, key: str) -> str:
+    def follow_up(self, parent: LedgerEntry, *, key: str) -> str:
         submitter = self._submitter()
         return submitter.follow_up(self.definition, {"n": 1}, parent=parent, key=key).entry.id
 
-    def deliver(self, job_id: str, **changes: Any) -> Delivery:
+    def deliver(self, job_id: str, **changes: Any) -> ReceivedJob:
         envelope = next(text for known, text in reversed(self.sent) if known == job_id)
         values: dict[str, Any] = {
             "job_id": job_id,
@@ -80,14 +80,14 @@ class Bench:
             "token": secrets.token_hex(16),
             "first_received_at": self.clock(),
         }
-        return Delivery(**(values | changes))
+        return ReceivedJob(**(values | changes))
 
     def run(self, job_id: str, **changes: Any) -> Disposition:
         return Attempt(
             self.worker, self.definition, self.deliver(job_id, **changes), lease=30
         ).run()
 
-    def entry(self, job_id: str) -> Entry:
+    def entry(self, job_id: str) -> LedgerEntry:
         entry = self.worker.ledger.get(job_id)
         assert entry is not None
         return entry

@@ -18,12 +18,12 @@ import structlog
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, multiple, rule
 
-from sealwax.ledger import EARLY, ClaimLost, Entry, Ledger, NewJob, State
-from sealwax.worker.claiming import Claiming
-from sealwax.worker.disposition import Ack, DeadLetter, Postpone
+from sealwax.ledger import EARLY, ClaimLost, JobState, Ledger, LedgerEntry, NewJob
+from sealwax.transport.disposition import Ack, DeadLetter, Postpone
+from sealwax.worker.claiming import JobClaimer
 
 LANE, LEASE, MAX_AGE, KEEP = "default", 30.0, 1_000, 100_000
-GONE = {State.SUCCEEDED, State.CANCELLED, State.EXPIRED}
+GONE = {JobState.SUCCEEDED, JobState.CANCELLED, JobState.EXPIRED}
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Book:
     claims: int = 0
     crashes: int = 0
     generation: int = 0
-    ended: State | None = None
+    ended: JobState | None = None
     unverified: bool = False
 
 
@@ -100,12 +100,12 @@ class LedgerMachine(RuleBasedStateMachine):
         before = self.entry(book)
         assert not self.ledger.accept(book.job).created
         assert self.entry(book) == before
-        if book.ended is State.ABANDONED:
+        if book.ended is JobState.ABANDONED:
             assert self.ledger.reaccept(book.job)
             book.ended = None
         else:
             disowned = self.ledger.disown(book.job.id)
-            assert disowned == (before.state is State.ACCEPTED)
+            assert disowned == (before.state is JobState.ACCEPTED)
         self.compare(book.job.id)
 
     @rule(which=st.integers(0, 1))
@@ -113,9 +113,9 @@ class LedgerMachine(RuleBasedStateMachine):
         book = self.some(which)
         before = self.entry(book)
         done = self.ledger.abandon(book.job.id, acceptance=book.job.acceptance or "")
-        assert done == (before.state is State.ACCEPTED and before.acceptance is not None)
+        assert done == (before.state is JobState.ACCEPTED and before.acceptance is not None)
         if done:
-            book.ended = State.ABANDONED
+            book.ended = JobState.ABANDONED
         self.compare(book.job.id)
 
     @rule(which=st.integers(0, 1))
@@ -124,14 +124,14 @@ class LedgerMachine(RuleBasedStateMachine):
         before = self.entry(book)
         after = self.ledger.cancel(book.job.id)
         assert after is not None
-        if before.state is State.RUNNING:
-            assert after.state is State.RUNNING
+        if before.state is JobState.RUNNING:
+            assert after.state is JobState.RUNNING
             assert after.cancel_asked is not None
         elif before.final:
             assert after == before
         else:
-            assert after.state is State.CANCELLED
-            book.ended = State.CANCELLED
+            assert after.state is JobState.CANCELLED
+            book.ended = JobState.CANCELLED
         self.compare(book.job.id)
 
     @rule(which=st.integers(0, 1))
@@ -139,7 +139,7 @@ class LedgerMachine(RuleBasedStateMachine):
         book = self.some(which)
         before = self.entry(book)
         after = self.ledger.replay(book.job.id, generation=before.generation)
-        assert (after is not None) == (before.state is State.DEAD)
+        assert (after is not None) == (before.state is JobState.DEAD)
         if after is not None:
             assert (after.attempts, after.crashes, after.suspicions) == (0, 0, 0)
             assert self.ledger.replay(book.job.id, generation=before.generation) == after
@@ -155,12 +155,12 @@ class LedgerMachine(RuleBasedStateMachine):
         done = self.ledger.die(
             book.job.id, token=None, reason="malformed", cause="malformed", error="E"
         )
-        free = before.state in (State.ACCEPTED, State.RETRYING) or (
-            before.state is State.RUNNING and before.lease_until < self.now
+        free = before.state in (JobState.ACCEPTED, JobState.RETRYING) or (
+            before.state is JobState.RUNNING and before.lease_until < self.now
         )
-        assert done == (free or before.state is State.DEAD)
+        assert done == (free or before.state is JobState.DEAD)
         if free:
-            book.ended, book.unverified, book.holder = State.DEAD, True, None
+            book.ended, book.unverified, book.holder = JobState.DEAD, True, None
         self.compare(book.job.id)
 
     # -- time and workers --------------------------------------------------------------
@@ -174,7 +174,7 @@ class LedgerMachine(RuleBasedStateMachine):
         book = self.some(which)
         generation = max(0, book.generation + off)
         attempt = Attempt(book.job.id, secrets.token_hex(16), generation)
-        claiming = Claiming(
+        claiming = JobClaimer(
             SimpleNamespace(ledger=self.ledger, clock=lambda: self.now),
             job_id=attempt.job,
             token=attempt.token,
@@ -187,7 +187,7 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         before = self.entry(book)
         with claiming.held() as found:
-            if isinstance(found, Entry):
+            if isinstance(found, LedgerEntry):
                 self.claimed(book, attempt, before, found)
                 self.compare(book.job.id)
                 return attempt
@@ -195,15 +195,17 @@ class LedgerMachine(RuleBasedStateMachine):
         self.compare(book.job.id)
         return multiple()
 
-    def claimed(self, book: Book, attempt: Attempt, before: Entry, entry: Entry) -> None:
+    def claimed(
+        self, book: Book, attempt: Attempt, before: LedgerEntry, entry: LedgerEntry
+    ) -> None:
         assert attempt.generation == book.generation
-        assert book.ended is None or (book.ended is State.DEAD and book.unverified), (
+        assert book.ended is None or (book.ended is JobState.DEAD and book.unverified), (
             f"an attempt started after {book.ended}"
         )
         assert book.holder is None or book.lease_until < self.now, "two hold the job"
         assert before.cancel_asked is None
         assert before.run_before is None or self.now < before.run_before
-        lost = before.state is State.RUNNING
+        lost = before.state is JobState.RUNNING
         assert lost or (before.due or 0.0) <= self.now + EARLY
         assert (before.not_before or 0.0) <= self.now + EARLY
         if lost and before.alone:
@@ -213,28 +215,28 @@ class LedgerMachine(RuleBasedStateMachine):
         book.ended, book.unverified = None, False
         book.holder, book.lease_until, book.alone = attempt, self.now + LEASE, entry.alone
 
-    def refused(self, book: Book, generation: int, before: Entry, found: Any) -> None:
+    def refused(self, book: Book, generation: int, before: LedgerEntry, found: Any) -> None:
         if generation != book.generation:
             assert isinstance(found, Ack if generation < book.generation else DeadLetter)
             assert self.entry(book) == before
             return
         after = self.entry(book)
-        if after.final and book.ended is None and before.state is State.RUNNING and before.alone:
+        if after.final and book.ended is None and before.state is JobState.RUNNING and before.alone:
             book.crashes += 1
-        if after.state is State.CANCELLED and book.ended is None:
+        if after.state is JobState.CANCELLED and book.ended is None:
             assert before.cancel_asked is not None
-            book.ended, book.holder = State.CANCELLED, None
-        elif after.state is State.EXPIRED and book.ended is None:
+            book.ended, book.holder = JobState.CANCELLED, None
+        elif after.state is JobState.EXPIRED and book.ended is None:
             assert before.run_before is not None
             assert self.now >= before.run_before
-            book.ended, book.holder = State.EXPIRED, None
+            book.ended, book.holder = JobState.EXPIRED, None
         elif isinstance(found, Postpone):
             held = book.holder is not None and book.lease_until >= self.now
             early = max(after.due or 0.0, after.not_before or 0.0) > self.now + EARLY
             assert held or early, "an attempt that could start was sent away"
-        if book.ended in (GONE | {State.ABANDONED}):
+        if book.ended in (GONE | {JobState.ABANDONED}):
             assert isinstance(found, Ack)
-        if after.state is State.DEAD:
+        if after.state is JobState.DEAD:
             assert isinstance(found, DeadLetter)
 
     @rule(attempt=attempts)
@@ -286,7 +288,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert not held
         else:
             if held:
-                book.ended, book.holder = State.CANCELLED, None
+                book.ended, book.holder = JobState.CANCELLED, None
         self.compare(attempt.job)
 
     def end(self, attempt: Attempt, how: str) -> None:
@@ -301,14 +303,14 @@ class LedgerMachine(RuleBasedStateMachine):
         if not held:
             assert after == before, f"a late {how} was recorded"
             # Only where it says again what it had said before.
-            assert not recorded or before.token == attempt.token or before.state is State.DEAD
+            assert not recorded or before.token == attempt.token or before.state is JobState.DEAD
         else:
             assert recorded is not None
             book.holder = None
             asked = before.cancel_asked is not None
-            ends = {"succeed": State.SUCCEEDED, "die": State.DEAD}
-            book.ended = ends.get(how, State.CANCELLED if how == "retry" and asked else None)
-            expected = book.ended or State.RETRYING
+            ends = {"succeed": JobState.SUCCEEDED, "die": JobState.DEAD}
+            book.ended = ends.get(how, JobState.CANCELLED if how == "retry" and asked else None)
+            expected = book.ended or JobState.RETRYING
             assert after.state is expected
         self.compare(attempt.job)
 
@@ -332,7 +334,7 @@ class LedgerMachine(RuleBasedStateMachine):
         holder = self.books[attempt.job].holder
         return holder is not None and holder.token == attempt.token
 
-    def entry(self, book: Book) -> Entry:
+    def entry(self, book: Book) -> LedgerEntry:
         """Return the job's entry."""
         entry = self.ledger.get(book.job.id)
         assert entry is not None
@@ -342,7 +344,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Compare an entry with the books."""
         book = self.books[job_id]
         entry = self.entry(book)
-        if book.holder is not None and entry.state is State.RETRYING:
+        if book.holder is not None and entry.state is JobState.RETRYING:
             # Taken from a holder whose lease had ended, and not claimed again.
             assert book.lease_until < self.now
             if book.alone:
@@ -350,7 +352,7 @@ class LedgerMachine(RuleBasedStateMachine):
             book.holder = None
         assert entry.final == (book.ended is not None)
         assert book.ended is None or entry.state is book.ended
-        assert (entry.state is State.RUNNING) == (book.holder is not None)
+        assert (entry.state is JobState.RUNNING) == (book.holder is not None)
         if book.holder is not None:
             assert (entry.token, entry.lease_until) == (book.holder.token, book.lease_until)
         assert entry.generation == book.generation == entry.replays
@@ -358,8 +360,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert 0 <= entry.attempts <= book.claims
         assert entry.crashes == book.crashes
         watch = None if entry.final else f"open#{LANE}"
-        assert entry.watch == ("dead" if entry.state is State.DEAD else watch)
-        assert (entry.expires is None) == (entry.state is State.DEAD)
+        assert entry.watch == ("dead" if entry.state is JobState.DEAD else watch)
+        assert (entry.expires is None) == (entry.state is JobState.DEAD)
         assert (entry.finished is not None) == entry.final
-        assert (entry.reason is not None) == (entry.state is State.DEAD)
+        assert (entry.reason is not None) == (entry.state is JobState.DEAD)
         assert entry.created == book.job.created

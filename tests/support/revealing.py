@@ -10,24 +10,24 @@ from typing import Any
 from flask import Flask
 
 from sealwax.control import ControlTable
+from sealwax.deadletters import make_letters
+from sealwax.deadletters.letter import read
+from sealwax.deadletters.reveal import Reveals
 from sealwax.envelope import Context, Purpose, seal
-from sealwax.letters import make_letters
-from sealwax.letters.letter import read
-from sealwax.letters.reveal import Reveals
 from sealwax.runtime import Runtime
-from sealwax.worker.revealing import Revealing
+from sealwax.worker.reveal import RevealResponder
 
 __all__ = ["archived", "revealing"]
 
 
 @contextmanager
-def revealing(app: Flask) -> Iterator[Revealing]:
+def revealing(app: Flask) -> Iterator[RevealResponder]:
     """Give a worker's revealing, on the app's own AWS."""
     settings = app.extensions["sealwax"].settings
     runtime = Runtime(settings, "worker", {})
     control = ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control"))
     try:
-        yield Revealing(runtime, make_letters(settings, runtime.aws), Reveals(control))
+        yield RevealResponder(runtime, make_letters(settings, runtime.aws), Reveals(control))
     finally:
         runtime.close()
 

@@ -18,7 +18,7 @@ import boto3
 import requests
 
 from sealwax.local.configuration import DEMO_SECRET
-from sealwax.local.dev import Options, Stack
+from sealwax.local.dev import DevOptions, Stack
 from sealwax.local.ports import HOST
 from sealwax.local.supervisor import Supervisor
 from support.waiting import wait_for
@@ -26,9 +26,9 @@ from support.waiting import wait_for
 ENDED = {"succeeded", "dead", "cancelled", "expired", "abandoned"}
 
 
-def free_options(folder: Path) -> Options:
+def free_options(folder: Path) -> DevOptions:
     """Return options on free ports."""
-    return Options(state=folder, api_port=0, emulator_port=0, sandbox_port=0)
+    return DevOptions(state=folder, api_port=0, emulator_port=0, sandbox_port=0)
 
 
 def configuration(
@@ -185,10 +185,10 @@ class LiveStack:
 
     def token_for(self, tenant: str, *scopes: str, label: str = "test") -> str:
         """Issue a token, as an operator does."""
-        from sealwax.aws import Aws
-        from sealwax.digests import TokenDigest
+        from sealwax.aws.clients import Aws
+        from sealwax.keys.hmac import TokenDigest
         from sealwax.runtime import make_source
-        from sealwax.tokens import TokenStore
+        from sealwax.web.tokens import TokenStore
 
         with self.in_process() as settings:
             aws = Aws(settings.aws)

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sealwax.aws import Aws
-from sealwax.digests import Digests
-from sealwax.keys import init_keys
-from sealwax.ledger import Entry
-from sealwax.publisher import CeleryPublisher
+from sealwax.aws.clients import Aws
+from sealwax.keys.hmac import KeyedHashes
+from sealwax.keys.lifecycle import init_keys
+from sealwax.ledger import LedgerEntry
+from sealwax.producer.publish import CeleryPublisher
+from sealwax.producer.submit import Submitter
 from sealwax.runtime import Runtime, make_source
 from sealwax.settings import Settings, load_settings
-from sealwax.submission import Submitter
 from sealwax.task import discover
 from sealwax.worker.app import make_app
 from support.waiting import wait_for
@@ -83,23 +83,23 @@ class WorkerLab:
             publisher=CeleryPublisher(self._app, self.settings),
         )
 
-    def _digests(self) -> Digests:
+    def _digests(self) -> KeyedHashes:
         return self.runtime.digests
 
     def submit(self, name: str, **payload: Any) -> str:
         """Submit a job; return its id."""
         return self.submitter.submit(self.definitions[name], payload, tenant="acme").entry.id
 
-    def entry(self, job_id: str) -> Entry:
+    def entry(self, job_id: str) -> LedgerEntry:
         """Return the job's entry."""
         entry = self.runtime.ledger.get(job_id)
         assert entry is not None
         return entry
 
-    def wait(self, job_id: str, *states: str, seconds: float = 120) -> Entry:
+    def wait(self, job_id: str, *states: str, seconds: float = 120) -> LedgerEntry:
         """Return the entry once the job is in one of the states, or has ended."""
 
-        def reached() -> Entry | None:
+        def reached() -> LedgerEntry | None:
             entry = self.entry(job_id)
             there = entry.state.value in states if states else entry.final
             return entry if there else None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sealwax.keys import init_keys
+from sealwax.keys.lifecycle import init_keys
 from sealwax.ledger import Ledger
 from sealwax.runtime import Runtime
 from sealwax.secrets import FileSource, SecretNotFound, SecretsUnreachable

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sealwax.envelope import Context, PrivateKey, Purpose, SigningKey, Suite, seal
-from sealwax.envelope.form import join
+from sealwax.envelope.format import join
 from sealwax.envelope.seal import _signed
 
 CONTEXT = {

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from support.templates import PARAMETERS, Request, Stack, allows, as_parameters, load, text
 
-from sealwax.aws import Aws
-from sealwax.keyring import Keyring
-from sealwax.keys import init_keys
+from sealwax.aws.clients import Aws
+from sealwax.keys.keyring import Keyring
+from sealwax.keys.lifecycle import init_keys
 from sealwax.provision import audit, desired_state
 from sealwax.runtime import make_source
 from sealwax.settings import Lane, Settings

@@ -17,19 +17,19 @@ import pytest
 from botocore.exceptions import ClientError
 from support.templates import ACCOUNT, REGION, Request, Stack, allows
 
-from api.app import create_app
-from sealwax.aws import Aws
-from sealwax.keys import init_keys
+from sealwax.aws.clients import Aws
+from sealwax.keys.lifecycle import init_keys
 from sealwax.provision import provision
 from sealwax.runtime import Runtime, make_source
 from sealwax.secrets import SecretAccessDenied
 from sealwax.settings import Settings, load_settings
 from sealwax.task import discover
 from sealwax.transport.checks import check_queue
+from sealwax.transport.disposition import Postpone
 from sealwax.transport.engine import Engine
-from sealwax.transport.options import Options
-from sealwax.worker.attempt import Attempt, Delivery
-from sealwax.worker.disposition import Postpone
+from sealwax.transport.options import TransportOptions
+from sealwax.web.app import create_app
+from sealwax.worker.attempt import Attempt, ReceivedJob
 
 ROUTES = {
     "webhooks": {
@@ -209,7 +209,7 @@ def attempt(settings: Settings, enforcer: Enforcer, job: tuple[str, str, str]) -
     enforcer.role = "worker"
     try:
         runtime = Runtime(settings, "worker", definitions)
-        delivery = Delivery(
+        delivery = ReceivedJob(
             job_id=job_id,
             task=task,
             envelope=envelope,
@@ -246,7 +246,7 @@ def test_a_worker_may_bury_and_delete_a_big_payload(settings, enforcer):
 
 def test_a_worker_passes_its_start_up_checks_of_its_lane(settings, enforcer):
     queue, dead = settings.queue_name("default"), settings.dead_letter_queue_name("default")
-    engine = Engine(Options.parse({"queues": {queue: {"dead_letter_queue": dead}}}))
+    engine = Engine(TransportOptions.parse({"queues": {queue: {"dead_letter_queue": dead}}}))
     enforcer.role = "worker"
     check_queue(engine, queue)
     assert enforcer.refused == []

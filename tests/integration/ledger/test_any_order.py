@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
-from support.fake_dynamodb import FakeDynamoDB
 from support.ledger_machine import KEEP, LedgerMachine
 
-from sealwax.aws import Aws
+from sealwax.aws.clients import Aws
 from sealwax.ledger import Ledger
 from sealwax.provision import provision
 from sealwax.settings import Settings
+from sealwax.testing.dynamodb import FakeDynamoDB
 
 Factory = Callable[[Callable[[], float]], Ledger]
 

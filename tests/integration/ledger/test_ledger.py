@@ -7,19 +7,19 @@ from dataclasses import replace
 
 import pytest
 
-from sealwax.aws import Aws
+from sealwax.aws.clients import Aws, AwsTimeouts
 from sealwax.ledger import (
     Accepted,
     Claimed,
     ClaimLost,
+    JobState,
     Ledger,
     LedgerUnreachable,
     NewJob,
     Refused,
-    State,
 )
 from sealwax.provision import provision
-from sealwax.settings import AwsTimeouts, Settings
+from sealwax.settings import Settings
 
 JOB = "0123456789abcdef0123456789abcdef"
 
@@ -82,7 +82,7 @@ def test_an_id_is_accepted_once_and_the_second_sees_the_first(ledger: Ledger, cl
     assert not second.created
     assert second.entry.fingerprint == "v1:aa"
     assert second.entry.created == 1_000_000.0
-    assert second.entry.state is State.ACCEPTED
+    assert second.entry.state is JobState.ACCEPTED
 
 
 def test_a_job_runs_to_success(ledger: Ledger, clock: Clock) -> None:
@@ -93,11 +93,11 @@ def test_a_job_runs_to_success(ledger: Ledger, clock: Clock) -> None:
     ledger.succeed(JOB, token="t1", result="sealed")
     entry = ledger.get(JOB)
     assert entry is not None
-    assert (entry.state, entry.result, entry.attempts) == (State.SUCCEEDED, "sealed", 1)
+    assert (entry.state, entry.result, entry.attempts) == (JobState.SUCCEEDED, "sealed", 1)
     refused = ledger.claim(JOB, token="t2", lease=30)
     assert isinstance(refused, Refused)
     assert refused.entry is not None
-    assert refused.entry.state is State.SUCCEEDED
+    assert refused.entry.state is JobState.SUCCEEDED
 
 
 def test_a_running_job_is_not_claimed_until_its_lease_ends(ledger: Ledger, clock: Clock) -> None:
@@ -148,7 +148,7 @@ def test_a_retry_keeps_its_cause_and_the_next_claim_counts(ledger: Ledger, clock
     entry = ledger.get(JOB)
     assert entry is not None
     assert (entry.state, entry.cause, entry.due) == (
-        State.RETRYING,
+        JobState.RETRYING,
         "downstream-503",
         clock.now + 7,
     )
@@ -175,7 +175,7 @@ def test_a_dead_job_keeps_its_reason_and_never_expires(ledger: Ledger, clock: Cl
     assert ledger.die(JOB, token="t1", reason="rejected", cause="downstream-400", error="Rejected")
     entry = ledger.get(JOB)
     assert entry is not None
-    assert (entry.state, entry.reason, entry.cause) == (State.DEAD, "rejected", "downstream-400")
+    assert (entry.state, entry.reason, entry.cause) == (JobState.DEAD, "rejected", "downstream-400")
     assert entry.expires is None
     assert isinstance(ledger.claim(JOB, token="t2", lease=30), Refused)
 
@@ -201,7 +201,7 @@ def test_a_running_job_is_not_ended_by_somebody_without_its_token(
     assert not ledger.die(JOB, token=None, reason="unopenable", cause="x", error="E")
     entry = ledger.get(JOB)
     assert entry is not None
-    assert entry.state is State.RUNNING
+    assert entry.state is JobState.RUNNING
 
 
 def test_an_abandoned_job_never_runs_but_may_be_accepted_again(
@@ -302,7 +302,7 @@ def test_only_the_acceptance_that_nobody_repeated_may_be_abandoned(
     assert not ledger.abandon(JOB, acceptance="a")
     entry = ledger.get(JOB)
     assert entry is not None
-    assert entry.state is State.ACCEPTED
+    assert entry.state is JobState.ACCEPTED
     assert isinstance(ledger.claim(JOB, token="t1", lease=30), Claimed)
 
 
@@ -403,7 +403,7 @@ def test_a_replayed_job_begins_anew_as_its_next_generation(ledger: Ledger, clock
     clock.now += 1_000_000
     entry = ledger.replay(JOB, generation=0)
     assert entry is not None
-    assert (entry.state, entry.generation, entry.replays) == (State.ACCEPTED, 1, 1)
+    assert (entry.state, entry.generation, entry.replays) == (JobState.ACCEPTED, 1, 1)
     assert (entry.attempts, entry.crashes, entry.reason, entry.finished) == (0, 0, None, None)
     assert (entry.since, entry.not_after) == (clock.now, int(clock.now + 60))
     assert entry.created == 1_000_000.0
@@ -437,7 +437,7 @@ def test_messages_of_other_generations_claim_nothing(ledger: Ledger, clock: Cloc
         refused = ledger.claim(JOB, token="t2", lease=30, generation=generation)
         assert isinstance(refused, Refused)
         assert refused.entry is not None
-        assert (refused.entry.state, refused.entry.generation) == (State.ACCEPTED, 1)
+        assert (refused.entry.state, refused.entry.generation) == (JobState.ACCEPTED, 1)
     # Nor does a death that nobody verified let one of the generation before in.
     ledger.die(JOB, token=None, reason="malformed", cause="x", error="E")
     assert isinstance(ledger.claim(JOB, token="t2", lease=30, generation=0), Refused)
@@ -484,7 +484,7 @@ def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_asked(
     ledger.accept(new_job(clock))
     entry = ledger.cancel(JOB)
     assert entry is not None
-    assert (entry.state, entry.finished, entry.watch) == (State.CANCELLED, clock.now, None)
+    assert (entry.state, entry.finished, entry.watch) == (JobState.CANCELLED, clock.now, None)
     assert ledger.cancel(JOB) == entry
     assert isinstance(ledger.claim(JOB, token="t", lease=30), Refused)
     other = numbered(1)
@@ -492,12 +492,12 @@ def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_asked(
     ledger.claim(other, token="t", lease=30)
     entry = ledger.cancel(other)
     assert entry is not None
-    assert (entry.state, entry.cancel_asked) == (State.RUNNING, clock.now)
+    assert (entry.state, entry.cancel_asked) == (JobState.RUNNING, clock.now)
     ledger.stop(other, token="t")
     ledger.stop(other, token="t")
     stopped = ledger.get(other)
     assert stopped is not None
-    assert (stopped.state, stopped.watch) == (State.CANCELLED, None)
+    assert (stopped.state, stopped.watch) == (JobState.CANCELLED, None)
 
 
 def test_a_job_that_was_to_be_cancelled_is_not_tried_again(ledger: Ledger, clock: Clock) -> None:
@@ -508,7 +508,7 @@ def test_a_job_that_was_to_be_cancelled_is_not_tried_again(ledger: Ledger, clock
     assert not ledger.retry(JOB, token="t", due=clock.now, cause="x", error="E")
     entry = ledger.get(JOB)
     assert entry is not None
-    assert entry.state is State.CANCELLED
+    assert entry.state is JobState.CANCELLED
 
 
 def test_a_success_despite_a_cancel_is_a_success(ledger: Ledger, clock: Clock) -> None:
@@ -518,7 +518,7 @@ def test_a_success_despite_a_cancel_is_a_success(ledger: Ledger, clock: Clock) -
     ledger.succeed(JOB, token="t", result="sealed")
     entry = ledger.cancel(JOB)
     assert entry is not None
-    assert entry.state is State.SUCCEEDED
+    assert entry.state is JobState.SUCCEEDED
 
 
 def test_no_attempt_starts_before_its_time_nor_after_its_expiry(
@@ -534,7 +534,7 @@ def test_no_attempt_starts_before_its_time_nor_after_its_expiry(
     assert ledger.expire(JOB)
     entry = ledger.get(JOB)
     assert entry is not None
-    assert (entry.state, entry.watch) == (State.EXPIRED, None)
+    assert (entry.state, entry.watch) == (JobState.EXPIRED, None)
 
 
 def test_after_two_suspicions_a_job_runs_alone_and_a_lone_loss_is_a_crash(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sealwax.aws import Aws
+from sealwax.aws.clients import Aws
 from sealwax.provision import ProvisionError, audit, desired_state, provision
 from sealwax.settings import Lane, Settings
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from support.aws import CLIENT_VARIABLES
 
-from sealwax.aws import Aws
+from sealwax.aws.clients import Aws
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sealwax.aws import Aws
+from sealwax.aws.clients import Aws
 from sealwax.secrets import CredStashSource, SecretNotFound
 from sealwax.settings import Settings
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from sealwax.aws import Aws
+from sealwax.aws.clients import Aws, AwsTimeouts
 from sealwax.secrets import (
     CredStashSource,
     SecretAccessDenied,
@@ -24,7 +24,7 @@ from sealwax.secrets import (
     SecretVersionConflict,
 )
 from sealwax.secrets.credstash import MAX_BYTES
-from sealwax.settings import AwsTimeouts, Settings
+from sealwax.settings import Settings
 
 CANARY = "canary-8c1f"
 Make = Callable[..., CredStashSource]

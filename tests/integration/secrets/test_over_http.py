@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sealwax.aws import Aws
+from sealwax.aws.clients import Aws, AwsTimeouts
 from sealwax.secrets import (
     CredStashSource,
     FileSource,
@@ -26,7 +26,7 @@ from sealwax.secrets import (
     SecretsUnreachable,
     SecretVersionConflict,
 )
-from sealwax.settings import AwsTimeouts, Settings
+from sealwax.settings import Settings
 
 CANARY = "canary-b3e7"
 ROW = {

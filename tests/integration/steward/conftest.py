@@ -16,8 +16,8 @@ from faults.proxy import FaultProxy
 from support.aws import REPOSITORY
 from support.waiting import wait_for
 
-from sealwax.aws import Aws
-from sealwax.keys import init_keys
+from sealwax.aws.clients import Aws
+from sealwax.keys.lifecycle import init_keys
 from sealwax.runtime import make_source
 from sealwax.settings import Settings, load_settings
 

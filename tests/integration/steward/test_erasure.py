@@ -8,19 +8,19 @@ import pytest
 from click.testing import CliRunner
 from test_sweep import Parts
 
-from sealwax.claims import ClaimChecks
 from sealwax.cli import cli
-from sealwax.keys import init_keys
-from sealwax.ledger import Refused, State
-from sealwax.letters.errors import NoSuchLetter
-from sealwax.outbox import Item
+from sealwax.deadletters.errors import NoSuchLetter
+from sealwax.keys.lifecycle import init_keys
+from sealwax.ledger import JobState, Refused
+from sealwax.outbox.payloads import PayloadStore
+from sealwax.outbox.store import Item
 from sealwax.runtime import make_source
 
 
 @pytest.fixture
 def parts(provisioned, aws):
     made = Parts(provisioned, aws)
-    made.claims = ClaimChecks(aws.client("s3"), provisioned.bucket_name)
+    made.claims = PayloadStore(aws.client("s3"), provisioned.bucket_name)
     made.records = lambda: made.letters.audit.page(limit=50)[0]
     return made
 
@@ -38,13 +38,13 @@ def test_a_jobs_traces_are_told_then_erased_and_it_never_runs(parts):
     told = erase("--job", job)
     assert told.exit_code == 0, told.output
     assert "1 letters, 1 payloads, 1 in the outbox" in told.output
-    assert parts.ledger.get(job).state is State.ACCEPTED
+    assert parts.ledger.get(job).state is JobState.ACCEPTED
     assert parts.outbox.get(f"{job}#0") is not None
     assert erase("--job", job, "--yes").exit_code == 2  # no reason
 
     assert erase("--job", job, "--yes", "--reason", "request 17").exit_code == 0
     entry = parts.ledger.get(job)
-    assert (entry.state, entry.tenant, entry.watch) == (State.CANCELLED, "erased", None)
+    assert (entry.state, entry.tenant, entry.watch) == (JobState.CANCELLED, "erased", None)
     assert entry.expires > time.time() + 14 * 86_400
     assert parts.outbox.get(f"{job}#0") is None
     assert parts.claims.objects(job) == []
@@ -57,9 +57,11 @@ def test_a_jobs_traces_are_told_then_erased_and_it_never_runs(parts):
 
 def test_a_tenants_jobs_are_erased_but_one_that_runs(parts, aws):
     init_keys(parts.settings, make_source(parts.settings, aws))
-    from sealwax.digests import Digests
+    from sealwax.keys.hmac import KeyedHashes
 
-    reference = Digests.load(make_source(parts.settings, aws).get("shared/hmac")).tenant_ref("acme")
+    reference = KeyedHashes.load(make_source(parts.settings, aws).get("shared/hmac")).tenant_ref(
+        "acme"
+    )
     mine = [parts.job(digit, age=60, tenant=reference) for digit in "123"]
     other = parts.job("4", age=60)
     parts.ledger.claim(mine[0], token="t", lease=60)
@@ -69,10 +71,10 @@ def test_a_tenants_jobs_are_erased_but_one_that_runs(parts, aws):
     done = erase("--tenant", "acme", "--yes", "--reason", "they left")
     assert done.exit_code == 1, done.output
     assert "2 erased" in done.output
-    assert parts.ledger.get(mine[0]).state is State.RUNNING
+    assert parts.ledger.get(mine[0]).state is JobState.RUNNING
     ended = parts.ledger.get(mine[1])
-    assert (ended.state, ended.result, ended.tenant) == (State.SUCCEEDED, None, "erased")
-    assert parts.ledger.get(mine[2]).state is State.CANCELLED
+    assert (ended.state, ended.result, ended.tenant) == (JobState.SUCCEEDED, None, "erased")
+    assert parts.ledger.get(mine[2]).state is JobState.CANCELLED
     assert parts.ledger.get(other).tenant == "t"
     (line,) = [each for each in parts.records() if each.verb == "tenant.erase"]
     assert (line.target, line.count, line.reason) == (reference, 3, "they left")

@@ -7,7 +7,7 @@ from faults.proxy import Fault, FaultProxy
 from support.waiting import wait_for
 from test_outage import submit
 
-from api.app import create_app
+from sealwax.web.app import create_app
 
 JOBS = 20
 

@@ -12,8 +12,8 @@ from faults.proxy import Fault
 from flask import Flask
 from support.waiting import wait_for
 
-from api.app import create_app
-from sealwax.aws import Aws
+from sealwax.aws.clients import Aws
+from sealwax.web.app import create_app
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_a_delay_that_is_no_number_of_seconds_in_range_is_422(api):
 
 
 def test_outbox_and_sqs_both_away_is_503_and_the_job_abandoned(api, monkeypatch):
-    from sealwax.outbox import Outbox, OutboxUnreachable
+    from sealwax.outbox.store import Outbox, OutboxUnreachable
 
     app, auth, roles = api
 

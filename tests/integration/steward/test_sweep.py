@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from sealwax.cli import cli
+from sealwax.deadletters.letter import Letter, LetterState, LetterText
+from sealwax.deadletters.service import make_letters
 from sealwax.ledger import Ledger, NewJob
-from sealwax.letters.letter import Letter, LetterState, LetterText
-from sealwax.letters.service import make_letters
-from sealwax.outbox import Item, Outbox
+from sealwax.outbox.store import Item, Outbox
 from sealwax.steward.sweep import Sweep, SweepDuty
 
 HOUR = 3_600.0

@@ -7,9 +7,9 @@ import time
 import pytest
 from support.waiting import wait_for
 
-from sealwax.aws import Aws
+from sealwax.aws.clients import Aws
 from sealwax.control import ControlTable
-from sealwax.outbox import Item, Outbox
+from sealwax.outbox.store import Item, Outbox
 
 
 @pytest.mark.long

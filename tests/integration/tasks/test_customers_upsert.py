@@ -8,8 +8,8 @@ import time
 import pytest
 import requests
 
-from sealwax.http import HttpRule, OutgoingClient, OutgoingRefused
-from sealwax.http.enrich import Enricher, NotFoundUpstream, UpstreamDown
+from sealwax.egress import HttpRule, OutgoingClient, OutgoingRefused
+from sealwax.egress.enrich import Enricher, NotFoundUpstream, UpstreamDown
 from sealwax.job import Job
 from sealwax.local.sandbox import Sandbox
 from sealwax.outcomes import Rejected, Transient

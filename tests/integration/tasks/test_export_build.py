@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from sealwax.aws import Aws
+from sealwax.aws.clients import Aws
 from sealwax.job import Job, LeaseLost
 from sealwax.settings import Settings
 from tasks.exports import Export, ExportSettings, build

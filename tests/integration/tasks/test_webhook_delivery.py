@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from sealwax.http import OutgoingClient
+from sealwax.egress import OutgoingClient
 from sealwax.job import Job, LeaseLost
 from sealwax.local.sandbox import Sandbox
 from sealwax.outcomes import Rejected, Transient

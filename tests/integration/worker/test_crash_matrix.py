@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from support.job_bench import Bench
 
-from sealwax.ledger import State
-from sealwax.submission import IdempotencyConflict, JobInFlux, QueueUnavailable, Submitter
+from sealwax.ledger import JobState
+from sealwax.producer.submit import IdempotencyConflict, JobInFlux, QueueUnavailable, Submitter
+from sealwax.transport.disposition import Ack, Postpone
 from sealwax.transport.errors import QueueUnreachable
 from sealwax.worker.attempt import Attempt
-from sealwax.worker.disposition import Ack, Postpone
 
 
 class Killed(BaseException):
@@ -111,7 +111,7 @@ def test_nothing_is_lost_or_doubled_wherever_the_process_dies(bench: Bench, answ
         assert job_id is not None
         drain(bench)
         entry = bench.entry(job_id)
-        assert (entry.state, effects.count(job_id)) == (State.SUCCEEDED, 1), key
+        assert (entry.state, effects.count(job_id)) == (JobState.SUCCEEDED, 1), key
         runs += 1
     assert runs == len(effects) == 50
     assert deaths > 20
@@ -150,7 +150,7 @@ def test_a_hundred_requests_with_one_key_make_one_job_and_one_effect(bench: Benc
     for worker in workers:
         worker.join()
     entry = bench.entry(job_id)
-    assert (entry.state, entry.fence, effects) == (State.SUCCEEDED, 1, [job_id])
+    assert (entry.state, entry.fence, effects) == (JobState.SUCCEEDED, 1, [job_id])
 
 
 def test_success_leaves_no_payload_behind_of_a_request_that_died_and_was_repeated(

@@ -9,10 +9,10 @@ from support.job_bench import Bench
 from support.waiting import wait_for
 from support.worker_lab import WorkerLab
 
-from sealwax.ledger import State
+from sealwax.ledger import JobState
+from sealwax.transport.disposition import Ack, DeadLetter, Disposition, Postpone
 from sealwax.worker.app import make_app
-from sealwax.worker.disposition import Ack, DeadLetter, Disposition, Postpone
-from sealwax.worker.sealed import SealedTask
+from sealwax.worker.task import SealedTask
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_message_that_ends_its_child_before_the_claim_is_dead_after_as_many_de
     assert isinstance(end, DeadLetter)
     assert (end.reason.reason, end.reason.details["cause"]) == ("crashed", "died-before-claim")
     entry = bench.entry(job_id)
-    assert (entry.state, entry.reason, entry.attempts) == (State.DEAD, "crashed", 0)
+    assert (entry.state, entry.reason, entry.attempts) == (JobState.DEAD, "crashed", 0)
 
 
 def test_another_message_with_the_jobs_id_ends_not_the_job(bench: Bench, lost) -> None:
@@ -47,7 +47,7 @@ def test_another_message_with_the_jobs_id_ends_not_the_job(bench: Bench, lost) -
     job_id = bench.submit()
     assert [type(lost(job_id, "forged")) for _ in range(3)][-1] is DeadLetter
     assert bench.run(job_id) == Ack()
-    assert bench.entry(job_id).state is State.SUCCEEDED
+    assert bench.entry(job_id).state is JobState.SUCCEEDED
     # A copy that ends its child now has nothing to end: the ledger says so.
     assert [type(lost(job_id, "copy")) for _ in range(4)] == [Postpone] * 4
 
@@ -71,7 +71,11 @@ def test_a_real_child_that_dies_so_ends_in_the_dead_letter_queue(
     lab.start()
     poison, healthy = lab.submit("lost.well"), lab.submit("lost.long", seconds=0.1)
     entry = lab.wait(poison)
-    assert (entry.state, entry.reason, entry.cause) == (State.DEAD, "crashed", "died-before-claim")
+    assert (entry.state, entry.reason, entry.cause) == (
+        JobState.DEAD,
+        "crashed",
+        "died-before-claim",
+    )
     assert entry.attempts == 0
-    assert lab.wait(healthy).state is State.SUCCEEDED
+    assert lab.wait(healthy).state is JobState.SUCCEEDED
     wait_for(lambda: lab.letters() == 1, seconds=60, what="its dead letter")

@@ -6,10 +6,10 @@ import pytest
 from support.job_bench import Bench, Number
 
 from sealwax.job import Job
-from sealwax.ledger import State
+from sealwax.ledger import JobState
 from sealwax.outcomes import Transient
-from sealwax.worker import aids
-from sealwax.worker.disposition import Ack, Postpone
+from sealwax.transport.disposition import Ack, Postpone
+from sealwax.worker import job_context
 
 
 def test_the_message_of_a_cancelled_job_is_acknowledged_without_running(bench: Bench) -> None:
@@ -19,13 +19,13 @@ def test_the_message_of_a_cancelled_job_is_acknowledged_without_running(bench: B
     bench.api.ledger.cancel(job_id)
     assert bench.run(job_id) == Ack()
     assert ran == []
-    assert bench.entry(job_id).state is State.CANCELLED
+    assert bench.entry(job_id).state is JobState.CANCELLED
 
 
 def test_a_running_job_is_stopped_by_its_check_and_recorded_as_cancelled(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aids, "_LOOK", 0.0)
+    monkeypatch.setattr(job_context, "_LOOK", 0.0)
     after: list[str] = []
 
     def work(payload: Number, job: Job):
@@ -38,7 +38,7 @@ def test_a_running_job_is_stopped_by_its_check_and_recorded_as_cancelled(
     job_id = bench.submit()
     assert bench.run(job_id) == Ack()
     assert after == []
-    assert bench.entry(job_id).state is State.CANCELLED
+    assert bench.entry(job_id).state is JobState.CANCELLED
 
 
 def test_a_cancelled_job_that_fails_is_not_tried_again(bench: Bench) -> None:
@@ -49,7 +49,7 @@ def test_a_cancelled_job_that_fails_is_not_tried_again(bench: Bench) -> None:
     bench.does[0] = work
     job_id = bench.submit()
     assert bench.run(job_id) == Ack()
-    assert bench.entry(job_id).state is State.CANCELLED
+    assert bench.entry(job_id).state is JobState.CANCELLED
 
 
 def test_a_job_whose_worker_died_after_the_cancel_is_cancelled_with_its_next_message(
@@ -61,13 +61,13 @@ def test_a_job_whose_worker_died_after_the_cancel_is_cancelled_with_its_next_mes
     assert isinstance(bench.run(job_id), Postpone)
     bench.clock.now += 31
     assert bench.run(job_id) == Ack()
-    assert bench.entry(job_id).state is State.CANCELLED
+    assert bench.entry(job_id).state is JobState.CANCELLED
 
 
 def test_a_check_raises_once_another_attempt_holds_the_job(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aids, "_LOOK", 0.0)
+    monkeypatch.setattr(job_context, "_LOOK", 0.0)
     after: list[str] = []
 
     def work(payload: Number, job: Job):
@@ -104,7 +104,7 @@ def test_a_job_past_its_expiry_is_recorded_and_never_runs(bench: Bench) -> None:
     bench.clock.now += 60
     assert bench.run(job_id) == Ack()
     entry = bench.entry(job_id)
-    assert (entry.state, entry.attempts, ran) == (State.EXPIRED, 0, [])
+    assert (entry.state, entry.attempts, ran) == (JobState.EXPIRED, 0, [])
 
 
 def test_a_retry_past_the_expiry_does_not_start(bench: Bench) -> None:
@@ -116,7 +116,7 @@ def test_a_retry_past_the_expiry_does_not_start(bench: Bench) -> None:
     assert isinstance(bench.run(job_id), Postpone)
     bench.clock.now += 61
     assert bench.run(job_id) == Ack()
-    assert bench.entry(job_id).state is State.EXPIRED
+    assert bench.entry(job_id).state is JobState.EXPIRED
 
 
 def test_a_job_starts_no_earlier_than_its_delay_and_waiting_is_not_charged(bench: Bench) -> None:
@@ -125,7 +125,7 @@ def test_a_job_starts_no_earlier_than_its_delay_and_waiting_is_not_charged(bench
     bench.clock.now += 599
     assert bench.run(job_id) == Ack()
     entry = bench.entry(job_id)
-    assert (entry.state, entry.attempts) == (State.SUCCEEDED, 1)
+    assert (entry.state, entry.attempts) == (JobState.SUCCEEDED, 1)
 
 
 def test_a_copy_of_a_message_that_waits_for_its_retry_burns_no_attempt(bench: Bench) -> None:

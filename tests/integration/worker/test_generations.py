@@ -5,9 +5,9 @@ from __future__ import annotations
 from support.job_bench import Bench, Number
 
 from sealwax.job import Job
-from sealwax.ledger import State
+from sealwax.ledger import JobState
 from sealwax.outcomes import Rejected
-from sealwax.worker.disposition import Ack, DeadLetter
+from sealwax.transport.disposition import Ack, DeadLetter
 
 
 def refuse(payload: Number, job: Job):
@@ -26,14 +26,14 @@ def killed_and_replayed(bench: Bench) -> str:
 def test_a_message_older_than_the_replay_is_acknowledged_and_does_not_run(bench: Bench) -> None:
     job_id = killed_and_replayed(bench)
     assert bench.run(job_id) == Ack()
-    assert bench.entry(job_id).state is State.ACCEPTED
+    assert bench.entry(job_id).state is JobState.ACCEPTED
 
 
 def test_the_replays_own_message_runs(bench: Bench) -> None:
     job_id = killed_and_replayed(bench)
     assert bench.run(job_id, generation=1) == Ack()
     entry = bench.entry(job_id)
-    assert (entry.state, entry.attempts) == (State.SUCCEEDED, 1)
+    assert (entry.state, entry.attempts) == (JobState.SUCCEEDED, 1)
 
 
 def test_a_message_of_a_generation_that_nobody_made_is_dead_lettered_alone(bench: Bench) -> None:
@@ -41,7 +41,7 @@ def test_a_message_of_a_generation_that_nobody_made_is_dead_lettered_alone(bench
     letter = bench.run(job_id, generation=2)
     assert isinstance(letter, DeadLetter)
     assert (letter.reason.reason, letter.reason.details["cause"]) == ("malformed", "generation")
-    assert bench.entry(job_id).state is State.ACCEPTED
+    assert bench.entry(job_id).state is JobState.ACCEPTED
 
 
 def test_the_age_of_a_replayed_job_counts_from_its_replay(bench: Bench) -> None:
@@ -51,4 +51,4 @@ def test_the_age_of_a_replayed_job_counts_from_its_replay(bench: Bench) -> None:
     bench.clock.now += bench.settings.limits.max_age_seconds * 3
     assert bench.worker.ledger.replay(job_id, generation=1)
     assert bench.run(job_id, generation=2) == Ack()
-    assert bench.entry(job_id).state is State.SUCCEEDED
+    assert bench.entry(job_id).state is JobState.SUCCEEDED

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from support.job_bench import Bench
 
-from sealwax.aws import Aws
-from sealwax.digests import rotate_hmac
+from sealwax.aws.clients import Aws
+from sealwax.keys.hmac import rotate_hmac
+from sealwax.producer.submit import IdempotencyConflict
 from sealwax.runtime import make_source
-from sealwax.submission import IdempotencyConflict
-from sealwax.worker.disposition import Ack
+from sealwax.transport.disposition import Ack
 
 
 def rotate(bench: Bench, *, after: float) -> None:

@@ -10,11 +10,11 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from support.job_bench import Bench, Number
 
 from sealwax.job import Job
-from sealwax.ledger import State
+from sealwax.ledger import JobState
 from sealwax.outcomes import Transient
+from sealwax.transport.disposition import Ack, DeadLetter, Postpone
 from sealwax.worker.attempt import Attempt
-from sealwax.worker.disposition import Ack, DeadLetter, Postpone
-from sealwax.worker.room import Room
+from sealwax.worker.isolation import JobIsolation
 
 
 def lose(bench: Bench, job_id: str, **options: Any) -> None:
@@ -32,12 +32,12 @@ def test_a_lost_worker_is_a_suspicion_and_costs_no_attempt(bench: Bench) -> None
     assert bench.run(job_id) == Ack()
     entry = bench.entry(job_id)
     assert (entry.state, entry.attempts, entry.suspicions, entry.crashes) == (
-        State.SUCCEEDED, 1, 1, 0,
+        JobState.SUCCEEDED, 1, 1, 0,
     )  # fmt: skip
 
 
 def test_after_two_suspicions_the_job_runs_alone(bench: Bench, tmp_path: Path) -> None:
-    room = Room(tmp_path)
+    room = JobIsolation(tmp_path)
     seen: list[bool] = []
 
     def work(payload: Number, job: Job):
@@ -58,7 +58,7 @@ def test_a_job_that_must_run_alone_waits_outside_a_full_room(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sealwax.worker.claiming._EMPTIES", 0.1)
-    room = Room(tmp_path)
+    room = JobIsolation(tmp_path)
     job_id = bench.submit()
     lose(bench, job_id)
     lose(bench, job_id)
@@ -66,20 +66,20 @@ def test_a_job_that_must_run_alone_waits_outside_a_full_room(
     with room.together(wait=0):
         assert isinstance(attempt.run(), Postpone)
     entry = bench.entry(job_id)
-    assert (entry.state, entry.attempts) == (State.RETRYING, 0)
+    assert (entry.state, entry.attempts) == (JobState.RETRYING, 0)
 
 
 def test_jobs_make_way_for_one_that_runs_alone_and_pay_nothing(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sealwax.worker.claiming._MAKES_WAY", 0.1)
-    room = Room(tmp_path)
+    room = JobIsolation(tmp_path)
     job_id = bench.submit()
     attempt = Attempt(bench.worker, bench.definition, bench.deliver(job_id), lease=30, room=room)
     with room.alone(wait=0):
         assert isinstance(attempt.run(), Postpone)
     entry = bench.entry(job_id)
-    assert (entry.state, entry.attempts) == (State.ACCEPTED, 0)
+    assert (entry.state, entry.attempts) == (JobState.ACCEPTED, 0)
 
 
 def test_lone_losses_end_as_crashed(bench: Bench) -> None:
@@ -94,7 +94,7 @@ def test_lone_losses_end_as_crashed(bench: Bench) -> None:
     assert isinstance(letter, DeadLetter)
     assert (letter.reason.reason, ran) == ("crashed", [])
     entry = bench.entry(job_id)
-    assert (entry.state, entry.reason, entry.crashes) == (State.DEAD, "crashed", 3)
+    assert (entry.state, entry.reason, entry.crashes) == (JobState.DEAD, "crashed", 3)
 
 
 def interrupting(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
@@ -119,7 +119,7 @@ def test_a_time_limit_while_success_is_recorded_loses_no_success(
     interrupting(bench, monkeypatch, "succeed")
     job_id = bench.submit()
     assert bench.run(job_id) == Ack()
-    assert bench.entry(job_id).state is State.SUCCEEDED
+    assert bench.entry(job_id).state is JobState.SUCCEEDED
     assert ran == [1]
 
 
@@ -129,7 +129,7 @@ def test_a_time_limit_before_the_claim_changes_nothing(
     interrupting(bench, monkeypatch, "claim")
     job_id = bench.submit()
     assert isinstance(bench.run(job_id), Postpone)
-    assert bench.entry(job_id).state is State.ACCEPTED
+    assert bench.entry(job_id).state is JobState.ACCEPTED
     assert bench.run(job_id) == Ack()
 
 
@@ -143,4 +143,4 @@ def test_a_time_limit_while_a_failure_is_recorded_leaves_a_retry(
     interrupting(bench, monkeypatch, "retry")
     job_id = bench.submit()
     assert isinstance(bench.run(job_id), Postpone)
-    assert bench.entry(job_id).state is State.RETRYING
+    assert bench.entry(job_id).state is JobState.RETRYING

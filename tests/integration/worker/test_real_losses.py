@@ -10,7 +10,7 @@ import pytest
 from support.waiting import wait_for
 from support.worker_lab import WorkerLab
 
-from sealwax.ledger import State
+from sealwax.ledger import JobState
 
 
 def _runs(pid: int) -> bool:
@@ -30,11 +30,11 @@ def test_jobs_that_kill_their_child_each_time_are_dead_as_crashed_and_neighbours
     neighbours = [lab.submit("lost.well") for _ in range(6)]
     for job_id in poison:
         entry = lab.wait(job_id)
-        assert (entry.state, entry.reason, entry.crashes) == (State.DEAD, "crashed", 3)
+        assert (entry.state, entry.reason, entry.crashes) == (JobState.DEAD, "crashed", 3)
         assert entry.suspicions == 0
     for job_id in neighbours:
         entry = lab.wait(job_id)
-        assert (entry.state, entry.attempts, entry.crashes) == (State.SUCCEEDED, 1, 0)
+        assert (entry.state, entry.attempts, entry.crashes) == (JobState.SUCCEEDED, 1, 0)
     assert len(lab.notes("segfault")) == len(lab.notes("exits")) == 3
     # What a task prints is not in the log, that it did so is.
     text = worker.text()
@@ -59,7 +59,7 @@ def test_a_healthy_job_survives_four_lost_workers(lab: WorkerLab, tmp_path: Path
     flag.unlink()
     lab.start()
     entry = lab.wait(healthy, seconds=180)
-    assert entry.state is State.SUCCEEDED
+    assert entry.state is JobState.SUCCEEDED
     assert (entry.suspicions, entry.crashes) == (2, 2)
     assert len(lab.notes("end", healthy)) == 1
 
@@ -75,13 +75,13 @@ def test_a_paused_workers_late_finish_is_refused_and_logged(lab: WorkerLab, tmp_
     flag.unlink()
     lab.start()
     entry = lab.wait(job_id)
-    assert entry.state is State.SUCCEEDED
+    assert entry.state is JobState.SUCCEEDED
     finished, token = entry.finished, entry.token
     assert [note["pid"] == first["pid"] for note in lab.notes("end", job_id)] == [False]
     paused.signal(signal.SIGCONT)
     wait_for(lambda: "late success refused" in paused.text(), seconds=60)
     entry = lab.entry(job_id)
-    assert (entry.state, entry.finished, entry.token) == (State.SUCCEEDED, finished, token)
+    assert (entry.state, entry.finished, entry.token) == (JobState.SUCCEEDED, finished, token)
     assert len(lab.notes("end", job_id)) == 2
 
 
@@ -92,10 +92,10 @@ def test_memory_bombs_and_hard_time_limits_end_as_exhausted(lab: WorkerLab) -> N
     # The kill is announced to the child, which may tell of it before the parent.
     for job_id, causes in ((bomb, {"out-of-memory"}), (hang, {"time-limit", "terminated"})):
         entry = lab.wait(job_id)
-        assert (entry.state, entry.reason) == (State.DEAD, "exhausted")
+        assert (entry.state, entry.reason) == (JobState.DEAD, "exhausted")
         assert entry.cause in causes
         assert (entry.attempts, entry.crashes) == (2, 0)
-    assert lab.wait(lab.submit("lost.well")).state is State.SUCCEEDED
+    assert lab.wait(lab.submit("lost.well")).state is JobState.SUCCEEDED
 
 
 @pytest.mark.long
@@ -114,10 +114,10 @@ def test_a_worker_that_does_not_end_in_time_gives_back_what_it_runs_and_ends(
     wait_for(lambda: not _runs(first["pid"]), seconds=30, what="the child's end")
     # Given back, not left to the end of its lease: another worker begins at once.
     entry = lab.entry(job_id)
-    assert (entry.state, entry.attempts, entry.suspicions) == (State.RETRYING, 0, 0)
+    assert (entry.state, entry.attempts, entry.suspicions) == (JobState.RETRYING, 0, 0)
     flag.unlink()
     lab.start()
     entry = lab.wait(job_id)
-    assert (entry.state, entry.attempts) == (State.SUCCEEDED, 1)
+    assert (entry.state, entry.attempts) == (JobState.SUCCEEDED, 1)
     assert (entry.suspicions, entry.crashes) == (0, 0)
     assert len(lab.notes("end", job_id)) == 1

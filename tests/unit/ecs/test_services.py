@@ -11,9 +11,9 @@ import click
 import pytest
 from support.templates import NAMES, Stack, load, text
 
-from api.serve import serve
 from sealwax.cli import cli
 from sealwax.settings import load_settings
+from sealwax.web.serve import serve
 
 ANYWHERE = "0.0.0.0/0"
 

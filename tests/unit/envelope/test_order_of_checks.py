@@ -29,7 +29,7 @@ from sealwax.envelope import (
     open_envelope,
     seal,
 )
-from sealwax.envelope.form import Header, encode_header, join
+from sealwax.envelope.format import Header, encode_header, join
 from sealwax.envelope.seal import _signed
 
 CONTEXT = Context(

@@ -18,7 +18,7 @@ from sealwax.envelope import (
     Suite,
     open_envelope,
 )
-from sealwax.keyring import Keyring
+from sealwax.keys.keyring import Keyring
 
 FOLDER = Path(__file__).parents[2] / "vectors"
 VECTORS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}

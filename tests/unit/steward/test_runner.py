@@ -5,8 +5,9 @@ import time
 
 from support.waiting import wait_for
 
-from sealwax.control import ControlUnreachable, Lease
-from sealwax.steward import Lead, Steward
+from sealwax.control import ControlUnreachable
+from sealwax.steward import Leader, Steward
+from sealwax.steward.leadership import LeaderLease
 
 
 class FakeLeases:
@@ -17,20 +18,20 @@ class FakeLeases:
         self.given_back = threading.Event()
         self.fence = 0
 
-    def take(self, name: str) -> Lease | None:
+    def take(self, name: str) -> LeaderLease | None:
         if self.unreachable:
             raise ControlUnreachable
         if not self.free:
             return None
         self.fence += 1
-        return Lease(name, self.fence, 0.0)
+        return LeaderLease(name, self.fence, 0.0)
 
-    def renew(self, lease: Lease) -> Lease | None:
+    def renew(self, lease: LeaderLease) -> LeaderLease | None:
         if self.unreachable:
             raise ControlUnreachable
         return None if self.lost else lease
 
-    def give_back(self, lease: Lease) -> None:
+    def give_back(self, lease: LeaderLease) -> None:
         self.given_back.set()
 
 
@@ -43,7 +44,7 @@ class Work:
         self.turns = 0
         self.seen: list[bool] = []
 
-    def turn(self, lead: Lead) -> bool:
+    def turn(self, lead: Leader) -> bool:
         self.turns += 1
         self.seen.append(lead.held())
         if self.error is not None:
@@ -117,7 +118,7 @@ def test_a_duty_waits_as_long_as_it_says_though_its_lease_is_renewed():
 
 def test_whatever_a_turn_raises_its_thread_goes_on():
     class Exits(Work):
-        def turn(self, lead: Lead) -> bool:
+        def turn(self, lead: Leader) -> bool:
             self.turns += 1
             if self.turns == 1:
                 raise SystemExit(3)
@@ -138,7 +139,7 @@ def test_one_duty_that_fails_or_hangs_holds_up_no_other_and_is_told():
     class Hangs(Work):
         name = "hangs"
 
-        def turn(self, lead: Lead) -> bool:
+        def turn(self, lead: Leader) -> bool:
             self.turns += 1
             release.wait(60)
             return False

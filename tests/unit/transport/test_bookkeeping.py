@@ -9,22 +9,27 @@ from typing import Any
 
 import pytest
 
-from sealwax.transport.burial import letter_fields
+from sealwax.transport.celery.retries import (
+    crash_delay,
+    is_exhausted,
+    mark_exhausted,
+    receives_charged,
+)
 from sealwax.transport.checks import check_attributes
+from sealwax.transport.dead_lettering import letter_fields
 from sealwax.transport.dead_letters import ATTRIBUTE, DeadLetterReason, parse_reason
 from sealwax.transport.errors import (
     DeadLetterQueueMissing,
     MessageTooLarge,
     TransportOptionInvalid,
 )
-from sealwax.transport.fifo import Groups
-from sealwax.transport.held import Delivery, Held, State
+from sealwax.transport.fifo import FifoGroups
+from sealwax.transport.in_flight import Delivery, InFlight, MessageState
 from sealwax.transport.leases import visibility_left
 from sealwax.transport.liveness import Liveness, read_status
-from sealwax.transport.options import MAX_VISIBILITY, Options
+from sealwax.transport.options import MAX_VISIBILITY, TransportOptions
 from sealwax.transport.parking import should_park
 from sealwax.transport.publishing import entry_fields
-from sealwax.worker.retries import crash_delay, is_exhausted, mark_exhausted, receives_charged
 
 
 def delivery(token: str, group: str | None = None, **more: Any) -> Delivery:
@@ -40,7 +45,7 @@ def delivery(token: str, group: str | None = None, **more: Any) -> Delivery:
 
 
 def test_a_delivery_is_settled_once_and_frees_its_slot_at_once() -> None:
-    held = Held()
+    held = InFlight()
     held.limit = 2
     assert held.reserve(10, 0) == 2
     held.add([delivery("a"), delivery("b")], 2)
@@ -51,7 +56,7 @@ def test_a_delivery_is_settled_once_and_frees_its_slot_at_once() -> None:
 
 
 def test_reserved_slots_count_until_they_are_given_back() -> None:
-    held = Held()
+    held = InFlight()
     held.limit = 3
     assert held.reserve(10, 0) == 3
     assert held.reserve(10, 0) == 0
@@ -60,7 +65,7 @@ def test_reserved_slots_count_until_they_are_given_back() -> None:
 
 
 def test_a_receive_waits_briefly_for_a_full_batch() -> None:
-    held = Held()
+    held = InFlight()
     held.limit = 20
     held.add([delivery(str(n)) for n in range(11)], 0)
     threading.Timer(0.1, lambda: held.settle("0")).start()
@@ -68,7 +73,7 @@ def test_a_receive_waits_briefly_for_a_full_batch() -> None:
 
 
 def test_a_started_delivery_is_not_given_back() -> None:
-    held = Held()
+    held = InFlight()
     held.add([delivery("a"), delivery("b")], 0)
     assert held.start("a")
     assert [d.token for d in held.settle_unstarted()] == ["b"]
@@ -76,14 +81,14 @@ def test_a_started_delivery_is_not_given_back() -> None:
 
 
 def test_leases_of_settling_deliveries_are_due_until_they_are_done() -> None:
-    held = Held(clock=lambda: 100.0)
+    held = InFlight(clock=lambda: 100.0)
     held.add([delivery("a", lease_until=105.0)], 0)
     settled = held.settle("a")
     assert held.due(10) == [settled]
     assert settled is not None
     held.done(settled)
     assert held.due(10) == []
-    assert settled.state is State.GONE
+    assert settled.state is MessageState.GONE
 
 
 def test_visibility_ends_twelve_hours_after_the_receive() -> None:
@@ -95,7 +100,7 @@ def test_visibility_ends_twelve_hours_after_the_receive() -> None:
 
 
 def test_a_group_runs_one_at_a_time_in_order() -> None:
-    groups = Groups()
+    groups = FifoGroups()
     first, second, third = (delivery(t, "g") for t in "abc")
     assert groups.admit(first)
     assert not groups.admit(second)
@@ -108,7 +113,7 @@ def test_a_group_runs_one_at_a_time_in_order() -> None:
 
 
 def test_a_head_that_goes_back_takes_its_mates_along() -> None:
-    groups = Groups()
+    groups = FifoGroups()
     first, second = delivery("a", "g"), delivery("b", "g")
     groups.admit(first)
     groups.admit(second)
@@ -117,7 +122,7 @@ def test_a_head_that_goes_back_takes_its_mates_along() -> None:
 
 
 def test_standard_queues_have_no_groups() -> None:
-    groups = Groups()
+    groups = FifoGroups()
     assert groups.admit(delivery("a"))
     assert groups.admit(delivery("b"))
 
@@ -131,16 +136,16 @@ def test_standard_queues_have_no_groups() -> None:
 )
 def test_options_are_bounded_at_both_edges(name: str, low: float, high: float) -> None:
     for good in (low, high):
-        assert getattr(Options.parse({name: good}), name) == good
+        assert getattr(TransportOptions.parse({name: good}), name) == good
     for bad in (low - 1, high + 1, "x", True):
         with pytest.raises(TransportOptionInvalid, match=name):
-            Options.parse({name: bad})
+            TransportOptions.parse({name: bad})
 
 
 def test_an_unknown_option_is_refused_and_stock_ones_pass() -> None:
     with pytest.raises(TransportOptionInvalid, match="leese"):
-        Options.parse({"leese": 3})
-    options = Options.parse(
+        TransportOptions.parse({"leese": 3})
+    options = TransportOptions.parse(
         {
             "predefined_queues": {"q": {"url": "https://q", "access_key_id": "x"}},
             "visibility_timeout": 60,
@@ -164,19 +169,19 @@ def message(**headers: Any) -> dict[str, Any]:
 
 def test_an_eta_becomes_a_delay_of_at_most_fifteen_minutes() -> None:
     fields, _ = entry_fields(
-        message(eta="2030-01-01T00:00:00+00:00"), fifo=False, options=Options(), now=0.0
+        message(eta="2030-01-01T00:00:00+00:00"), fifo=False, options=TransportOptions(), now=0.0
     )
     assert fields["DelaySeconds"] == 900
-    plain, _ = entry_fields(message(), fifo=False, options=Options(), now=0.0)
+    plain, _ = entry_fields(message(), fifo=False, options=TransportOptions(), now=0.0)
     assert "DelaySeconds" not in plain
 
 
 def test_a_fifo_message_without_a_key_is_a_group_of_its_own() -> None:
-    fields, _ = entry_fields(message(), fifo=True, options=Options(), now=0.0)
+    fields, _ = entry_fields(message(), fifo=True, options=TransportOptions(), now=0.0)
     assert fields["MessageGroupId"] == "j"
     keyed = message()
     keyed["properties"] |= {"sealwax-group": "g", "sealwax-dedup": "d"}
-    fields, _ = entry_fields(keyed, fifo=True, options=Options(), now=0.0)
+    fields, _ = entry_fields(keyed, fifo=True, options=TransportOptions(), now=0.0)
     assert (fields["MessageGroupId"], fields["MessageDeduplicationId"]) == ("g", "d")
     assert "sealwax-group" not in fields["MessageBody"]
 
@@ -185,15 +190,17 @@ def test_a_fifo_message_without_a_key_is_a_group_of_its_own() -> None:
 def test_fair_queues_are_a_setting(fair: bool) -> None:
     keyed = message()
     keyed["properties"]["sealwax-group"] = "tenant"
-    fields, _ = entry_fields(keyed, fifo=False, options=Options(fair_queues=fair), now=0.0)
+    fields, _ = entry_fields(keyed, fifo=False, options=TransportOptions(fair_queues=fair), now=0.0)
     assert ("MessageGroupId" in fields) is fair
 
 
 def test_the_size_limit_holds_at_its_edge() -> None:
-    _, size = entry_fields(message(), fifo=False, options=Options(), now=0.0)
-    entry_fields(message(), fifo=False, options=Options(message_bytes=size), now=0.0)
+    _, size = entry_fields(message(), fifo=False, options=TransportOptions(), now=0.0)
+    entry_fields(message(), fifo=False, options=TransportOptions(message_bytes=size), now=0.0)
     with pytest.raises(MessageTooLarge):
-        entry_fields(message(), fifo=False, options=Options(message_bytes=size - 1), now=0.0)
+        entry_fields(
+            message(), fifo=False, options=TransportOptions(message_bytes=size - 1), now=0.0
+        )
 
 
 # -- dead letters

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sealwax.worker.consumer import adopt
+from sealwax.transport.celery.consumer import adopt
 
 
 def consumer(*exit_codes: int | None) -> Any:

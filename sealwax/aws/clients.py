@@ -1,0 +1,124 @@
+"""boto3 clients, made by the process that uses them, each with time-outs.
+
+Nobody else creates a client. Every call is counted by service and operation in
+`Aws.calls`, so that tests and benchmarks can say how many calls a job costs.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["Aws", "AwsTimeouts", "dynamodb_value", "error_code"]
+
+
+class AwsTimeouts(BaseModel):
+    """Time-outs of one AWS call, in seconds, and how often it is tried."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    connect: float = Field(2, gt=0, le=60)
+    read: float = Field(5, gt=0, le=60, description="Long polls add their waiting time.")
+    attempts: int = Field(3, ge=1, le=10)
+
+
+class Aws:
+    """A boto3 session with our time-outs, counting its calls.
+
+    Clients are made on first use and kept; they are thread-safe. After a fork,
+    make a new `Aws`: sockets must not be shared.
+
+    Parameters
+    ----------
+    timeouts
+        Connect and read time-outs in seconds, attempts by call.
+    region
+        Default: AWS_REGION or AWS_DEFAULT_REGION, else `us-east-1`.
+    """
+
+    def __init__(self, timeouts: AwsTimeouts | None = None, region: str | None = None) -> None:
+        self.timeouts = timeouts or AwsTimeouts.model_validate({})
+        self.region = (
+            region
+            or os.environ.get("AWS_REGION")
+            or os.environ.get("AWS_DEFAULT_REGION")
+            or "us-east-1"
+        )
+        self.calls: Counter[str] = Counter()
+        self._lock = threading.RLock()
+        self._session: Any = None
+        self._clients: dict[Any, Any] = {}
+
+    def client(self, service: str, **overrides: Any) -> Any:
+        """Return the client of a service; `overrides` go to botocore's Config."""
+        return self._make("client", service, overrides)
+
+    def resource(self, service: str) -> Any:
+        """Return the resource of a service (credstash wants one)."""
+        return self._make("resource", service, {})
+
+    def _make(self, kind: str, service: str, overrides: dict[str, Any]) -> Any:
+        key = (kind, service, repr(sorted(overrides.items())))
+        with self._lock:
+            if key not in self._clients:
+                self._session = self._session or boto3.session.Session(region_name=self.region)
+                settings: dict[str, Any] = {
+                    "connect_timeout": self.timeouts.connect,
+                    "read_timeout": self.timeouts.read,
+                    "retries": {"total_max_attempts": self.timeouts.attempts, "mode": "standard"},
+                    "max_pool_connections": 64,
+                    "tcp_keepalive": True,
+                } | overrides
+                made = getattr(self._session, kind)(service, config=Config(**settings))
+                client = made if kind == "client" else made.meta.client
+                client.meta.events.register("before-send", self._count)
+                self._clients[key] = made
+            return self._clients[key]
+
+    def credentials(self) -> Any:
+        """Return botocore's credentials of the session; None: it found none."""
+        return self._session.get_credentials() if self._session is not None else None
+
+    def _count(self, event_name: str, **_: Any) -> None:
+        # before-send.<service>.<Operation>: one for each request on the wire,
+        # retries included.
+        self.calls[event_name.removeprefix("before-send.")] += 1
+
+
+def error_code(error: BaseException) -> str:
+    """Return AWS's error code of a botocore error, else the class's name."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return str(response.get("Error", {}).get("Code", type(error).__name__))
+    return type(error).__name__
+
+
+def dynamodb_value(value: Any) -> dict[str, Any]:
+    """Return a Python value in DynamoDB's typed form.
+
+    Raises
+    ------
+    TypeError
+        For types that no item of ours holds.
+    """
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, str):
+        return {"S": value}
+    if isinstance(value, int | float):
+        return {"N": repr(value)}
+    if isinstance(value, bytes):
+        return {"B": value}
+    if isinstance(value, list | tuple):
+        return {"L": [dynamodb_value(item) for item in value]}
+    if isinstance(value, dict):
+        return {"M": {str(key): dynamodb_value(item) for key, item in value.items()}}
+    if value is None:
+        return {"NULL": True}
+    raise TypeError(f"no DynamoDB form for {type(value).__name__}")

@@ -1,0 +1,85 @@
+"""Giving letters up: their jobs may expire, and what is kept of them in S3 is deleted.
+
+Called by the replay engine, a batch at a time. A letter that nobody has
+verified bears a job's name by its own word only: discarding it never touches
+the job or its payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+from sealwax.deadletters.bodies import Bodies, body_key
+from sealwax.deadletters.errors import LettersError
+from sealwax.deadletters.letter import Letter, first_argument
+from sealwax.deadletters.table import LettersTable
+from sealwax.ledger import Ledger, LedgerEntry
+from sealwax.outbox.payloads import PayloadStore, PayloadStoreUnreachable, is_reference
+
+__all__ = ["LetterDiscarder"]
+
+log = structlog.get_logger("sealwax.steward")
+
+
+class LetterDiscarder:
+    """Does what a discard means beside the letters' own states.
+
+    Parameters
+    ----------
+    claims
+        Returns access to the claim checks; called when one is met.
+    """
+
+    def __init__(
+        self,
+        table: LettersTable,
+        bodies: Bodies,
+        ledger: Ledger,
+        claims: Callable[[], PayloadStore],
+    ) -> None:
+        self._table = table
+        self._bodies = bodies
+        self._ledger = ledger
+        self._claims = claims
+
+    def resolve(self, letters: Sequence[Letter]) -> None:
+        """Let the letters' jobs expire; a repeat changes nothing."""
+        entries = self._ledger.many([letter.job for letter in letters if letter.job])
+        for letter in letters:
+            entry = entries.get(letter.job or "")
+            if entry is not None and _stands_for(letter, entry):
+                self._ledger.resolve(entry.id, generation=letter.generation)
+
+    def clear(self, letters: Sequence[Letter]) -> None:
+        """Delete what S3 has of discarded letters and of their jobs' payloads.
+
+        What cannot be deleted now stays, and is logged: `sealwax jobs erase`
+        deletes it.
+        """
+        items = self._table.batch_find([body_key(letter) for letter in letters])
+        for letter, item in zip(letters, items, strict=True):
+            try:
+                if letter.big:
+                    self._bodies.delete(letter)
+                if letter.job is not None and _verified(letter) and _has_claim_check(item):
+                    self._claims().erase(letter.job)
+            except (LettersError, PayloadStoreUnreachable) as error:
+                log.warning("payload not deleted", letter=letter.id, error=type(error).__name__)
+
+
+def _verified(letter: Letter) -> bool:
+    """Whether the letter has its job's own place."""
+    return letter.id == f"{letter.job}.{letter.generation}"
+
+
+def _stands_for(letter: Letter, entry: LedgerEntry) -> bool:
+    return _verified(letter) or entry.unverified
+
+
+def _has_claim_check(item: dict[str, Any] | None) -> bool:
+    """Whether a body refers to one: a message that does is small, so it is beside its letter."""
+    argument = first_argument(item["body"]) if item and "body" in item else None
+    return argument is not None and is_reference(argument)

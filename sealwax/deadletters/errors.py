@@ -1,0 +1,48 @@
+"""What the archive of dead letters raises, one class a cause."""
+
+from __future__ import annotations
+
+from sealwax.errors import SealwaxError
+
+__all__ = [
+    "LettersDenied",
+    "LettersError",
+    "LettersUnreachable",
+    "NoSuchLetter",
+    "NoSuchReplay",
+    "NoSuchReveal",
+    "ReplayStateConflict",
+    "SelectionInvalid",
+]
+
+
+class LettersError(SealwaxError):
+    """The archive of dead letters could not do this; see the chained cause."""
+
+
+class LettersUnreachable(LettersError):
+    """DynamoDB or S3 does not serve the archive now; try again later."""
+
+
+class LettersDenied(LettersError):
+    """AWS refused the archive; check the names of table and bucket and the role's permissions."""
+
+
+class NoSuchLetter(LettersError):
+    """There is no such letter; it may have been resolved long ago. List the open ones again."""
+
+
+class NoSuchReplay(LettersError):
+    """There is no such replay; list them again."""
+
+
+class NoSuchReveal(LettersError):
+    """There is no such request: it was shown already, has expired, or is not yours. Ask again."""
+
+
+class ReplayStateConflict(LettersError):
+    """The replay is not in a state that allows this; look at it again."""
+
+
+class SelectionInvalid(LettersError):
+    """Choose letters by ids, by group, or by a filter: at most 500 ids, and not several ways."""

@@ -1,0 +1,1 @@
+"""The keyring, its life cycle (rotation, retirement) and the keyed hashes."""

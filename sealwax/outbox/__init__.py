@@ -1,0 +1,1 @@
+"""The outbox of messages to be sent later, and the store of payloads too large for SQS."""

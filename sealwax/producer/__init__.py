@@ -1,0 +1,1 @@
+"""Submission of jobs: seal, record in the ledger, publish; periodic jobs and admission."""

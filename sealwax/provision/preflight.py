@@ -1,0 +1,139 @@
+"""Everything `sealwax check` looks at, as data: configuration, AWS, secrets, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
+
+from sealwax.aws.clients import Aws, error_code
+from sealwax.errors import SealwaxError
+from sealwax.keys.keyring import Keyring
+from sealwax.provision import audit
+from sealwax.runtime import make_source
+from sealwax.secrets import SecretSource
+from sealwax.settings import SQS_RETENTION_MAX, Settings
+from sealwax.task import TaskDefinition, discover
+
+__all__ = ["Check", "configuration_checks", "log_warnings", "run_checks"]
+
+log = structlog.get_logger("sealwax.provision.preflight")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: what was looked at, and what is wrong with it (None: nothing)."""
+
+    kind: str
+    name: str
+    problem: str | None = None
+    remedy: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is as it should be."""
+        return self.problem is None
+
+
+def run_checks(settings: Settings, aws: Aws) -> Iterator[Check]:
+    """Look at everything, one check at a time; never raises for what it finds."""
+    yield Check("configuration", settings.environment)
+    wanted = set()
+    try:
+        definitions = discover(settings.task_modules)
+        for definition in definitions.values():
+            settings.queue_name(definition.lane)
+            if definition.configure is not None:
+                definition.configure(settings)
+            wanted |= set(definition.secrets(settings))
+        yield Check("tasks", ", ".join(sorted(definitions)) or "none")
+        yield from configuration_checks(settings, definitions)
+    except SealwaxError as error:
+        yield Check("tasks", ", ".join(settings.task_modules), str(error), "mend the configuration")
+    try:
+        for finding in audit(settings, aws):
+            yield Check(finding.kind, finding.name, finding.problem, finding.remedy)
+    except (BotoCoreError, ClientError) as error:
+        yield Check(
+            "aws",
+            error_code(error),
+            "AWS does not answer as it should",
+            "check credentials, AWS_REGION, AWS_ENDPOINT_URL and the network",
+        )
+        return
+    yield from _check_secrets(make_source(settings, aws), wanted)
+
+
+def configuration_checks(
+    settings: Settings, definitions: Mapping[str, TaskDefinition[Any]]
+) -> Iterator[Check]:
+    """Compare times that each make sense alone and must make sense together.
+
+    Roles look at them when they start, `sealwax check` before.
+    """
+    limits = settings.limits
+    # Copies of a message live as long as SQS keeps them; what became of their
+    # job must be known until then, or they become dead letters of unknown jobs.
+    yield Check(
+        "limits",
+        "retention_seconds",
+        None
+        if limits.retention_seconds >= SQS_RETENTION_MAX
+        else "finished jobs are forgotten before the last copy of their message",
+        f"set limits.retention_seconds to {SQS_RETENTION_MAX} or more",
+    )
+    for name, definition in sorted(definitions.items()):
+        policy = definition.policy(settings)
+        longest = min(policy.max_age or limits.max_age_seconds, limits.max_age_seconds)
+        seconds = definition.time_limit or limits.task_seconds
+        if seconds >= longest:
+            yield Check(
+                "limits",
+                name,
+                f"one attempt may take {seconds} s, the job may be tried for {longest:.0f} s only",
+                "shorten its time_limit, or lengthen limits.max_age_seconds or its retry.max_age",
+            )
+        if policy.max_age is not None and policy.max_age > limits.max_age_seconds:
+            yield Check(
+                "limits",
+                name,
+                f"its retry.max_age is {policy.max_age:.0f} s, no job is tried for longer than "
+                f"{limits.max_age_seconds} s",
+                "shorten its retry.max_age, or lengthen limits.max_age_seconds",
+            )
+
+
+def log_warnings(checks: Iterable[Check]) -> None:
+    """Log what is wrong: for roles at their start, which would fail late and far away by it."""
+    for check in checks:
+        if not check.ok:
+            log.warning(
+                "configuration does not fit",
+                name=check.name,
+                problem=check.problem,
+                remedy=check.remedy,
+            )
+
+
+def _check_secrets(source: SecretSource, wanted: set[str]) -> Iterator[Check]:
+    documents = {}
+    keys = ("api/keys", "worker/keys", "shared/keyring", "shared/hmac", "api/token-key")
+    for name in (*keys, *sorted(wanted)):
+        try:
+            documents[name] = source.get(name)
+            yield Check("secret", name)
+        except SealwaxError as error:
+            remedy = "run `sealwax keys init`" if name in keys else "put it with credstash"
+            yield Check("secret", name, str(error), remedy)
+    for role in ("api", "worker"):
+        if f"{role}/keys" not in documents or "shared/keyring" not in documents:
+            continue
+        try:
+            keyring = Keyring.load(role, documents[f"{role}/keys"], documents["shared/keyring"])
+            keyring.recipient("worker" if role == "api" else "api")
+            yield Check("keys", role)
+        except SealwaxError as error:
+            yield Check("keys", role, str(error), "run `sealwax keys list` and rotate")

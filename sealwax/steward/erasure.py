@@ -1,0 +1,111 @@
+"""Erasure: what is kept of a job anywhere, found and removed.
+
+Called by `sealwax jobs erase`. The ledger's entry is first, so that nothing is
+kept again meanwhile; then outbox, payloads in S3 and dead letters' bodies. A
+stop in between is mended by a repeat. SQS cannot be searched: messages of an
+erased job are acknowledged unread when they arrive.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sealwax.deadletters.service import Letters
+from sealwax.ledger import Ledger, LedgerEntry
+from sealwax.ledger.erasing import erase_entry
+from sealwax.ledger.table import LedgerTable
+from sealwax.outbox.payloads import PayloadStore
+from sealwax.outbox.store import Outbox
+from sealwax.settings import Settings
+
+__all__ = ["Erasure", "ErasureReport"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErasureReport:
+    """What is kept of one job besides its entry, in numbers."""
+
+    job: str
+    state: str
+    letters: int
+    outbox: int
+    objects: int
+    result: bool
+
+
+class Erasure:
+    """Finds and erases.
+
+    Parameters
+    ----------
+    client
+        A boto3 DynamoDB client with time-outs.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: Any,
+        letters: Letters,
+        claims: PayloadStore,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._table = LedgerTable(client, settings.table_name("jobs"))
+        self._ledger = Ledger(client, settings.table_name("jobs"), clock=clock)
+        self._outbox = Outbox(client, settings.table_name("outbox"))
+        self._letters = letters
+        self._claims = claims
+        self._clock = clock
+        self._outboxed: dict[str, list[str]] | None = None
+
+    def job(self, job_id: str) -> LedgerEntry | None:
+        """Return a job's entry."""
+        return self._ledger.get(job_id)
+
+    def of_tenant(self, tenant_ref: str) -> Iterator[LedgerEntry]:
+        """Yield a tenant's jobs, the oldest first."""
+        after: str | None = None
+        while True:
+            page = self._ledger.of_tenant(tenant_ref, after=after, newest_first=False)
+            yield from page.entries
+            after = page.after
+            if after is None:
+                return
+
+    def look(self, entry: LedgerEntry) -> ErasureReport:
+        """Return what is kept of a job; nothing is changed."""
+        return ErasureReport(
+            job=entry.id,
+            state=entry.state.value,
+            letters=len(self._letters.archive.of_job(entry.id)),
+            outbox=len(self._items(entry.id)),
+            objects=len(self._claims.objects(entry.id)),
+            result=entry.result is not None,
+        )
+
+    def erase(self, entry: LedgerEntry) -> ErasureReport:
+        """Erase a job; return what was kept of it.
+
+        Raises
+        ------
+        sealwax.ledger.erasing.StillRuns
+            Nothing was erased.
+        """
+        kept = self.look(entry)
+        erase_entry(self._table, entry.id, now=self._clock())
+        self._outbox.delete(*self._items(entry.id))
+        self._claims.erase(entry.id)
+        for letter in self._letters.archive.of_job(entry.id):
+            self._letters.archive.erase_body(letter)
+        return kept
+
+    def _items(self, job_id: str) -> list[str]:
+        if self._outboxed is None:
+            self._outboxed = {}
+            for item_id, _ in self._outbox.names():
+                self._outboxed.setdefault(item_id.partition("#")[0], []).append(item_id)
+        return self._outboxed.get(job_id, [])

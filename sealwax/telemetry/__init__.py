@@ -1,0 +1,1 @@
+"""Logs, withheld output and counters: what a role says about itself."""

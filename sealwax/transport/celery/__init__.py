@@ -1,0 +1,1 @@
+"""Celery task, request and consumer classes for the transport; they know no ledger."""

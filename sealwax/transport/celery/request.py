@@ -1,0 +1,303 @@
+"""How one attempt ends, in the worker's main process.
+
+Celery's own request acknowledges failures, copies retries, and lets some
+exceptions end the worker. This one settles the message exactly once, never
+blocks the event loop, and never raises into it. Called by the pool: on the
+event loop under prefork, on pool threads under the threads pool.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from billiard.einfo import ExceptionWithTraceback
+from celery.exceptions import (
+    Ignore,
+    Reject,
+    Retry,
+    TaskRevokedError,
+    Terminated,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
+from celery.worker import state
+from celery.worker.request import Request as CeleryRequest
+
+from sealwax.transport.celery.retries import CopiedRetry, is_exhausted, receives_charged
+from sealwax.transport.dead_letters import DeadLetterReason, parse_reason
+from sealwax.transport.disposition import Ack, DeadLetter, Disposition, Postpone
+
+__all__ = ["Request", "listens"]
+
+logger = logging.getLogger(__name__)
+
+#: Attempts to ask a task what to do after a lost attempt, and the wait when none answered.
+HOOK_ATTEMPTS = 5
+HOOK_GIVES_UP = 30.0
+
+
+class Request(CeleryRequest):
+    """A request whose message stands on the Sealwax transport."""
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        super().__init__(message, **options)
+        facts = (message.delivery_info or {}).get("sqs")
+        if facts:
+            self._delivery_info["sqs"] = facts
+            headers = self._request_dict
+            headers["retries"] = (headers.get("retries") or 0) + receives_charged(
+                facts,
+                headers.get("eta"),
+                delayed=(message.properties or {}).get("sealwax-delayed"),
+            )
+        self._channel = message.channel
+        self._token = message.delivery_tag
+        self.delivery = message.delivery
+        self._lock = threading.Lock()
+        self._settled = False
+        self._asked = False
+        self._started = False
+
+    # -- starting
+
+    @property
+    def given_back(self) -> bool:
+        """Whether the message is no longer this worker's."""
+        return self._channel.intake.held.get(self._token) is None
+
+    def execute_using_pool(self, pool: Any, **kwargs: Any) -> Any:
+        """Hand the task to the pool, unless its message was given back meanwhile."""
+        at_once = getattr(pool, "uses_semaphore", False) or not getattr(pool, "executor", None)
+        if at_once:
+            if not self._channel.start(self._token):
+                self._forget()
+                raise TaskRevokedError(self.id)
+            self._started = True
+        try:
+            return super().execute_using_pool(pool, **kwargs)
+        except TaskRevokedError:
+            raise
+        except Exception as error:
+            # Celery would lose a slot of its semaphore, or the whole worker.
+            logger.exception("Task %s could not be handed to the pool", self.id)
+            self._end(
+                DeadLetter(DeadLetterReason(reason="malformed", error=type(error).__name__)),
+                recorded=False,
+            )
+            raise TaskRevokedError(self.id) from error
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """Note that the pool has begun; on a threads pool this is the last moment to decline."""
+        if not self._started and not self._channel.start(self._token) and not self._settled:
+            self._forget()
+            raise TaskRevokedError(self.id)
+        super().on_accepted(pid, time_accepted)
+
+    def _forget(self) -> None:
+        self.acknowledged = True
+        state.task_ready(self)
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
+        """Tell of the task's way, where somebody asked for tasks' events."""
+        if listens(self._eventer):
+            super().send_event(type, **fields)
+
+    # -- ends
+
+    def on_success(self, failed__retval__runtime: Any, **kwargs: Any) -> None:
+        """Take the child's answer: with a value, or with an exception it classified."""
+        failed, retval, runtime = failed__retval__runtime
+        if failed:
+            self.on_failure(retval, return_ok=True)
+            return
+        state.task_ready(self, successful=True)
+        self._end(Ack())
+        self.send_event("task-succeeded", result=retval, runtime=runtime)
+
+    def on_retry(self, exc_info: Any) -> None:
+        """Postpone the same message; a retry that changed something is a copy already."""
+        error = _bare(exc_info.exception)
+        if isinstance(error, CopiedRetry):
+            self._end(Ack())
+        else:
+            self._end(Postpone(_seconds(error.when)))
+        self.send_event("task-retried", exception=type(error).__name__, traceback="")
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Note that a time limit passed; the hard one has killed the child."""
+        if soft:
+            logger.warning("Soft time limit (%ss) exceeded for %s[%s]", timeout, self.name, self.id)
+            return
+        state.task_ready(self)
+        logger.error("Hard time limit (%ss) exceeded for %s[%s]", timeout, self.name, self.id)
+        self._lost("timeout", TimeLimitExceeded(timeout))
+
+    def on_failure(
+        self,
+        exc_info: Any,
+        send_failed_event: bool = True,
+        return_ok: bool = False,
+    ) -> None:
+        """End an attempt that raised."""
+        state.task_ready(self)
+        error = _bare(exc_info.exception)
+        if isinstance(error, Terminated):
+            if not self._already_cancelled and not self._already_revoked:
+                self._announce_revoked("terminated", True, str(error), False)  # noqa: FBT003
+        elif isinstance(error, SystemExit | KeyboardInterrupt | WorkerLostError | MemoryError):
+            if not (self._already_cancelled or self._already_revoked):
+                self._lost("crashed", error)
+        elif isinstance(error, TimeLimitExceeded):
+            self._lost("timeout", error)
+        elif isinstance(error, Retry):
+            self.on_retry(exc_info)
+        elif isinstance(error, Ignore):
+            self._end(Ack())
+        elif isinstance(error, Reject):
+            self._rejected(error)
+        else:
+            self._failed(error, already_stored=return_ok)
+        if send_failed_event and not isinstance(error, Retry | Ignore):
+            self.send_event("task-failed", exception=type(error).__name__, traceback="")
+
+    def _rejected(self, error: Reject) -> None:
+        if error.requeue:
+            self._end(Postpone(1))
+            return
+        reason = parse_reason(error.reason)
+        if reason is None:
+            self._failed(error, already_stored=False)
+            return
+        self._end(DeadLetter(reason), recorded=True)
+
+    def _failed(self, error: BaseException, *, already_stored: bool) -> None:
+        if not already_stored:
+            self._store_failure(error)
+        if not self.task.acks_late:
+            return
+        exhausted = is_exhausted(error)
+        self._end(
+            DeadLetter(
+                DeadLetterReason(
+                    reason="exhausted" if exhausted else "rejected",
+                    error=type(error).__name__,
+                    attempts=self._request_dict.get("retries", 0) + 1,
+                    job=self.id,
+                    details={"cause": "exhausted" if exhausted else "task-raised"},
+                )
+            ),
+            recorded=False,
+        )
+
+    # -- attempts that the child did not classify
+
+    def _lost(self, kind: Literal["timeout", "crashed"], error: BaseException) -> None:
+        """Ask the task, in the background, what is to become of the message."""
+        if not self.task.acks_late:
+            self._store_failure(error)
+            return
+        if self._settled or self._asked:
+            return  # a time-out is told twice: as the end of the job and as a time-out
+        self._asked = True
+        logger.error(
+            "Attempt of %s[%s] lost: %s (%s)", self.name, self.id, kind, type(error).__name__
+        )
+        self._in_background(self._ask, kind, error, 0)
+
+    def _ask(self, kind: Literal["timeout", "crashed"], error: BaseException, attempt: int) -> None:
+        if self._settled:
+            return
+        try:
+            disposition = self.task.on_attempt_lost(self, kind)
+        except Exception:
+            logger.exception("The task could not say what becomes of %s", self.id)
+            if attempt + 1 < HOOK_ATTEMPTS:
+                self._in_background(self._ask, kind, error, attempt + 1, delay=2.0**attempt)
+                return
+            disposition = Postpone(HOOK_GIVES_UP)
+        self._end(disposition, recorded=True)
+        if isinstance(disposition, DeadLetter):
+            self._store_failure(error)
+
+    def expire(self) -> None:
+        """Have the task say what becomes of a message whose expiry has passed."""
+        self._already_revoked = True
+        self._in_background(self._ask_expired)
+
+    def _ask_expired(self) -> None:
+        try:
+            disposition = self.task.on_expired(self)
+        except Exception:
+            logger.exception("The task could not record the expiry of %s", self.id)
+            disposition = Postpone(HOOK_GIVES_UP)
+        self._end(disposition)
+
+    @property
+    def expired(self) -> bool:
+        """Whether the message's expiry has passed."""
+        if not self.expires:
+            return False
+        now = datetime.now(UTC if self.expires.tzinfo else None)
+        return bool(now > self.expires)
+
+    # -- settling
+
+    def _end(self, disposition: Disposition, *, recorded: bool = True) -> None:
+        """Carry out a disposition, once."""
+        with self._lock:
+            if self._settled:
+                return
+            self._settled = True
+        self.acknowledged = True
+        if isinstance(disposition, Ack):
+            self._channel.basic_ack(self._token)
+        elif isinstance(disposition, Postpone):
+            self._channel.postpone(self._token, disposition.seconds)
+        else:
+            self._channel.dead_letter(self._token, disposition.reason, recorded=recorded)
+
+    def acknowledge(self) -> None:
+        """Delete the message (Celery's name)."""
+        self._end(Ack())
+
+    def reject(self, requeue: bool = False) -> None:
+        """Dead-letter or requeue the message (Celery's name)."""
+        if requeue:
+            self._end(Postpone(1))
+        else:
+            self._end(DeadLetter(DeadLetterReason(reason="rejected", job=self.id)), recorded=False)
+
+    def _store_failure(self, error: BaseException) -> None:
+        """Tell the result backend, which may block, off the event loop."""
+        self._in_background(self._mark_as_failure, error)
+
+    def _mark_as_failure(self, error: BaseException) -> None:
+        self.task.backend.mark_as_failure(
+            self.id, error, request=self._context, store_result=self.store_errors
+        )
+
+    def _in_background(self, work: Callable[..., None], *args: Any, delay: float = 0.0) -> None:
+        self._channel.engine.background.run(work, *args, delay=delay)
+
+
+def listens(eventer: Any) -> bool:
+    """Whether tasks' events are wanted: a worker's heartbeat alone keeps the dispatcher enabled."""
+    return bool(eventer and eventer.enabled and (not eventer.groups or "task" in eventer.groups))
+
+
+def _bare(error: Any) -> Any:
+    return error.exc if isinstance(error, ExceptionWithTraceback) else error
+
+
+def _seconds(when: Any) -> float:
+    if isinstance(when, datetime):
+        moment = when if when.tzinfo else when.replace(tzinfo=UTC)
+        return max(0.0, moment.timestamp() - time.time())
+    if isinstance(when, int | float):
+        return max(0.0, float(when))
+    return 0.0

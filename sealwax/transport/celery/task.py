@@ -1,0 +1,173 @@
+"""The task class for any Celery app on the Sealwax transport.
+
+`Celery(task_cls="sealwax.transport.celery.task:Task")`: acknowledges late, retries by
+postponing the same message, and decides what becomes of attempts whose child
+died. Works on the app's own conventions; knows nothing of ledger or envelope.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import Any, Literal
+
+import celery
+from celery.exceptions import Reject
+
+import sealwax.transport  # noqa: F401 - makes "sealwax://" known
+from sealwax.transport.celery.retries import CopiedRetry, crash_delay, mark_exhausted
+from sealwax.transport.celery.tracing import without_traceback
+from sealwax.transport.dead_letters import DeadLetterReason
+from sealwax.transport.disposition import Ack, DeadLetter, Disposition, Postpone
+
+__all__ = ["Task"]
+
+logger = logging.getLogger(__name__)
+
+
+class Task(celery.Task):
+    """A task whose message is never lost, copied or deleted before its outcome.
+
+    Attributes
+    ----------
+    max_crashes
+        Receives after which a message whose attempts were lost (time-out, dead
+        child, out of memory) is dead-lettered as `crashed`.
+    """
+
+    abstract = True
+    Request = "sealwax.transport.celery.request:Request"
+    Strategy = "sealwax.transport.celery.consumer:strategy"
+    acks_late = True
+    acks_on_failure_or_timeout = False
+    reject_on_worker_lost = True
+    max_crashes = 3
+    _tracer: Any = None
+
+    @property
+    def __trace__(self) -> Any:
+        """What runs the task in a worker; Celery builds and sets it."""
+        return self._tracer
+
+    @__trace__.setter
+    def __trace__(self, tracer: Any) -> None:
+        self._tracer = None if tracer is None else without_traceback(tracer)
+
+    def on_attempt_lost(self, request: Any, kind: Literal["timeout", "crashed"]) -> Disposition:
+        """Say what becomes of a message whose attempt was lost.
+
+        Called in the worker's main process on a background thread; may block
+        for a moment. `request` is the worker's request: `request.id`,
+        `request.delivery_info["sqs"]`.
+        """
+        receives = int((request.delivery_info.get("sqs") or {}).get("receive_count", 1))
+        if receives >= self.max_crashes:
+            return DeadLetter(
+                DeadLetterReason(
+                    reason="crashed",
+                    error="TimeLimitExceeded" if kind == "timeout" else "WorkerLost",
+                    attempts=receives,
+                    job=request.id,
+                    details={"cause": "time-limit" if kind == "timeout" else "process-died"},
+                )
+            )
+        return Postpone(crash_delay(receives))
+
+    def on_expired(self, request: Any) -> Disposition:
+        """Say what becomes of a message whose `expires` has passed. On a background thread."""
+        logger.warning("Task %s[%s] expired before it ran", request.name, request.id)
+        self.backend.mark_as_revoked(
+            request.id,
+            "expired",
+            request=request._context,  # noqa: SLF001 - as Celery's own request does
+            store_result=request.store_errors,
+        )
+        return Ack()
+
+    def retry(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run again later: the same message, postponed.
+
+        A retry with changed arguments or options, or with `throw=False`, is
+        published as a new message, as stock Celery does; the old one is deleted
+        after that. In between the job exists twice.
+
+        Raises
+        ------
+        celery.exceptions.Retry
+            Tells the worker to postpone.
+        MaxRetriesExceededError, or `exc`
+            When `max_retries` is used up.
+        """
+        request = self.request
+        changed = (
+            (args is not None and list(args) != list(request.args or ()))
+            or (kwargs is not None and kwargs != (request.kwargs or {}))
+            or bool(options)
+            or not throw
+            or not self.acks_late  # the message is gone already
+        )
+        on_sqs = "sqs" in (getattr(request, "delivery_info", None) or {})
+        if request.called_directly or request.is_eager or not on_sqs:
+            return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
+        if changed:
+            return self._copy(args, kwargs, exc, throw, eta, countdown, max_retries, options)
+        limit = self.max_retries if max_retries is None else max_retries
+        if max_retries is not None:
+            self.override_max_retries = max_retries
+        if limit is not None and request.retries + 1 > limit:
+            if exc:
+                raise mark_exhausted(exc)
+            raise self.MaxRetriesExceededError(
+                f"Can't retry {self.name}[{request.id}]: {limit} retries are used up",
+                task_args=request.args,
+                task_kwargs=request.kwargs,
+            )
+        if eta is None and countdown is None:
+            countdown = self.default_retry_delay
+        raise celery.exceptions.Retry(exc=exc, when=eta or countdown)
+
+    def _copy(
+        self,
+        args: Any,
+        kwargs: Any,
+        exc: BaseException | None,
+        throw: bool,
+        eta: datetime | None,
+        countdown: float | None,
+        max_retries: int | None,
+        options: dict[str, Any],
+    ) -> Any:
+        ret = super().retry(
+            args,
+            kwargs,
+            exc,
+            False,  # noqa: FBT003 - Celery's signature
+            eta,
+            countdown,
+            max_retries,
+            **options,
+        )
+        copied = CopiedRetry(exc=exc, when=ret.when)
+        if throw:
+            raise copied
+        return copied
+
+    def dead_letter(self, reason: DeadLetterReason) -> None:
+        """End this attempt: the message becomes a dead letter with this reason.
+
+        Raises
+        ------
+        celery.exceptions.Reject
+            Always; to be raised out of the task.
+        """
+        raise Reject(reason.to_json(), requeue=False)

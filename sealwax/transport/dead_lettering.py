@@ -1,0 +1,257 @@
+"""Moving a message to its dead-letter queue: record, send, and only then delete.
+
+Runs on background threads, for as long as it takes: what fails is tried again
+while the lease is kept. What the dead-letter queue will never take (too large,
+or an attribute it refuses) goes without its own attributes, then to the
+`archive` option. A message that cannot be buried stays in its queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sealwax.transport.batching import BatchEntry, EntryResult
+from sealwax.transport.client import GONE, backoff, describe
+from sealwax.transport.dead_letters import (
+    ATTRIBUTE,
+    DeadLetterEvent,
+    DeadLetterReason,
+    RefusedLetter,
+)
+from sealwax.transport.engine import Engine
+from sealwax.transport.errors import DeadLetterQueueMissing
+from sealwax.transport.in_flight import Delivery
+from sealwax.transport.publishing import message_size
+
+__all__ = ["DeadLetterer", "letter_fields"]
+
+logger = logging.getLogger(__name__)
+
+#: SQS takes at most this many attributes on a message.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
+MAX_ATTRIBUTES = 10
+
+#: Longest pause between two attempts, in seconds.
+PAUSE_MAX = 30.0
+
+
+def letter_fields(
+    delivery: Delivery,
+    reason: DeadLetterReason,
+    *,
+    now: float,
+    fifo: bool,
+    bare: bool = False,
+) -> dict[str, Any]:
+    """Return the dead letter's SendMessageBatch entry; `bare`: without the message's attributes."""
+    attributes = {
+        name: {
+            key: value[key] for key in ("DataType", "StringValue", "BinaryValue") if key in value
+        }
+        for name, value in delivery.attributes.items()
+        if name != ATTRIBUTE
+    }
+    excess = len(attributes) if bare else len(attributes) - MAX_ATTRIBUTES + 1
+    dropped = [attributes.popitem()[0] for _ in range(excess)]
+    attributes[ATTRIBUTE] = {
+        "DataType": "String",
+        "StringValue": reason.to_json(
+            job=reason.job or delivery.job,
+            task=delivery.task,
+            queue=delivery.queue,
+            at=round(now, 3),
+            message_id=delivery.message_id,
+            receive_count=delivery.receive_count,
+            attempts=reason.attempts,
+            dropped_attributes=dropped or None,
+        ),
+    }
+    fields: dict[str, Any] = {"MessageBody": delivery.body, "MessageAttributes": attributes}
+    if fifo:
+        fields["MessageGroupId"] = delivery.group or delivery.message_id
+        fields["MessageDeduplicationId"] = delivery.message_id
+    return fields
+
+
+@dataclass(slots=True)
+class _PendingDeadLetter:
+    """One delivery on its way to the dead-letter queue."""
+
+    delivery: Delivery
+    reason: DeadLetterReason
+    recorded: bool
+    attempt: int = 0
+    bare: bool = False
+    #: SQS's code, once the queue has refused even the bare letter.
+    refused: str = ""
+
+    def letter(self) -> DeadLetterEvent:
+        """Return what the application is told."""
+        return DeadLetterEvent(
+            reason=self.reason,
+            job=self.delivery.job,
+            task=self.delivery.task,
+            queue=self.delivery.queue,
+            message_id=self.delivery.message_id,
+            receive_count=self.delivery.receive_count,
+            body_bytes=len(self.delivery.body.encode("utf-8", "surrogatepass")),
+        )
+
+
+class DeadLetterer:
+    """Buries deliveries, one attempt after another.
+
+    Parameters
+    ----------
+    on_buried
+        Deletes the original; called when the dead letter is confirmed.
+    """
+
+    def __init__(self, engine: Engine, *, on_buried: Callable[[Delivery], None]) -> None:
+        self._engine = engine
+        self._on_buried = on_buried
+        self._lock = threading.Lock()
+        self._open: dict[str, Delivery] = {}
+
+    def bury(self, delivery: Delivery, reason: DeadLetterReason, *, recorded: bool) -> None:
+        """Begin."""
+        with self._lock:
+            self._open[delivery.token] = delivery
+        self._engine.background.run(self._attempt, _PendingDeadLetter(delivery, reason, recorded))
+
+    def unfinished(self) -> list[Delivery]:
+        """Take out, at shutdown, what could not be buried yet: it goes back to its queue."""
+        with self._lock:
+            found = list(self._open.values())
+            self._open.clear()
+            return found
+
+    def _attempt(self, grave: _PendingDeadLetter) -> None:
+        delivery = grave.delivery
+        if delivery.token not in self._open:
+            return
+        try:
+            if not grave.recorded:
+                hook = self._engine.options.on_dead_letter
+                if hook is not None:
+                    hook(grave.letter())
+                grave.recorded = True
+            url = self._engine.dead_letter_url(delivery.queue)
+        except Exception as error:
+            if isinstance(error, DeadLetterQueueMissing):
+                logger.error(  # noqa: TRY400 - the message says all
+                    "%s Message %s stays in its queue.", error, delivery.message_id
+                )
+            else:
+                logger.warning(
+                    "Message %s cannot be dead-lettered yet (%s); trying again",
+                    delivery.message_id,
+                    describe(error),
+                    exc_info=not grave.recorded,
+                )
+            self._again(grave)
+            return
+        fields = letter_fields(
+            delivery,
+            grave.reason,
+            now=time.time(),
+            fifo=url.endswith(".fifo"),
+            bare=grave.bare,
+        )
+        if grave.refused and self._engine.options.archive is not None:
+            self._archive(grave, fields)
+            return
+        self._engine.calls(url).letters.submit(
+            BatchEntry(
+                fields,
+                done=lambda outcome: self._sent(grave, outcome),
+                deadline=time.monotonic() + self._engine.options.send_timeout,
+                size=message_size(fields),
+                group=fields.get("MessageGroupId"),
+            )
+        )
+
+    def _sent(self, grave: _PendingDeadLetter, outcome: EntryResult) -> None:
+        if outcome.ok:
+            self._buried(grave)
+            return
+        logger.warning(
+            "The dead-letter queue refused message %s (%s); trying again",
+            grave.delivery.message_id,
+            outcome.code,
+        )
+        if outcome.code in GONE:
+            self._engine.forget_dead_letter_url(grave.delivery.queue)
+        elif not outcome.retryable:
+            self._refused(grave, outcome.code)
+            return
+        self._again(grave)
+
+    def _refused(self, grave: _PendingDeadLetter, code: str) -> None:
+        """Go on with a letter that would be refused again and again."""
+        if not grave.bare:
+            grave.bare = True
+            self._engine.background.run(self._attempt, grave)
+            return
+        grave.refused = code
+        if self._engine.options.archive is not None:
+            self._engine.background.run(self._attempt, grave)
+            return
+        logger.error(
+            "The dead-letter queue will not take message %s on %s (%s); it stays in its queue "
+            "until the dead-letter queue allows it or the transport option `archive` is set",
+            grave.delivery.message_id,
+            grave.delivery.queue,
+            code,
+        )
+        self._again(grave)
+
+    def _archive(self, grave: _PendingDeadLetter, fields: dict[str, Any]) -> None:
+        archive = self._engine.options.archive
+        if archive is None:
+            return
+        try:
+            archive(
+                RefusedLetter(
+                    letter=grave.letter(),
+                    body=grave.delivery.body,
+                    attributes=grave.delivery.attributes,
+                    reason=fields["MessageAttributes"][ATTRIBUTE]["StringValue"],
+                    group=grave.delivery.group,
+                    code=grave.refused,
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - the application's; the message waits
+            logger.warning(
+                "Message %s could not be archived (%s); trying again",
+                grave.delivery.message_id,
+                describe(error),
+            )
+            self._again(grave)
+            return
+        self._engine.counters.add("archived")
+        self._buried(grave)
+
+    def _buried(self, grave: _PendingDeadLetter) -> None:
+        delivery, reason = grave.delivery, grave.reason
+        with self._lock:
+            if self._open.pop(delivery.token, None) is None:
+                return  # it went back to its queue meanwhile: a second letter may follow
+        logger.warning(
+            "Message %s on %s was dead-lettered: %s (%s)",
+            delivery.message_id,
+            delivery.queue,
+            reason.reason,
+            reason.error or "no detail",
+        )
+        self._on_buried(delivery)
+
+    def _again(self, grave: _PendingDeadLetter) -> None:
+        pause = backoff(grave.attempt, base=1.0, cap=PAUSE_MAX)
+        grave.attempt += 1
+        self._engine.background.run(self._attempt, grave, delay=pause)

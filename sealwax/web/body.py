@@ -1,0 +1,93 @@
+"""Request bodies: bounded, strict JSON, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from flask import Request
+
+from sealwax.web.problems import Problem
+
+__all__ = ["MAX_DEPTH", "read_json"]
+
+#: Deepest nesting accepted; far below where Python's own encoder gives up.
+MAX_DEPTH = 64
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    # NaN and Infinity are Python's, not JSON's.
+    raise ValueError("not JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        # RFC 8259 section 4: what a duplicate name means is unpredictable, and
+        # what we validate must be what the worker runs.
+        raise Problem("malformed-request", detail="An object has the same name twice.")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise Problem("malformed-request", detail="A number is too large for a double.")
+    return number
+
+
+def _check_depth(value: Any) -> None:
+    layer = [value]
+    for _ in range(MAX_DEPTH):
+        layer = [
+            child
+            for item in layer
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not layer:
+            return
+    raise Problem("malformed-request", detail=f"The body is nested deeper than {MAX_DEPTH}.")
+
+
+def read_json(request: Request, limit: int) -> Any:
+    """Return the body's JSON value.
+
+    Parameters
+    ----------
+    limit
+        Most bytes that are read.
+
+    Raises
+    ------
+    Problem
+        415, 413 or 400.
+    """
+    if request.mimetype != "application/json" and not (
+        request.mimetype.startswith("application/") and request.mimetype.endswith("+json")
+    ):
+        raise Problem("unsupported-media-type")
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    if charset not in ("utf-8", "utf8") or request.content_encoding:
+        raise Problem("unsupported-media-type")
+    too_large = Problem(
+        "too-large", detail=f"At most {limit} bytes are accepted in one request.", limit=limit
+    )
+    if request.content_length is not None and request.content_length > limit:
+        raise too_large
+    data = request.stream.read(limit + 1)
+    if len(data) > limit:
+        raise too_large
+    try:
+        value = json.loads(
+            data.decode(),
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            object_pairs_hook=_unique,
+        )
+        _check_depth(value)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is not text
+    except (ValueError, RecursionError):
+        # UnicodeError is a ValueError; so is an integer of more than 4,300 digits.
+        raise Problem("malformed-request") from None
+    return value

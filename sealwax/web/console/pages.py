@@ -1,0 +1,201 @@
+"""The console's frame: the blueprint, its headers, its error pages, signing in and out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
+
+from sealwax import version
+from sealwax.aws.dynamodb import CursorInvalid
+from sealwax.control.fleet import FleetItemNotFound
+from sealwax.errors import SealwaxError
+from sealwax.web.console import format as formats
+from sealwax.web.console.errors import error_page
+from sealwax.web.console.guard import (
+    actor,
+    allowed,
+    check_form,
+    codec,
+    current_session,
+    keep,
+    page,
+    safe_next,
+)
+from sealwax.web.console.session import COOKIE
+from sealwax.web.problems import Problem
+from sealwax.web.services import services
+from sealwax.web.tokens import TokenInvalid, TokensUnreachable
+
+__all__ = ["blueprint"]
+
+log = structlog.get_logger("sealwax.console")
+
+#: Nothing from elsewhere, nothing inline, in nobody's frame.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+#: The navigation: endpoint, name, and the key that follows `g`.
+NAVIGATION: list[tuple[str, str, str]] = [
+    ("console.fleet.overview", "Overview", "o"),
+    ("console.jobs.index", "Jobs", "j"),
+    ("console.letters.index", "Dead letters", "d"),
+    ("console.replays.index", "Replays", "r"),
+    ("console.fleet.lanes", "Lanes", "l"),
+    ("console.fleet.workers", "Workers", "w"),
+    ("console.fleet.keys", "Keys", "k"),
+    ("console.fleet.audit", "Audit", "a"),
+]
+
+
+blueprint = Blueprint(
+    "console",
+    __name__,
+    url_prefix="/console",
+    template_folder="templates",
+    static_folder="static",
+    static_url_path="/static",
+)
+
+for _name in formats.__all__:
+    blueprint.add_app_template_filter(getattr(formats, _name), _name)
+blueprint.add_app_template_global(formats.sparkline, "sparkline")
+
+
+@blueprint.context_processor
+def _context() -> dict[str, Any]:
+    session = g.get("console")
+    return {
+        "navigation": NAVIGATION,
+        "allowed": allowed,
+        "csrf": session.csrf if session else "",
+        "environment": services().settings.environment,
+        "version": version(),
+        "who": g.get("principal"),
+    }
+
+
+@blueprint.after_request
+def _headers(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["X-Frame-Options"] = "DENY"
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    response.headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
+    if request.endpoint == "console.static":
+        response.headers["Cache-Control"] = "public, max-age=300"
+    return response
+
+
+@blueprint.errorhandler(Problem)
+def _problem(problem: Problem) -> AnyResponse:
+    return error_page(problem)
+
+
+@blueprint.errorhandler(FleetItemNotFound)
+def _missing(error: FleetItemNotFound) -> AnyResponse:
+    return error_page(Problem("not-found", detail=str(error)))
+
+
+@blueprint.errorhandler(CursorInvalid)
+def _cursor(error: CursorInvalid) -> AnyResponse:
+    return error_page(Problem("not-found", detail=str(error)))
+
+
+@blueprint.errorhandler(SealwaxError)
+def _unavailable(error: SealwaxError) -> AnyResponse:
+    # Its text says what to do next and holds no payload: that is the rule for these.
+    log.warning("page failed", error=type(error).__name__)
+    return error_page(Problem("ledger-unavailable", retry_after=5, detail=str(error)))
+
+
+@blueprint.errorhandler(HTTPException)
+def _http(error: HTTPException) -> AnyResponse:
+    names = {404: "not-found", 405: "method-not-allowed", 400: "malformed-request"}
+    return error_page(Problem(names.get(error.code or 500, "internal-error")))
+
+
+@blueprint.errorhandler(Exception)
+def _unexpected(error: Exception) -> AnyResponse:
+    log.error("page failed", exc_info=error)
+    return error_page(
+        Problem("internal-error", detail="The page failed. Quote the request id to the operator.")
+    )
+
+
+@blueprint.get("/sign-in")
+def sign_in() -> AnyResponse:
+    """Ask for a token."""
+    session = current_session()
+    if session is None or session.digest:
+        # A form needs a session to be bound to, also before anybody has signed in.
+        session = codec().begin()
+    response = make_response(
+        render_template(
+            "console/sign_in.html",
+            form_csrf=session.csrf,
+            next=safe_next(request.args.get("next")),
+            failed=False,
+        )
+    )
+    keep(response, session)
+    return response
+
+
+@blueprint.post("/sign-in")
+def begin() -> AnyResponse:
+    """Exchange a token for a session."""
+    session = current_session()
+    check_form(session)
+    wanted = safe_next(request.form.get("next"))
+    tokens = services().tokens
+    who = None
+    try:
+        digest = tokens.digest(request.form.get("token", "").strip())
+        who = tokens.look_up_digest(digest)
+    except TokenInvalid:
+        pass
+    except TokensUnreachable:
+        raise Problem("authentication-unavailable", retry_after=5) from None
+    if who is None or not who.allows("ops:read"):
+        log.info("sign-in refused")
+        body = render_template(
+            "console/sign_in.html", form_csrf=session.csrf if session else "", next=wanted,
+            failed=True,
+        )  # fmt: skip
+        return make_response(body, 401)
+    log.info("signed in", token=who.id)
+    response = redirect(wanted, code=303)
+    keep(response, codec().begin(digest))
+    return response
+
+
+@blueprint.post("/sign-out")
+@page()
+def sign_out() -> AnyResponse:
+    """End the session."""
+    log.info("signed out", token=actor().id)
+    response = redirect(url_for("console.sign_in"), code=303)
+    response.delete_cookie(COOKIE, path="/console")
+    return response
+
+
+@blueprint.get("/")
+@page()
+def home() -> AnyResponse:
+    """Go to the first page."""
+    return redirect(url_for(NAVIGATION[0][0]), code=303)
+
+
+@blueprint.get("/<path:rest>")
+@page()
+def nothing(rest: str) -> AnyResponse:
+    """Say that there is no such page."""
+    del rest
+    raise Problem("not-found", detail="There is no such page.")

@@ -1,0 +1,73 @@
+"""Pages that show one letter's payload: asked with a reason, ready, shown once.
+
+A worker opens the envelope; the API's key opens the worker's answer. Looking
+at the page consumes nothing: the answer is shown, and gone, by a form, so no
+reload and no prefetch can take it. It never shows anything to anybody else
+than who asked.
+"""
+
+from __future__ import annotations
+
+import json
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from sealwax.deadletters import NoSuchLetter, NoSuchReveal
+from sealwax.deadletters.reveal import SECONDS
+from sealwax.web.console.confirm import reason
+from sealwax.web.console.errors import error_page
+from sealwax.web.console.guard import actor_name, page
+from sealwax.web.ops.reveals import open_revealed
+from sealwax.web.problems import Problem
+from sealwax.web.services import services
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("reveals", __name__)
+
+
+@blueprint.errorhandler(NoSuchLetter)
+@blueprint.errorhandler(NoSuchReveal)
+def _missing(error: Exception) -> AnyResponse:
+    return error_page(Problem("not-found", detail=str(error)))
+
+
+@blueprint.route("/letters/<letter_id>/reveal", methods=["GET", "POST"])
+@page("ops:reveal")
+def ask(letter_id: str) -> str | AnyResponse:
+    """Ask why, then have a worker open the letter."""
+    letters = services().letters
+    if request.method == "GET":
+        letter = letters.archive.get(letter_id)
+        return render_template("console/reveal_ask.html", letter=letter, minutes=SECONDS // 60)
+    why = reason()
+    if why is None:
+        raise Problem("malformed-request", detail="A reveal needs a reason of 1 to 200 characters.")
+    made = services().reveals.ask(
+        letter_id, actor=actor_name(), reason=why, archive=letters.archive, audit=letters.audit
+    )
+    return redirect(url_for("console.reveals.show", request_id=made), code=303)
+
+
+@blueprint.get("/reveals/<request_id>")
+@page("ops:reveal")
+def show(request_id: str) -> str:
+    """Say how far the request is."""
+    found = services().reveals.look(request_id, actor=actor_name())
+    return render_template("console/reveal.html", found=found, minutes=SECONDS // 60, payload=None)
+
+
+@blueprint.post("/reveals/<request_id>")
+@page("ops:reveal")
+def take(request_id: str) -> str | AnyResponse:
+    """Show the payload; it is gone then."""
+    found = services().reveals.look(request_id, actor=actor_name())
+    if found.state == "done":
+        found = services().reveals.show(request_id, actor=actor_name())
+    if found.state != "done" or found.sealed is None:
+        return redirect(url_for("console.reveals.show", request_id=request_id), code=303)
+    payload = json.dumps(open_revealed(found.id, found.sealed), indent=2, ensure_ascii=False)
+    return render_template(
+        "console/reveal.html", found=found, minutes=SECONDS // 60, payload=payload
+    )

@@ -1,0 +1,99 @@
+"""The audit log, to read and to export."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from flask import Response, jsonify, request
+
+from sealwax.deadletters import AuditRecord
+from sealwax.web.auth import requires
+from sealwax.web.ops.common import limit_of, moment, ops_blueprint, seconds
+from sealwax.web.problems import Problem
+from sealwax.web.services import services
+
+__all__ = ["blueprint", "download"]
+
+COLUMNS = ("id", "at", "actor", "verb", "target", "count", "reason")
+
+blueprint = ops_blueprint("audit")
+
+
+@blueprint.get("/audit")
+@requires("ops:read")
+def page() -> Response:
+    """List who changed what, the newest first; a page may be empty and still have a next one."""
+    lines, after = services().letters.audit.page(limit=limit_of(), after=request.args.get("after"))
+    return jsonify({"lines": [_document(line) for line in lines], "after": after})
+
+
+@blueprint.get("/audit/export")
+@requires("ops:read")
+def export() -> Response:
+    """Stream all lines between `since` and `until`, the oldest first.
+
+    `format`: `jsonl` (the default) or `csv`.
+    """
+    now = time.time()
+    since = seconds(request.args.get("since", now - 86_400), "/since")
+    until = seconds(request.args.get("until", now), "/until")
+    form = request.args.get("format", "jsonl")
+    if form not in ("jsonl", "csv"):
+        raise Problem(
+            "validation-failed", errors=[{"pointer": "/format", "detail": "must be jsonl or csv"}]
+        )
+    return download(since, until, form)
+
+
+def download(since: float, until: float, form: str) -> Response:
+    """Return a stream of lines as a file, in form `jsonl` or `csv`."""
+    found = services().letters.audit.export(since=since, until=until)
+    made = _csv(found) if form == "csv" else _jsonl(found)
+    name = f"sealwax-{services().settings.environment}-audit.{form}"
+    kind = "text/csv; charset=utf-8; header=present" if form == "csv" else "application/x-ndjson"
+    return Response(
+        made,
+        content_type=kind,
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def _jsonl(found: Iterable[AuditRecord]) -> Iterator[str]:
+    for line in found:
+        yield json.dumps(_document(line)) + "\n"
+
+
+def _csv(found: Iterable[AuditRecord]) -> Iterator[str]:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(COLUMNS)
+    for line in found:
+        writer.writerow([_cell(value) for value in _document(line).values()])
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+    yield buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as a spreadsheet may have it: a text that would be a formula is none there."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return value
+
+
+def _document(line: AuditRecord) -> dict[str, Any]:
+    return {
+        "id": line.id,
+        "at": moment(line.at),
+        "actor": line.actor,
+        "verb": line.verb,
+        "target": line.target,
+        "count": line.count,
+        "reason": line.reason,
+    }

@@ -1,0 +1,97 @@
+"""What one API process holds, made once when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask import current_app
+
+from sealwax.control import ControlTable, Heartbeats, Pauses
+from sealwax.control.fleet import Fleet
+from sealwax.deadletters.reveal import Reveals
+from sealwax.deadletters.service import Letters, make_letters
+from sealwax.keys.hmac import TokenDigest
+from sealwax.producer.admission import Admission
+from sealwax.producer.publish import CeleryPublisher, CircuitBreakerPublisher, Deferral, Publisher
+from sealwax.producer.submit import Submitter
+from sealwax.runtime import START_PATIENCE, Runtime
+from sealwax.settings import Settings
+from sealwax.task import TaskDefinition, discover
+from sealwax.web.rate_limits import RateLimiter
+from sealwax.web.tokens import TokenStore
+
+__all__ = ["Services", "make_services", "services"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The parts that views use."""
+
+    settings: Settings
+    runtime: Runtime
+    definitions: dict[str, TaskDefinition[Any]]
+    tokens: TokenStore
+    submitter: Submitter
+    limiter: RateLimiter
+    admission: Admission
+    letters: Letters
+    fleet: Fleet
+    reveals: Reveals
+
+
+def make_services(
+    settings: Settings, *, runtime: Runtime | None = None, publisher: Publisher | None = None
+) -> Services:
+    """Read secrets and make clients; raises where the role cannot work."""
+    definitions = runtime.definitions if runtime else discover(settings.task_modules)
+    runtime = runtime or Runtime(settings, "api", definitions, patience=START_PATIENCE)
+    deferral = None
+    if publisher is None:
+        from sealwax.worker.app import make_app
+
+        celery = make_app(settings, definitions)
+        publisher = CircuitBreakerPublisher(CeleryPublisher(celery, settings))
+        deferral = Deferral(celery, settings, lambda: runtime.outbox)
+    limits = settings.limits
+    letters = make_letters(settings, runtime.aws)
+    control = ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control"))
+    return Services(
+        settings=settings,
+        runtime=runtime,
+        definitions=definitions,
+        tokens=TokenStore(
+            runtime.aws.client("dynamodb"),
+            settings.table_name("tokens"),
+            TokenDigest.load(runtime.secrets["api/token-key"]),
+            cache_seconds=limits.token_cache_seconds,
+        ),
+        submitter=Submitter(
+            settings=settings,
+            keyring=lambda: runtime.keyring,
+            digests=lambda: runtime.digests,
+            ledger=runtime.ledger,
+            publisher=publisher,
+            claims=lambda: runtime.claims,
+            deferral=deferral,
+        ),
+        limiter=RateLimiter(limits.requests_per_second, limits.request_burst),
+        admission=Admission(settings, lambda: runtime.ledger),
+        letters=letters,
+        reveals=Reveals(control, clock=runtime.clock),
+        fleet=Fleet(
+            settings,
+            sqs=runtime.aws.client("sqs"),
+            ledger=lambda: runtime.ledger,
+            statuses=Heartbeats(control),
+            pauses=Pauses(control),
+            audit=letters.audit,
+            tasks=frozenset(definitions),
+        ),
+    )
+
+
+def services() -> Services:
+    """Return the services of the app that handles the current request."""
+    found: Services = current_app.extensions["sealwax"]
+    return found

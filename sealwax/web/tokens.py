@@ -1,0 +1,265 @@
+"""Bearer tokens of the API: made, looked up, listed, revoked.
+
+A token is 256 random bits; the table holds only a keyed hash of it, so that a
+copy of the table gives no access. The API looks tokens up and believes a
+look-up for some seconds; the command line issues and revokes them.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from sealwax.aws.clients import dynamodb_value, error_code
+from sealwax.errors import SealwaxError
+from sealwax.keys.hmac import TokenDigest
+
+__all__ = [
+    "JOB_SCOPES",
+    "OPS_SCOPES",
+    "SCOPES",
+    "IssuedToken",
+    "Principal",
+    "TokenInvalid",
+    "TokenStore",
+    "TokensUnreachable",
+]
+
+#: What a token of a producer may do, each for its own tenant's jobs.
+JOB_SCOPES = ("jobs:submit", "jobs:read")
+#: What an operator's token may do, over all tenants: see; replay, discard, pause, drain and
+#: cancel; have a dead letter's payload shown; erase.
+OPS_SCOPES = ("ops:read", "ops:write", "ops:reveal", "ops:erase")
+#: All of them; `jobs:submit` may be narrowed to tasks: `jobs:submit:webhooks.*`.
+SCOPES = (*JOB_SCOPES, *OPS_SCOPES)
+
+#: Every token begins so: secret scanners and people recognise it.
+PREFIX = "swx_"
+_TOKEN = re.compile(r"swx_[A-Za-z0-9_-]{43}")
+_NARROWED = re.compile(r"jobs:submit:[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*(\.\*)?")
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+#: Look-ups remembered at once; the oldest goes first.
+_CACHE_SIZE = 10_000
+
+
+class TokenInvalid(SealwaxError):
+    """The token is unknown or revoked; ask the operator for one (`sealwax tokens issue`)."""
+
+
+class TokensUnreachable(SealwaxError):
+    """The table of tokens does not answer; try again later."""
+
+
+@dataclass(frozen=True)
+class IssuedToken:
+    """A new token; `token` is shown this once and stored nowhere."""
+
+    token: str
+    id: str
+
+    def __repr__(self) -> str:
+        return f"IssuedToken(id={self.id!r})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Principal:
+    """Who a token speaks for."""
+
+    id: str
+    tenant: str
+    scopes: tuple[str, ...]
+    label: str = ""
+    created: float = 0.0
+
+    def allows(self, scope: str, task: str | None = None) -> bool:
+        """Return whether the token may do `scope`, for `task` where one is meant."""
+        for granted in self.scopes:
+            if granted == scope:
+                return True
+            if task is None or not granted.startswith(f"{scope}:"):
+                continue
+            pattern = granted[len(scope) + 1 :]
+            if pattern == task or (pattern.endswith(".*") and task.startswith(pattern[:-1])):
+                return True
+        return False
+
+
+class TokenStore:
+    """Access to the table of tokens.
+
+    Parameters
+    ----------
+    client
+        A boto3 DynamoDB client with time-outs.
+    table
+        Name of the table.
+    digest
+        The keyed hash.
+    cache_seconds
+        How long a look-up is believed; a revoked token works at most that long.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        table: str,
+        digest: TokenDigest,
+        *,
+        cache_seconds: float = 30,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._digest = digest
+        self._cache_seconds = cache_seconds
+        self._clock = clock
+        self._monotonic = monotonic
+        self._cache: OrderedDict[str, tuple[float, Principal | None]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def issue(self, *, tenant: str, scopes: Iterable[str], label: str = "") -> IssuedToken:
+        """Make a token for a tenant.
+
+        Raises
+        ------
+        ValueError
+            Where the tenant's name or a scope is not well-formed.
+        TokensUnreachable
+        """
+        granted = tuple(scopes)
+        if not _TENANT.fullmatch(tenant):
+            raise ValueError(
+                "a tenant is 1 to 64 letters, digits, dots, dashes and underscores, "
+                "beginning with a letter or digit"
+            )
+        for scope in granted:
+            # A narrowed scope that matches no task would be a token that may do nothing.
+            if scope not in SCOPES and not _NARROWED.fullmatch(scope):
+                raise ValueError(
+                    f"unknown scope {scope}; use {', '.join(SCOPES)}, or jobs:submit:<task> with "
+                    "a task's name or its beginning and `.*`"
+                )
+        if not granted:
+            raise ValueError(f"a token needs a scope: {', '.join(SCOPES)}")
+        token = PREFIX + secrets.token_urlsafe(32)
+        token_id = secrets.token_hex(6)
+        item = {
+            "digest": self._digest.digest(token),
+            "id": token_id,
+            "tenant": tenant,
+            "scopes": list(granted),
+            "label": label[:100],
+            "created": self._clock(),
+        }
+        self._call(
+            "put_item",
+            Item={name: dynamodb_value(value) for name, value in item.items()},
+            ConditionExpression="attribute_not_exists(digest)",
+        )
+        return IssuedToken(token=token, id=token_id)
+
+    def look_up(self, token: str) -> Principal:
+        """Return whom a token speaks for.
+
+        Raises
+        ------
+        TokenInvalid
+            Malformed, unknown or revoked.
+        TokensUnreachable
+            The table does not answer and the token is not in the cache.
+        """
+        return self.look_up_digest(self.digest(token))
+
+    def digest(self, token: str) -> str:
+        """Return the hash by which `look_up_digest` knows a token.
+
+        Raises
+        ------
+        TokenInvalid
+            Malformed.
+        """
+        if not _TOKEN.fullmatch(token):
+            raise TokenInvalid
+        return self._digest.digest(token)
+
+    def look_up_digest(self, digest: str) -> Principal:
+        """Return whom a token speaks for, by its hash: for who must not keep the token.
+
+        Raises
+        ------
+        TokenInvalid, TokensUnreachable
+            As `look_up`.
+        """
+        now = self._monotonic()
+        with self._lock:
+            cached = self._cache.get(digest)
+        if cached is None or cached[0] <= now:
+            principal = self._read(digest)
+            with self._lock:
+                self._cache[digest] = (now + self._cache_seconds, principal)
+                self._cache.move_to_end(digest)
+                while len(self._cache) > _CACHE_SIZE:
+                    self._cache.popitem(last=False)
+        else:
+            principal = cached[1]
+        if principal is None:
+            raise TokenInvalid
+        return principal
+
+    def list(self) -> list[Principal]:
+        """Return all tokens' principals, oldest first; never the tokens."""
+        return sorted((_principal(item) for item in self._scan()), key=lambda p: p.created)
+
+    def revoke(self, token_id: str) -> bool:
+        """Delete a token by its id; False where there is none."""
+        for item in self._scan():
+            if item["id"]["S"] == token_id:
+                self._call("delete_item", Key={"digest": item["digest"]})
+                return True
+        return False
+
+    def _read(self, digest: str) -> Principal | None:
+        answer = self._call("get_item", Key={"digest": {"S": digest}}, ConsistentRead=True)
+        item = answer.get("Item")
+        return _principal(item) if item else None
+
+    def _scan(self) -> Iterable[dict[str, Any]]:
+        start: dict[str, Any] = {}
+        while True:
+            page = self._call("scan", **start)
+            yield from page.get("Items", [])
+            if not page.get("LastEvaluatedKey"):
+                return
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = getattr(self._client, operation)(
+                TableName=self._table, **arguments
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise TokensUnreachable(
+                f"The table of tokens {self._table} does not answer ({error_code(error)}); "
+                "`sealwax check` says why."
+            ) from error
+        return answer
+
+
+def _principal(item: dict[str, Any]) -> Principal:
+    return Principal(
+        id=item["id"]["S"],
+        tenant=item["tenant"]["S"],
+        scopes=tuple(scope["S"] for scope in item["scopes"]["L"]),
+        label=item.get("label", {}).get("S", ""),
+        created=float(item.get("created", {}).get("N", 0)),
+    )

@@ -1,0 +1,169 @@
+"""The thread by which a worker reports itself and hears what operators asked of it.
+
+Started by `sealwax worker` in its main process. It never decides about a job,
+never ends because of an error, and while the control table cannot be reached
+goes on with what it heard last.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from sealwax.control.heartbeats import Heartbeats, RunningJob, WorkerReport
+from sealwax.control.pauses import Pauses
+from sealwax.control.table import ControlTable
+from sealwax.control.throughput import ThroughputSeries
+from sealwax.errors import SealwaxError
+from sealwax.settings import Settings
+from sealwax.transport.pauses import ConsumerPauses
+from sealwax.transport.settlement import Settler
+
+__all__ = ["WorkerHeartbeat", "worker_id"]
+
+log = structlog.get_logger("sealwax.worker")
+
+PAUSED = "paused"
+DRAINING = "draining"
+
+#: Running jobs that a report names.
+_NAMED = 25
+
+
+def worker_id(lane: str) -> str:
+    """Return this worker's name: its lane, host and process."""
+    host = re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname())[:40]
+    return f"{lane}-{host}-{os.getpid()}"
+
+
+class WorkerHeartbeat:
+    """Reports and listens, every `settings.report_seconds`.
+
+    Parameters
+    ----------
+    table
+        The control table.
+    lane
+        The worker's.
+    holds
+        What it sets when something is paused.
+    """
+
+    def __init__(
+        self,
+        table: ControlTable,
+        settings: Settings,
+        lane: str,
+        holds: ConsumerPauses,
+        *,
+        concurrency: int,
+        version: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.id = worker_id(lane)
+        self._statuses = Heartbeats(table, clock)
+        self._pauses = Pauses(table, clock)
+        self._settings = settings
+        self._lane = lane
+        self._queue = settings.queue_name(lane)
+        self._holds = holds
+        self._concurrency = concurrency
+        self._version = version
+        self._clock = clock
+        self._started = clock()
+        self._series = ThroughputSeries()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failing = False
+
+    def listen(self) -> None:
+        """Hear what is paused and apply it.
+
+        Raises
+        ------
+        SealwaxError
+            Where the control table cannot be read; what was heard last stays.
+        """
+        pauses = self._pauses.all()
+        drained = self._pauses.drained(self.id)
+        lanes = {pause.name for pause in pauses if pause.what == "lane"}
+        self._holds.set_tasks({p.name: p.since for p in pauses if p.what == "task"})
+        for reason, wanted in ((PAUSED, self._lane in lanes), (DRAINING, drained)):
+            if wanted:
+                self._holds.hold(self._queue, reason)
+            else:
+                self._holds.release(self._queue, reason)
+
+    def report(self) -> None:
+        """Write one report."""
+        now = self._clock()
+        intakes = [each for each in self._holds.intakes if isinstance(each, Settler)]
+        counters: dict[str, int] = {}
+        for intake in intakes:
+            counters |= intake.engine.counters.snapshot()
+        self._series.add(counters, now)
+        self._statuses.put(
+            WorkerReport(
+                id=self.id,
+                lane=self._lane,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                version=self._version,
+                pool=self._settings.lanes[self._lane].pool,
+                concurrency=self._concurrency,
+                started=self._started,
+                seen=now,
+                ready=any(intake.liveness.status().ready for intake in intakes),
+                held=sum(len(intake.held) for intake in intakes),
+                holds=tuple(sorted(self._holds.reasons(self._queue))),
+                running=tuple(self._running(intakes, now))[:_NAMED],
+                counters=counters,
+                series=self._series.report(),
+            )
+        )
+
+    def _running(self, intakes: list[Settler], now: float) -> list[RunningJob]:
+        steady = time.monotonic()
+        return [
+            RunningJob(d.job or "", d.task or "", round(now - (steady - d.started_at), 3))
+            for intake in intakes
+            for d in intake.held.started()
+        ]
+
+    def start(self) -> None:
+        """Begin; call it in the main process, after it has begun to consume."""
+        self._thread = threading.Thread(target=self._run, name="sealwax-reporting", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Report no more, and have the last report dropped."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+        self._try(lambda: self._statuses.forget(self.id))
+
+    def _run(self) -> None:
+        while True:
+            self._try(self.listen)
+            self._try(self.report)
+            if self._stop.wait(self._settings.report_seconds):
+                return
+
+    def _try(self, work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except SealwaxError as error:
+            if not self._failing:
+                log.warning("control table unavailable", error=type(error).__name__)
+            self._failing = True
+        except Exception as error:  # noqa: BLE001 - a report is never worth a worker
+            log.warning("report failed", error=type(error).__name__)
+        else:
+            self._failing = False

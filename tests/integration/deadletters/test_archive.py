@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sealwax.aws.dynamodb import CursorInvalid
+from sealwax.deadletters import Filter, LettersDenied, NoSuchLetter, make_letters
+
+JOB = "0123456789abcdef0123456789abcdef"
+
+
+def test_a_letter_is_kept_whole_and_found_again(letters, message, put):
+    sent = message(JOB, body='{"odd":"\\u00e9\U0001f600"}')
+    (letter,) = put(sent)
+    assert letter.id == f"{JOB}.0"
+    found = letters.archive.get(letter.id)
+    assert found == letter
+    assert (found.reason, found.cause, found.attempts, found.first) == (
+        "rejected", "http-400", 1, 1_000.0,
+    )  # fmt: skip
+    body = letters.archive.body(letter.id)
+    assert body.body == sent["Body"].encode()
+    assert body.attributes == {"trace": {"DataType": "String", "StringValue": "t1"}}
+    assert letters.archive.of_job(JOB) == [letter]
+
+
+def test_a_big_body_and_binary_attributes_go_to_s3_byte_for_byte(letters, message, put):
+    sent = message(JOB, body="x" * 300_000)
+    sent["MessageAttributes"]["raw"] = {"DataType": "Binary", "BinaryValue": b"\x00\xff"}
+    (letter,) = put(sent)
+    body = letters.archive.body(letter.id)
+    assert body.body == b"x" * 300_000
+    assert body.attributes["raw"] == {"DataType": "Binary", "BinaryValue": b"\x00\xff"}
+
+
+def test_copies_collapse_and_are_counted_once(letters, message, put):
+    first = message(JOB)
+    put(first)
+    put(first)  # received twice: the same letter
+    put(message(JOB, at=1_500.0), message())
+    found = letters.archive.get(f"{JOB}.0")
+    assert (found.copies, found.first, found.last) == (2, 1_000.0, 1_500.0)
+    (group,) = letters.groups.list()
+    assert (group.open, group.total) == (2, 2)
+
+
+def test_a_forged_letter_never_takes_the_place_of_the_jobs_own(letters, message, put):
+    (forged,) = put(message(JOB, reason="malformed", cause=None, body="forged"))
+    (own,) = put(message(JOB))
+    assert forged.id != own.id
+    assert letters.archive.body(own.id).body != b"forged"
+    assert {letter.id for letter in letters.archive.of_job(JOB)} == {forged.id, own.id}
+
+
+def test_each_generation_is_a_letter_of_its_own(message, put):
+    (first,), (second,) = put(message(JOB)), put(message(JOB, generation=1))
+    assert (first.id, second.id) == (f"{JOB}.0", f"{JOB}.1")
+
+
+def test_groups_count_right_when_many_archive_the_same_at_once(letters, message, put):
+    sent = [message(cause=f"http-{400 + n % 3}") for n in range(60)]
+    with ThreadPoolExecutor(4) as pool:
+        # Every message is archived twice, as after a crash before its delete.
+        list(pool.map(lambda n: put(*sent[n : n + 10]), [0, 10, 20, 30, 40, 50] * 2))
+    groups = letters.groups.list()
+    assert sorted(group.open for group in groups) == [20, 20, 20]
+    assert all(letters.archive.get(group.sample).group == group.fingerprint for group in groups)
+
+
+def test_a_group_shows_when_it_began_and_its_trend(provisioned, aws, message, put):
+    hour = 500_000 * 3_600.0
+    put(message(), now=hour + 1)
+    put(message(), message(), now=hour + 3 * 3_600)
+    letters = make_letters(provisioned, aws, clock=lambda: hour + 3 * 3_600 + 60)
+    (group,) = letters.groups.list()
+    assert (group.first, group.last) == (hour + 1, hour + 3 * 3_600)
+    assert group.trend[-4:] == (1, 0, 0, 2)
+    assert letters.groups.get(group.fingerprint) == group
+    later = make_letters(provisioned, aws, clock=lambda: hour + 50 * 3_600)
+    assert later.groups.forget_hours() == 1
+    assert sum(later.groups.list()[0].trend) == 0
+    assert later.groups.list()[0].open == 3
+
+
+def test_groups_long_resolved_are_forgotten_and_others_never(letters, message, put, monkeypatch):
+    from sealwax.deadletters.transitions import LetterTransitions
+
+    put(message(task="a.open"))
+    done, late = put(message(task="a.done")), put(message(task="a.late"))
+    moves = LetterTransitions(letters.table, keep=10.0)
+    for letter, now in ((done[0], 3_000.0), (late[0], 9_000.0)):
+        moves.discarded("r", [letter], now=now, note="n", cursor="c")
+
+    def tasks() -> set[str | None]:
+        return {group.task for group in letters.groups.list(closed=True)}
+
+    assert letters.groups.forget(before=2_500.0) == 0
+    # A letter that comes between the look and the deletion keeps its group.
+    transact = letters.table.transact
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            letters.table,
+            "transact",
+            lambda found: (patched.undo(), put(message(task="a.done")), transact(found)),
+        )
+        assert letters.groups.forget(before=5_000.0) == 0
+    assert tasks() == {"a.open", "a.done", "a.late"}
+    (letter,) = letters.archive.page(Filter(task="a.done")).letters
+    moves.discarded("r", [letter], now=3_000.0, note="n", cursor="c")
+    assert letters.groups.forget(before=5_000.0) == 1
+    assert tasks() == {"a.open", "a.late"}
+
+
+def test_pages_by_group_task_and_time_reach_every_letter_once(letters, message, put):
+    for hour in range(3):
+        put(*[message(task=f"a.t{n}") for n in range(3)], now=2_000.0 + hour)
+
+    def all_of(wanted: Filter | None, limit: int) -> list[str]:
+        found, after = [], None
+        while True:
+            page = letters.archive.page(wanted, after, limit)
+            found += [letter.id for letter in page.letters]
+            after = page.after
+            if after is None:
+                return found
+
+    everything = all_of(None, 2)
+    assert len(everything) == len(set(everything)) == 9
+    group = letters.groups.list()[0]
+    assert len(all_of(Filter(group=group.fingerprint), 2)) == 3
+    assert len(all_of(Filter(task="a.t1"), 50)) == 3
+    assert len(all_of(Filter(since=2_001.0, until=2_001.0), 50)) == 3
+    assert len(all_of(Filter(task="a.t1", since=2_001.0), 1)) == 2
+    assert all_of(Filter(reason="crashed"), 50) == []
+
+
+def test_a_page_costs_a_bounded_number_of_calls_whatever_is_open(letters, aws, message, put):
+    put(*[message(task=f"a.t{n}") for n in range(25)])
+    for wanted, most in ((None, 19), (Filter(task="a.t3"), 10), (Filter(group="0" * 16), 1)):
+        before = aws.calls.total()
+        letters.archive.page(wanted)
+        assert 0 < aws.calls.total() - before <= most
+    before = aws.calls.total()
+    letters.groups.list()
+    assert aws.calls.total() - before == 8
+
+
+def test_foreign_cursors_and_ids_are_refused(letters):
+    for cursor in ("x", "W10", "WyJhIiwxXQ", "WyJhIix7ImlkIjoieCJ9XQ"):
+        with pytest.raises(CursorInvalid):
+            letters.archive.page(after=cursor)
+    for name in ("", "x", f"{JOB}.0", "groups.0.1"):
+        with pytest.raises(NoSuchLetter):
+            letters.archive.get(name)
+
+
+def test_a_missing_table_says_what_to_check(aws_env, aws):
+    with pytest.raises(LettersDenied, match="letters"):
+        make_letters(aws_env, aws).archive.get(f"{JOB}.0")

@@ -1,0 +1,416 @@
+"""The HTTP edge: what it accepts, what it refuses, and what it never says."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from sealwax.ledger import JobState
+
+CANARY = "canary-7f3a"
+GOOD = {"task": "webhooks.relay", "payload": {"event": "ping", "body": {"a": 1}}}
+
+
+def problem(answer, status: int, name: str) -> dict:
+    assert answer.status_code == status, answer.text
+    assert answer.content_type == "application/problem+json"
+    document = answer.get_json()
+    assert document["type"] == f"urn:sealwax:problem:{name}"
+    assert document["status"] == status
+    assert "Traceback" not in answer.text
+    assert CANARY not in answer.text
+    assert CANARY not in str(answer.headers)
+    return document
+
+
+def test_every_route_but_health_needs_a_token(app: Flask, client: FlaskClient) -> None:
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint in ("health.healthz", "health.readyz"):
+            continue
+        if rule.endpoint.startswith("console."):
+            continue  # its sessions are tested beside it
+        view = app.view_functions[rule.endpoint]
+        assert hasattr(view, "sealwax_scope"), f"{rule.rule} has no @requires"
+        method = next(iter(rule.methods - {"HEAD", "OPTIONS"}))
+        # Of a choice its first, of anything else an id.
+        path = re.sub(r"<any\((\w+)[^>]*>", r"\1", rule.rule)
+        answer = client.open(re.sub(r"<[^>]+>", "0" * 32, path), method=method)
+        problem(answer, 401, "unauthenticated")
+
+
+def test_an_accepted_job_has_a_location_and_can_be_read(client, auth, app) -> None:
+    answer = client.post("/v1/jobs", json=GOOD, headers=auth)
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["Retry-After"] == "1"
+    shown = client.get(answer.headers["Location"], headers=auth)
+    document = shown.get_json()
+    assert shown.status_code == 200
+    assert (document["id"], document["state"], document["attempts"]) == (
+        answer.get_json()["id"],
+        "accepted",
+        0,
+    )
+    assert "result" not in document
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer swx_" + "a" * 43, f"Bearer {CANARY}"],
+)
+def test_bad_credentials_are_401(client, header: str) -> None:
+    answer = client.post("/v1/jobs", json=GOOD, headers={"Authorization": header})
+    problem(answer, 401, "unauthenticated")
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_scopes_are_needed_and_narrow(client, app) -> None:
+    tokens = app.extensions["sealwax"].tokens
+    reader = tokens.issue(tenant="acme", scopes=["jobs:read"]).token
+    other = tokens.issue(tenant="acme", scopes=["jobs:submit:exports.*"]).token
+    narrow = tokens.issue(tenant="acme", scopes=["jobs:submit:webhooks.*"]).token
+    for token in (reader, other):
+        answer = client.post("/v1/jobs", json=GOOD, headers={"Authorization": f"Bearer {token}"})
+        problem(answer, 403, "forbidden")
+    bearer = {"Authorization": f"Bearer {narrow}"}
+    answer = client.post("/v1/jobs", json=GOOD, headers=bearer)
+    assert answer.status_code == 202
+    problem(client.get(answer.headers["Location"], headers=bearer), 403, "forbidden")
+
+
+def test_other_tenants_jobs_are_404(client, app, auth) -> None:
+    location = client.post("/v1/jobs", json=GOOD, headers=auth).headers["Location"]
+    other = app.extensions["sealwax"].tokens.issue(tenant="rival", scopes=["jobs:read"]).token
+    problem(client.get(location, headers={"Authorization": f"Bearer {other}"}), 404, "not-found")
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs/xyz", "/v1/jobs/" + "f" * 32, "/v1/nothing", "/x"])
+def test_nothing_there_is_404(client, auth, path: str) -> None:
+    problem(client.get(path, headers=auth), 404, "not-found")
+
+
+def test_a_wrong_method_is_405_and_names_the_right_ones(client, auth) -> None:
+    answer = client.delete("/v1/jobs", headers=auth)
+    problem(answer, 405, "method-not-allowed")
+    assert "POST" in answer.headers["Allow"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"task": NaN}',
+        b'{"a": Infinity}',
+        b'{"task": 1e999}',
+        b'{"task": "a", "task": "b"}',
+        b'{"x": "\\ud800"}',
+        b"\xff\xfe",
+        b'"' + b"1" * 100,
+        b"[" * 100 + b"]" * 100,
+        b"1" * 4096,
+    ],
+)
+def test_what_is_not_json_is_400(client, auth, body: bytes) -> None:
+    answer = client.post("/v1/jobs", data=body, headers=auth, content_type="application/json")
+    if body == b"1" * 4096:  # too many digits for an integer below 4,300: valid JSON, no object
+        problem(answer, 422, "validation-failed")
+    else:
+        problem(answer, 400, "malformed-request")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json", 202),
+        ("application/json; charset=utf-8", 202),
+        ("application/cloudevents+json", 202),
+        ("text/plain", 415),
+        ("application/json; charset=latin-1", 415),
+        ("application/x-www-form-urlencoded", 415),
+        (None, 415),
+    ],
+)
+def test_the_media_type_must_be_json(client, auth, content_type, status: int) -> None:
+    answer = client.post("/v1/jobs", data=json.dumps(GOOD), headers=auth, content_type=content_type)
+    assert answer.status_code == status
+    if status == 415:
+        problem(answer, 415, "unsupported-media-type")
+
+
+def test_the_body_limit_holds_at_its_edge(client, auth) -> None:
+    def body(size: int) -> bytes:
+        empty = json.dumps(
+            {"task": "webhooks.relay", "payload": {"event": "ping", "body": ""}}
+        ).encode()
+        filled = {"task": "webhooks.relay", "payload": {"event": "ping"}}
+        filled["payload"]["body"] = "x" * (size - len(empty))
+        return json.dumps(filled).encode()
+
+    for size, status in ((4096, 202), (4097, 413)):
+        data = body(size)
+        assert len(data) == size
+        answer = client.post("/v1/jobs", data=data, headers=auth, content_type="application/json")
+        assert answer.status_code == status, answer.text
+    document = problem(answer, 413, "too-large")
+    assert document["limit"] == 4096
+
+
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        ([], [""]),
+        ({}, ["/task", "/payload"]),
+        ({"task": 7, "payload": {}}, ["/task"]),
+        ({"task": "webhooks.relay", "payload": {}, CANARY: 1}, [""]),
+        ({"task": "webhooks.relay", "payload": CANARY}, ["/payload"]),
+        ({"task": "webhooks.relay", "payload": {"event": CANARY + " ", "body": 1}},
+         ["/payload/event"]),
+        ({"task": "webhooks.relay", "payload": {"event": "ping", "body": 1, CANARY: 1}},
+         ["/payload/*"]),
+        ({"task": "webhooks.relay", "payload": {"event": "ping"}}, ["/payload/body"]),
+        ({"task": "webhooks.relay", "payload": {"event": "p", "body": 1, "route": CANARY}},
+         ["/payload/route"]),
+    ],
+)  # fmt: skip
+def test_each_bad_field_has_a_pointer_and_is_not_echoed(client, auth, body, pointers) -> None:
+    document = problem(client.post("/v1/jobs", json=body, headers=auth), 422, "validation-failed")
+    assert [error["pointer"] for error in document["errors"]] == pointers
+    assert all(error["detail"] for error in document["errors"])
+
+
+def test_an_unknown_task_is_404_and_not_echoed(client, auth) -> None:
+    answer = client.post("/v1/jobs", json={"task": CANARY, "payload": {}}, headers=auth)
+    problem(answer, 404, "unknown-task")
+
+
+def test_the_same_key_and_request_give_the_same_job(client, auth) -> None:
+    headers = auth | {"Idempotency-Key": CANARY}
+    first = client.post("/v1/jobs", json=GOOD, headers=headers)
+    second = client.post("/v1/jobs", json=GOOD, headers=headers)
+    assert first.status_code == second.status_code == 202
+    assert first.get_json()["id"] == second.get_json()["id"]
+    changed = {"task": "webhooks.relay", "payload": {"event": "ping", "body": {"a": 2}}}
+    problem(client.post("/v1/jobs", json=changed, headers=headers), 422, "idempotency-conflict")
+
+
+def test_the_same_key_of_another_tenant_is_another_job(client, auth, app) -> None:
+    other = app.extensions["sealwax"].tokens.issue(tenant="rival", scopes=["jobs:submit"]).token
+    key = {"Idempotency-Key": "k"}
+    first = client.post("/v1/jobs", json=GOOD, headers=auth | key)
+    second = client.post("/v1/jobs", json=GOOD, headers={"Authorization": f"Bearer {other}"} | key)
+    assert first.get_json()["id"] != second.get_json()["id"]
+
+
+def test_concurrent_requests_with_one_key_make_one_job(app, auth) -> None:
+    ids: list[str] = []
+
+    def send() -> None:
+        answer = app.test_client().post(
+            "/v1/jobs", json=GOOD, headers=auth | {"Idempotency-Key": "together"}
+        )
+        ids.append(answer.get_json()["id"])
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 8
+    assert len(set(ids)) == 1
+
+
+@pytest.mark.parametrize("key", ["", " ", "a" * 256, "ä", " a"])
+def test_a_bad_idempotency_key_is_400(client, auth, key: str) -> None:
+    answer = client.post("/v1/jobs", json=GOOD, headers=auth | {"Idempotency-Key": key})
+    problem(answer, 400, "invalid-idempotency-key")
+
+
+def test_an_idempotency_key_of_255_characters_will_do(client, auth) -> None:
+    answer = client.post("/v1/jobs", json=GOOD, headers=auth | {"Idempotency-Key": "a" * 255})
+    assert answer.status_code == 202
+
+
+def test_an_unreachable_queue_is_503_and_the_job_abandoned_then_accepted_on_repeat(
+    client, auth, app, aws
+) -> None:
+    services = app.extensions["sealwax"]
+    sqs = aws.client("sqs")
+    name = services.settings.queue_name("default")
+    url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    headers = auth | {"Idempotency-Key": "later"}
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    sqs.delete_queue(QueueUrl=url)
+    answer = client.post("/v1/jobs", json=GOOD, headers=headers)
+    problem(answer, 503, "queue-unavailable")
+    assert answer.headers["Retry-After"]
+    job_id = services.runtime.digests.job_id("acme", "later")
+    entry = services.runtime.ledger.get(job_id)
+    assert entry.state is JobState.ABANDONED
+    sqs.create_queue(
+        QueueName=name, Attributes={"VisibilityTimeout": attributes["VisibilityTimeout"]}
+    )
+    answer = client.post("/v1/jobs", json=GOOD, headers=headers)
+    assert answer.status_code == 202, answer.text
+    assert services.runtime.ledger.get(job_id).state is JobState.ACCEPTED
+
+
+def test_a_flood_of_one_tenant_is_429_and_leaves_the_others_alone(client, app, auth) -> None:
+    from sealwax.web.rate_limits import RateLimiter
+
+    services = app.extensions["sealwax"]
+    app.extensions["sealwax"] = type(services)(
+        **{**vars(services), "limiter": RateLimiter(0.01, 2)}
+    )
+    answers = [client.get("/v1/tasks", headers=auth) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    problem(answers[-1], 429, "rate-limited")
+    assert int(answers[-1].headers["Retry-After"]) >= 1
+    other = services.tokens.issue(tenant="rival", scopes=["jobs:read"]).token
+    assert client.get("/v1/tasks", headers={"Authorization": f"Bearer {other}"}).status_code == 200
+
+
+def test_a_ledger_that_does_not_answer_is_503(client, app, auth, aws) -> None:
+    client.get("/v1/tasks", headers=auth)  # the token is in the cache now
+    services = app.extensions["sealwax"]
+    aws.client("dynamodb").delete_table(TableName=services.settings.table_name("jobs"))
+    problem(client.post("/v1/jobs", json=GOOD, headers=auth), 503, "ledger-unavailable")
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/healthz").status_code == 200
+
+
+def test_an_unexpected_error_tells_nothing(client, app, auth, monkeypatch, capsys) -> None:
+    services = app.extensions["sealwax"]
+
+    def boom(*_: object, **__: object) -> None:
+        raise RuntimeError(CANARY)
+
+    monkeypatch.setattr(services.submitter, "submit", boom)
+    problem(client.post("/v1/jobs", json=GOOD, headers=auth), 500, "internal-error")
+
+
+def test_a_revoked_token_stops_working_within_the_cache_time(client, app, auth) -> None:
+    services = app.extensions["sealwax"]
+    store = services.tokens
+    issued = store.issue(tenant="acme", scopes=["jobs:read"])
+    bearer = {"Authorization": f"Bearer {issued.token}"}
+    assert client.get("/v1/tasks", headers=bearer).status_code == 200
+    assert store.revoke(issued.id)
+    assert client.get("/v1/tasks", headers=bearer).status_code == 200  # believed for 30 s
+    store._monotonic = lambda real=store._monotonic: real() + 31
+    problem(client.get("/v1/tasks", headers=bearer), 401, "unauthenticated")
+    assert not store.revoke(issued.id)
+
+
+def test_tasks_are_listed_with_their_schemas(client, auth) -> None:
+    tasks = client.get("/v1/tasks", headers=auth).get_json()["tasks"]
+    relay = next(task for task in tasks if task["name"] == "webhooks.relay")
+    assert relay["schema"]["properties"]["event"]["type"] == "string"
+    assert relay["description"]
+
+
+def test_secrets_and_kms_are_asked_for_no_job(client, auth, app) -> None:
+    calls = app.extensions["sealwax"].runtime.aws.calls
+    client.post("/v1/jobs", json=GOOD, headers=auth)
+    before = dict(calls)
+    for _ in range(20):
+        assert client.post("/v1/jobs", json=GOOD, headers=auth).status_code == 202
+    used = {name: count - before.get(name, 0) for name, count in calls.items()}
+    assert {name: count for name, count in used.items() if count} == {"dynamodb.PutItem": 20}
+
+
+def test_a_repeat_that_was_promised_is_not_abandoned_by_the_first_that_gave_up(
+    app, auth, monkeypatch
+) -> None:
+    """The first send hangs; the repeat with its key gets 202; the first then answers 503."""
+    from sealwax.transport.errors import QueueUnreachable
+
+    services = app.extensions["sealwax"]
+    real = services.submitter._publisher.publish
+    first_sends, first_may_fail = threading.Event(), threading.Event()
+    calls: list[int] = []
+
+    def publish(**arguments: object) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            first_sends.set()
+            assert first_may_fail.wait(30)
+            raise QueueUnreachable
+        real(**arguments)
+
+    monkeypatch.setattr(services.submitter._publisher, "publish", publish)
+    monkeypatch.setattr(services.submitter, "_deferral", None)  # nor does the outbox take it
+    headers = auth | {"Idempotency-Key": "twice"}
+    answers: list[int] = []
+
+    def first() -> None:
+        answers.append(app.test_client().post("/v1/jobs", json=GOOD, headers=headers).status_code)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert first_sends.wait(30)
+    second = app.test_client().post("/v1/jobs", json=GOOD, headers=headers)
+    assert second.status_code == 202
+    first_may_fail.set()
+    thread.join()
+    assert answers == [503]
+    entry = services.runtime.ledger.get(second.get_json()["id"])
+    assert entry.state is JobState.ACCEPTED
+
+
+def test_a_waiting_job_is_cancelled_by_its_tenant_alone(client, app, auth) -> None:
+    location = client.post("/v1/jobs", json=GOOD, headers=auth).headers["Location"]
+    tokens = app.extensions["sealwax"].tokens
+    stranger = tokens.issue(tenant="other", scopes=["jobs:submit"]).token
+    bearer = {"Authorization": f"Bearer {stranger}"}
+    problem(client.delete(location, headers=bearer), 404, "not-found")
+    reader = tokens.issue(tenant="acme", scopes=["jobs:read"]).token
+    bearer = {"Authorization": f"Bearer {reader}"}
+    problem(client.delete(location, headers=bearer), 403, "forbidden")
+    narrow = tokens.issue(tenant="acme", scopes=["jobs:submit:exports.*"]).token
+    bearer = {"Authorization": f"Bearer {narrow}"}
+    problem(client.delete(location, headers=bearer), 403, "forbidden")
+    answer = client.delete(location, headers=auth)
+    assert (answer.status_code, answer.get_json()["state"]) == (200, "cancelled")
+    assert client.delete(location, headers=auth).status_code == 200
+    assert client.get(location, headers=auth).get_json()["state"] == "cancelled"
+
+
+def test_a_running_job_is_asked_to_stop_and_an_ended_one_refused(client, app, auth) -> None:
+    answer = client.post("/v1/jobs", json=GOOD, headers=auth)
+    location, job_id = answer.headers["Location"], answer.get_json()["id"]
+    ledger = app.extensions["sealwax"].runtime.ledger
+    ledger.claim(job_id, token="t", lease=30)
+    asked = client.delete(location, headers=auth)
+    assert (asked.status_code, asked.get_json()["state"]) == (202, "running")
+    assert "cancel_asked" in asked.get_json()
+    ledger.succeed(job_id, token="t", result=None)
+    assert problem(client.delete(location, headers=auth), 409, "job-ended")["state"] == "succeeded"
+    problem(client.delete(f"/v1/jobs/{'0' * 32}", headers=auth), 404, "not-found")
+    problem(client.delete("/v1/jobs/zz", headers=auth), 404, "not-found")
+
+
+def test_delay_and_expiry_are_taken_and_shown(client, auth) -> None:
+    answer = client.post("/v1/jobs", json=GOOD | {"delay": 60, "expires_in": 600}, headers=auth)
+    assert answer.status_code == 202, answer.text
+    document = client.get(answer.headers["Location"], headers=auth).get_json()
+    assert "not_before" in document
+    assert "expires" in document
+
+
+def test_delays_and_expiries_that_make_no_sense_are_named(client, auth) -> None:
+    wrong = {
+        "delay": [-1, True, "60", None, 10**9],
+        "expires_in": [0, -5, True, 10**9],
+    }
+    for name, value in [(name, value) for name, values in wrong.items() for value in values]:
+        answer = client.post("/v1/jobs", json=GOOD | {name: value}, headers=auth)
+        document = problem(answer, 422, "validation-failed")
+        assert [error["pointer"] for error in document["errors"]] == [f"/{name}"]
+    body = GOOD | {"delay": 60, "expires_in": 60}
+    document = problem(client.post("/v1/jobs", json=body, headers=auth), 422, "validation-failed")
+    assert document["errors"][0]["pointer"] == "/delay"

@@ -1,0 +1,133 @@
+"""Periodic jobs and admission, on emulated AWS."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from sealwax.errors import ConfigurationError
+from sealwax.ledger import NewJob
+from sealwax.producer.periodic import PeriodicEnqueuer
+from sealwax.schedules import Schedule
+
+PAYLOAD = {"route": "plain", "event": "nightly", "body": {}}
+
+
+class Sent:
+    """Submits for real; counts what it was asked."""
+
+    def __init__(self, submitter: Any) -> None:
+        self._submitter = submitter
+        self.keys: list[str] = []
+        self.jobs: set[str] = set()
+        self.fails = 0
+
+    def submit(self, *arguments: Any, **options: Any) -> Any:
+        self.keys.append(options["idempotency_key"])
+        done = self._submitter.submit(*arguments, **options)
+        self.jobs.add(done.entry.id)
+        if self.fails:
+            self.fails -= 1
+            raise ConfigurationError("killed between the job and the note of it")
+        return done
+
+
+@pytest.fixture
+def services(app):
+    found = app.extensions["sealwax"]
+    schedule = Schedule(task="webhooks.relay", payload=PAYLOAD, every=60)
+    found.runtime.settings.schedules["nightly"] = schedule
+    return found
+
+
+def test_each_tick_fires_one_job_however_many_processes_look(services):
+    now = [6_000.0]
+    sent = Sent(services.submitter)
+    firings = [PeriodicEnqueuer(services.runtime, sent, clock=lambda: now[0]) for _ in range(8)]
+
+    def all_look() -> None:
+        threads = [threading.Thread(target=each.turn) for each in firings]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    all_look()
+    assert sent.keys == []  # a new schedule begins with its next tick
+    for tick in (6_060, 6_120):
+        now[0] = tick + 5.0
+        all_look()
+        all_look()
+    assert sent.keys == ["schedule nightly 6060", "schedule nightly 6120"]
+    # Down for three ticks: the last one is made up for.
+    now[0] = 6_305.0
+    all_look()
+    assert sent.keys[2:] == ["schedule nightly 6300"]
+
+
+def test_a_tick_whose_firing_died_is_fired_again_into_the_same_job(services):
+    now = [6_000.0]
+    sent = Sent(services.submitter)
+    first, second = (
+        PeriodicEnqueuer(services.runtime, sent, clock=lambda: now[0]) for _ in range(2)
+    )
+    first.turn()
+    now[0] = 6_061.0
+    sent.fails = 1
+    assert first.turn() == 0
+    assert second.turn() == 0  # claimed
+    now[0] = 6_095.0
+    assert second.turn() == 1
+    assert first.turn() == 0
+    assert sent.keys == ["schedule nightly 6060"] * 2
+    assert len(sent.jobs) == 1
+
+
+def test_a_schedule_that_names_no_task_or_a_wrong_payload_fails_at_the_start(services):
+    for schedule in (
+        Schedule(task="no.such", every=60),
+        Schedule(task="webhooks.relay", payload={"nonsense": 1}, every=60),
+    ):
+        services.runtime.settings.schedules["nightly"] = schedule
+        with pytest.raises(ConfigurationError, match="nightly"):
+            PeriodicEnqueuer(services.runtime, services.submitter)
+
+
+def test_a_lane_whose_jobs_wait_too_long_is_closed_for_a_while(services, client, auth):
+    from sealwax.producer.admission import Admission
+
+    now = [1_000_000.0]
+    lane = services.settings.lanes["default"].model_copy(update={"max_wait": 60.0})
+    settings = services.settings.model_copy(update={"lanes": {"default": lane}})
+    steps = [0.0]
+    admission = Admission(
+        settings,
+        lambda: services.runtime.ledger,
+        clock=lambda: now[0],
+        monotonic=lambda: steps[0],
+    )
+    object.__setattr__(services, "admission", admission)
+    body = {"task": "webhooks.relay", "payload": PAYLOAD}
+    services.runtime.ledger.accept(
+        NewJob(
+            id="1" * 32,
+            task="webhooks.relay",
+            tenant="t",
+            lane="default",
+            contract=1,
+            created=now[0] - 61,
+            not_after=int(now[0] + 1_000),
+            expires=int(now[0] + 2_000),
+        )
+    )
+    answer = client.post("/v1/jobs", json=body, headers=auth)
+    assert answer.status_code == 503
+    assert answer.get_json()["type"] == "urn:sealwax:problem:lane-overloaded"
+    assert int(answer.headers["Retry-After"]) > 0
+    # Claimed, it waits no longer; the answer is believed for some seconds.
+    services.runtime.ledger.claim("1" * 32, token="t", lease=30)
+    assert client.post("/v1/jobs", json=body, headers=auth).status_code == 503
+    steps[0] += 10
+    assert client.post("/v1/jobs", json=body, headers=auth).status_code == 202

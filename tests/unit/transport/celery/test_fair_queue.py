@@ -1,0 +1,156 @@
+"""Whose turn it is among the received requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery.exceptions import TaskRevokedError
+from kombu.asynchronous.semaphore import LaxBoundedSemaphore
+
+from sealwax.transport.celery.fair_queue import FairQueue, PoolSlots, take_turns
+
+
+@dataclass
+class Request:
+    mark: str
+    name: str = "task"
+    count: int = 1
+    group: str | None = None
+    given_back: bool = False
+    future: Future[None] = field(default_factory=Future)
+    handed: list[str] = field(default_factory=list)
+
+    @property
+    def delivery(self) -> Any:
+        return SimpleNamespace(receive_count=self.count, group=self.group)
+
+    def execute_using_pool(self, pool: Any) -> Any:
+        if self.mark.startswith("revoked"):
+            raise TaskRevokedError(self.mark)
+        pool.handed.append(self.mark)
+        return SimpleNamespace(f=self.future)
+
+
+def order(*requests: Request) -> str:
+    """Return the order in which a pool of one takes what waits behind another."""
+    handed: list[str] = []
+    semaphore = LaxBoundedSemaphore(1)
+    turns = FairQueue(semaphore.acquire, lambda request: handed.append(request.mark))
+    turns.take(Request("0"))
+    for request in requests:
+        turns.take(request)
+    for _ in requests:
+        semaphore.release()
+    return "".join(handed[1:])
+
+
+def again(marks: str) -> list[Request]:
+    return [Request(mark, count=2) for mark in marks]
+
+
+def first(marks: str, group: str | None = None, task: str = "task") -> list[Request]:
+    return [Request(mark, task, group=group) for mark in marks]
+
+
+@pytest.mark.parametrize(
+    ("requests", "expected"),
+    [
+        (first("abc"), "abc"),
+        (again("ABC"), "ABC"),
+        # A burst of repetitions is overtaken by what comes for the first time…
+        (again("ABCDEF") + first("ab"), "abABCDEF"),
+        # …which does not keep them waiting for ever.
+        (again("ABC") + first("abcdefghij"), "abcAdefBghiCj"),
+        # Fair groups and tasks take turns.
+        (first("abcd", "one") + first("xy", "two") + first("n"), "axnbycd"),
+        (first("abcd") + first("x", task="other"), "axbcd"),
+    ],
+)
+def test_whose_turn_it_is(requests: list[Request], expected: str) -> None:
+    assert order(*requests) == expected
+
+
+@pytest.fixture
+def threads() -> tuple[Any, Callable[[Request], None]]:
+    pool = SimpleNamespace(executor=object(), limit=2, uses_semaphore=False, handed=[])
+    consumer = SimpleNamespace(
+        controller=SimpleNamespace(semaphore=None), pool=pool, on_task_request=None
+    )
+    take_turns(consumer)
+    return pool, consumer.on_task_request  # type: ignore[return-value]
+
+
+def test_a_threads_pool_is_handed_no_more_than_it_runs(threads: Any) -> None:
+    pool, take = threads
+    running = first("ab")
+    for request in [*running, *again("ABC"), *first("c")]:
+        take(request)
+    assert pool.handed == ["a", "b"]
+    running[0].future.set_result(None)
+    assert pool.handed == ["a", "b", "c"]
+    running[1].future.cancel()
+    assert pool.handed == ["a", "b", "c", "A"]
+
+
+def test_what_was_given_back_uses_no_thread(threads: Any) -> None:
+    pool, take = threads
+    running = first("ab")
+    waiting = [Request(str(number)) for number in range(3_000)]
+    for request in [*running, Request("revoked"), *waiting, Request("last")]:
+        take(request)
+    for request in waiting:
+        request.given_back = True
+    running[0].future.set_result(None)
+    assert pool.handed == ["a", "b", "last"]
+    running[1].future.set_result(None)
+    for name in "cd":
+        take(Request(name))
+    assert pool.handed == ["a", "b", "last", "c"]
+
+
+def test_a_request_of_another_class_is_handed_over(threads: Any) -> None:
+    _, take = threads
+    handed: list[str] = []
+    request = SimpleNamespace(
+        name="stock",
+        execute_using_pool=lambda _: handed.append("stock") or SimpleNamespace(f=Future()),
+    )
+    take(request)
+    assert handed == ["stock"]
+
+
+def test_a_lost_connection_takes_its_requests_along() -> None:
+    handed: list[str] = []
+    semaphore = LaxBoundedSemaphore(1)
+    controller = SimpleNamespace(
+        semaphore=semaphore,
+        pool_putlocks=True,
+        _process_task=lambda request: handed.append(request.mark),
+    )
+    consumer: Any = SimpleNamespace(
+        controller=controller, pool=SimpleNamespace(uses_semaphore=True), on_task_request=None
+    )
+    take_turns(consumer)
+    for request in first("abc"):
+        consumer.on_task_request(request)
+    controller.semaphore.clear()
+    for request in first("xy"):
+        consumer.on_task_request(request)
+    controller.semaphore.release()
+    assert handed == ["a", "x", "y"]
+
+
+def test_slots_are_not_lost_by_callbacks_that_need_none() -> None:
+    slots = PoolSlots(1)
+    used: list[str] = []
+    slots.acquire(lambda: False)
+    slots.acquire(lambda: not used.append("a"))
+    slots.acquire(lambda: not used.append("b"))
+    assert used == ["a"]
+    slots.release()
+    assert used == ["a", "b"]
