@@ -18,9 +18,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from sealwax.transport.batching import BATCH_ENTRIES, Entry, Outcome, take_batch
+from sealwax.telemetry.counters import Counters
+from sealwax.transport.batching import BATCH_ENTRIES, BatchEntry, EntryResult, take_batch
 from sealwax.transport.client import backoff, describe, is_retryable
-from sealwax.transport.counters import Counters
 
 __all__ = ["Batcher"]
 
@@ -50,7 +50,7 @@ class Batcher:
 
     def __init__(
         self,
-        call: Callable[[Sequence[Entry]], list[Outcome]],
+        call: Callable[[Sequence[BatchEntry]], list[EntryResult]],
         *,
         kind: str,
         counters: Counters,
@@ -69,8 +69,8 @@ class Batcher:
         self._max_bytes = max_bytes
         self._clock = clock
         self._condition = threading.Condition()
-        self._ready: deque[Entry] = deque()
-        self._later: list[tuple[float, int, Entry]] = []
+        self._ready: deque[BatchEntry] = deque()
+        self._later: list[tuple[float, int, BatchEntry]] = []
         self._sequence = itertools.count()
         self._busy_groups: set[str] = set()
         self._in_flight = 0
@@ -80,17 +80,14 @@ class Batcher:
         self._hurry = 0
         self._closed = False
 
-    def submit(self, entry: Entry) -> None:
+    def submit(self, entry: BatchEntry) -> None:
         """Queue one entry; its `done` is called later, from another thread."""
         with self._condition:
             entry.since = self._clock()
             self._unfinished += 1
             self._ready.append(entry)
-            if self._waiting == 0 and self._threads < self._concurrency:
-                self._threads += 1
-                threading.Thread(
-                    target=self._run, name=f"sealwax-{self._kind}", daemon=True
-                ).start()
+            if self._waiting == 0:
+                self._add_thread()
             # The first entry sets a thread's clock, the tenth makes a batch full; those
             # between need nobody, and each wake-up costs a switch of threads. Any other
             # waiting thread is woken by the end of a call.
@@ -105,12 +102,18 @@ class Batcher:
             ):
                 self._condition.notify()
 
-    def submit_many(self, entries: Sequence[Entry]) -> None:
+    def _add_thread(self) -> None:
+        """Start one more sending thread, up to the limit; called with the lock held."""
+        if self._threads < self._concurrency:
+            self._threads += 1
+            threading.Thread(target=self._run, name=f"sealwax-{self._kind}", daemon=True).start()
+
+    def submit_many(self, entries: Sequence[BatchEntry]) -> None:
         """Queue many entries of one caller."""
         for entry in entries:
             self.submit(entry)
 
-    def cancel(self, entry: Entry) -> bool:
+    def cancel(self, entry: BatchEntry) -> bool:
         """Withdraw an entry that no call has taken yet; its `done` is not called.
 
         Returns False where a call already carries it: its outcome is unknown.
@@ -174,10 +177,10 @@ class Batcher:
                 outcomes = self._attempt(batch)
             except Exception:
                 logger.exception("The %s batcher failed; its entries are tried again", self._kind)
-                outcomes = [Outcome(ok=False, code="Internal", retryable=True)] * len(batch)
+                outcomes = [EntryResult(ok=False, code="Internal", retryable=True)] * len(batch)
             self._finish(batch, outcomes)
 
-    def _next(self) -> list[Entry] | None:
+    def _next(self) -> list[BatchEntry] | None:
         with self._condition:
             while True:
                 now = self._clock()
@@ -197,6 +200,9 @@ class Batcher:
                         self._busy_groups.update(e.group for e in batch if e.group is not None)
                         if self._ready and self._waiting:
                             self._condition.notify()
+                        elif self._ready:
+                            # Who queued the rest saw this thread waiting and added none.
+                            self._add_thread()
                         return batch
                     wait = None
                 if self._closed and not self._ready and not self._later:
@@ -218,9 +224,9 @@ class Batcher:
             return 0
         return self._ready[0].since + self._linger - now
 
-    def _attempt(self, batch: list[Entry]) -> list[Outcome]:
+    def _attempt(self, batch: list[BatchEntry]) -> list[EntryResult]:
         live = [e for e in batch if not (e.skip and e.skip())]
-        results: dict[int, Outcome] = {}
+        results: dict[int, EntryResult] = {}
         if live:
             self._counters.add(f"batches.{self._kind}")
             self._counters.add(f"entries.{self._kind}", len(live))
@@ -232,19 +238,21 @@ class Batcher:
                 if code in TOO_LONG and len(live) > 1:
                     for entry in live:
                         entry.alone = True
-                    made = [Outcome(ok=False, code=code, retryable=True)] * len(live)
+                    made = [EntryResult(ok=False, code=code, retryable=True)] * len(live)
                 else:
-                    made = [Outcome(ok=False, code=code, retryable=is_retryable(error))] * len(live)
+                    made = [EntryResult(ok=False, code=code, retryable=is_retryable(error))] * len(
+                        live
+                    )
             else:
                 for outcome in made:
                     if not outcome.ok:
                         self._counters.add(f"failures.{self._kind}.{outcome.code}")
             results = {id(entry): outcome for entry, outcome in zip(live, made, strict=True)}
-        skipped = Outcome(ok=True, code="skipped")
+        skipped = EntryResult(ok=True, code="skipped")
         return [results.get(id(entry), skipped) for entry in batch]
 
-    def _finish(self, batch: list[Entry], outcomes: list[Outcome]) -> None:
-        finished: list[tuple[Entry, Outcome]] = []
+    def _finish(self, batch: list[BatchEntry], outcomes: list[EntryResult]) -> None:
+        finished: list[tuple[BatchEntry, EntryResult]] = []
         with self._condition:
             self._in_flight -= 1
             now = self._clock()

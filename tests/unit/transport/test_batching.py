@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealwax.telemetry.counters import Counters
 from sealwax.transport.batcher import Batcher
-from sealwax.transport.batching import BATCH_ENTRIES, Entry, Outcome, take_batch
-from sealwax.transport.counters import Counters
+from sealwax.transport.batching import BATCH_ENTRIES, BatchEntry, EntryResult, take_batch
 from sealwax.transport.engine import QueueCalls
-from sealwax.transport.options import Options
+from sealwax.transport.options import TransportOptions
 
 
-def entry(size: int = 1, group: str | None = None, **more: object) -> Entry:
-    return Entry({}, done=lambda _: None, deadline=1e9, size=size, group=group, **more)  # type: ignore[arg-type]
+def entry(size: int = 1, group: str | None = None, **more: object) -> BatchEntry:
+    return BatchEntry({}, done=lambda _: None, deadline=1e9, size=size, group=group, **more)  # type: ignore[arg-type]
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.sampled_from([None, "a", "b", "c"])), max_size=40))
@@ -47,16 +47,16 @@ def test_a_busy_group_waits_and_others_pass_it() -> None:
 
 class Calls:
     def __init__(self, outcomes: object = None, pause: float = 0.0) -> None:
-        self.batches: list[list[Entry]] = []
+        self.batches: list[list[BatchEntry]] = []
         self.outcomes = outcomes
         self.pause = pause
 
-    def __call__(self, entries: Sequence[Entry]) -> list[Outcome]:
+    def __call__(self, entries: Sequence[BatchEntry]) -> list[EntryResult]:
         self.batches.append(list(entries))
         time.sleep(self.pause)
         if callable(self.outcomes):
             return self.outcomes(entries)  # type: ignore[no-any-return]
-        return [Outcome(ok=True) for _ in entries]
+        return [EntryResult(ok=True) for _ in entries]
 
 
 def batcher(call: Calls, **options: object) -> Batcher:
@@ -64,10 +64,10 @@ def batcher(call: Calls, **options: object) -> Batcher:
     return Batcher(call, kind="send", counters=Counters(), **settings)  # type: ignore[arg-type]
 
 
-def submit(made: Batcher, count: int, *, seconds: float = 5.0) -> list[Outcome]:
-    outcomes: list[Outcome] = []
+def submit(made: Batcher, count: int, *, seconds: float = 5.0) -> list[EntryResult]:
+    outcomes: list[EntryResult] = []
     for _ in range(count):
-        made.submit(Entry({}, done=outcomes.append, deadline=time.monotonic() + seconds))
+        made.submit(BatchEntry({}, done=outcomes.append, deadline=time.monotonic() + seconds))
     assert made.flush(seconds + 1)
     return outcomes
 
@@ -77,7 +77,7 @@ def test_a_lone_entry_goes_at_once() -> None:
     made = batcher(call, linger=30.0)
     began = time.monotonic()
     done = threading.Event()
-    made.submit(Entry({}, done=lambda _: done.set(), deadline=began + 5))
+    made.submit(BatchEntry({}, done=lambda _: done.set(), deadline=began + 5))
     assert done.wait(1)
     assert time.monotonic() - began < 1
 
@@ -93,12 +93,12 @@ def test_entries_that_come_during_a_call_share_the_next() -> None:
 def test_each_entry_gets_its_own_outcome_and_failed_ones_are_tried_again() -> None:
     tries: dict[int, int] = {}
 
-    def fail_odd_once(entries: Sequence[Entry]) -> list[Outcome]:
+    def fail_odd_once(entries: Sequence[BatchEntry]) -> list[EntryResult]:
         found = []
         for item in entries:
             tries[id(item)] = tries.get(id(item), 0) + 1
             bad = tries[id(item)] == 1 and len(tries) % 2
-            found.append(Outcome(ok=not bad, code="Bad" if bad else "", retryable=True))
+            found.append(EntryResult(ok=not bad, code="Bad" if bad else "", retryable=True))
         return found
 
     outcomes = submit(batcher(Calls(fail_odd_once)), 6)
@@ -107,14 +107,16 @@ def test_each_entry_gets_its_own_outcome_and_failed_ones_are_tried_again() -> No
 
 
 def test_what_cannot_succeed_is_told_at_once() -> None:
-    refuse = Calls(lambda entries: [Outcome(ok=False, code="No")] * len(entries))
+    refuse = Calls(lambda entries: [EntryResult(ok=False, code="No")] * len(entries))
     (outcome,) = submit(batcher(refuse), 1)
     assert (outcome.ok, outcome.code) == (False, "No")
     assert len(refuse.batches) == 1
 
 
 def test_a_failing_entry_is_given_up_at_its_deadline() -> None:
-    refuse = Calls(lambda entries: [Outcome(ok=False, code="Busy", retryable=True)] * len(entries))
+    refuse = Calls(
+        lambda entries: [EntryResult(ok=False, code="Busy", retryable=True)] * len(entries)
+    )
     began = time.monotonic()
     (outcome,) = submit(batcher(refuse), 1, seconds=0.5)
     assert outcome.code == "Busy"
@@ -125,8 +127,8 @@ def test_a_failing_entry_is_given_up_at_its_deadline() -> None:
 def test_a_cancelled_entry_is_never_sent() -> None:
     call = Calls(pause=0.2)
     made = batcher(call)
-    blocker = Entry({}, done=lambda _: None, deadline=time.monotonic() + 5)
-    victim = Entry({}, done=lambda _: pytest.fail("told"), deadline=time.monotonic() + 5)
+    blocker = BatchEntry({}, done=lambda _: None, deadline=time.monotonic() + 5)
+    victim = BatchEntry({}, done=lambda _: pytest.fail("told"), deadline=time.monotonic() + 5)
     made.submit(blocker)
     time.sleep(0.05)
     made.submit(victim)
@@ -140,22 +142,22 @@ def test_a_group_keeps_its_order_while_its_first_is_tried_again() -> None:
     sent: list[int] = []
     failures = {1: 2}
 
-    def fail_first(entries: Sequence[Entry]) -> list[Outcome]:
+    def fail_first(entries: Sequence[BatchEntry]) -> list[EntryResult]:
         found = []
         for item in entries:
             number = item.fields["n"]
             if failures.get(number, 0):
                 failures[number] -= 1
-                found.append(Outcome(ok=False, code="Busy", retryable=True))
+                found.append(EntryResult(ok=False, code="Busy", retryable=True))
             else:
                 sent.append(number)
-                found.append(Outcome(ok=True))
+                found.append(EntryResult(ok=True))
         return found
 
     made = batcher(Calls(fail_first), concurrency=3)
     for number in range(1, 6):
         made.submit(
-            Entry({"n": number}, done=lambda _: None, deadline=time.monotonic() + 5, group="g")
+            BatchEntry({"n": number}, done=lambda _: None, deadline=time.monotonic() + 5, group="g")
         )
     assert made.flush(5)
     assert sent == [1, 2, 3, 4, 5]
@@ -163,22 +165,35 @@ def test_a_group_keeps_its_order_while_its_first_is_tried_again() -> None:
 
 def test_as_many_deletes_are_under_way_as_there_are_receives() -> None:
     class Endpoint:
-        """Answers a delete once as many are asked for together."""
+        """Answers no delete before three have been asked for at once."""
 
-        together = threading.Barrier(3)
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+            self.under_way = 0
+            self.together = threading.Event()
 
         def delete_message_batch(self, *, Entries: list[dict[str, str]], **_: object) -> object:  # noqa: N803 - boto3's name
-            self.together.wait(20)
+            with self.lock:
+                self.under_way += 1
+                if self.under_way == 3:
+                    self.together.set()
+            # How many entries each batch got depends on the machine's load; with
+            # smaller ones there are more calls, which are answered like the others.
+            assert self.together.wait(20)
+            with self.lock:
+                self.under_way -= 1
             return {"Successful": [{"Id": each["Id"]} for each in Entries]}
 
     engine = SimpleNamespace(
-        options=Options(receivers=3), counters=Counters(), quick=Endpoint(), polling=None
+        options=TransportOptions(receivers=3), counters=Counters(), quick=Endpoint(), polling=None
     )
     calls = QueueCalls(engine, "https://sqs.test/1/q")  # type: ignore[arg-type]
-    outcomes: list[Outcome] = []
+    outcomes: list[EntryResult] = []
     for number in range(3 * BATCH_ENTRIES):
         fields = {"ReceiptHandle": str(number)}
-        calls.delete.submit(Entry(fields, done=outcomes.append, deadline=time.monotonic() + 60))
+        calls.delete.submit(
+            BatchEntry(fields, done=outcomes.append, deadline=time.monotonic() + 60)
+        )
 
     assert calls.delete.flush(30)
     assert [each.ok for each in outcomes] == [True] * 3 * BATCH_ENTRIES
