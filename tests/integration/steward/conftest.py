@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.proxy import FaultProxy
 from support.aws import REPOSITORY
+from support.fault_proxy import FaultProxy
 from support.waiting import wait_for
 
 from sealwax.aws.clients import Aws

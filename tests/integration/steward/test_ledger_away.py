@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from faults.proxy import Fault, FaultProxy
+from support.fault_proxy import Fault, FaultProxy
 from support.waiting import wait_for
 from test_outage import submit
 

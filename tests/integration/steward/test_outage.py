@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from faults.proxy import Fault
 from flask import Flask
+from support.fault_proxy import Fault
 from support.waiting import wait_for
 
 from sealwax.aws.clients import Aws

@@ -32,7 +32,7 @@ ROUTES = {
 }
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def app(ministack: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         environment = settings_for(

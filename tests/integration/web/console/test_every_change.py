@@ -48,8 +48,13 @@ class Scene:
         self.control = ControlTable(self.parts.runtime.aws.client("dynamodb"), table)
 
     def lines(self) -> list[tuple[str, str | None, str]]:
-        found, _ = self.letters.audit.page(limit=100)
-        return [(line.verb, line.reason, line.actor) for line in found]
+        found: list[tuple[str, str | None, str]] = []
+        after: str | None = None
+        while True:
+            page, after = self.letters.audit.page(limit=100, after=after, days=1)
+            found += [(line.verb, line.reason, line.actor) for line in page]
+            if after is None:
+                return found
 
     def token(self, *scopes: str) -> str:
         return self.parts.tokens.issue(tenant="ops", scopes=scopes).token
