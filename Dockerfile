@@ -23,8 +23,6 @@ RUN --mount=type=secret,id=pip \
     /tools/bin/pip install --quiet --require-hashes -r build.txt
 COPY LICENSE README.md pyproject.toml ./
 COPY sealwax sealwax
-COPY api api
-COPY tasks tasks
 RUN /tools/bin/pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir /wheels . \
     && /tools/bin/pip --python /opt/sealwax/bin/python install --quiet --no-index --no-deps \
         /wheels/*.whl
@@ -41,10 +39,14 @@ ENV HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     SEALWAX_LIVENESS_FILE=/tmp/sealwax-liveness.json
+# This service's own application: found in the folder in which roles start.
+COPY sealwax.toml /app/
+COPY api /app/api
+COPY tasks /app/tasks
 # The only folder that is written to: a tmpfs over a read-only root. Fargate has
 # no tmpfs; declared here, its volume takes this folder's owner and mode.
 VOLUME /tmp
-WORKDIR /tmp
+WORKDIR /app
 USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM

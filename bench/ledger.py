@@ -30,14 +30,15 @@ from sealwax.aws.clients import Aws
 from sealwax.keys.lifecycle import init_keys
 from sealwax.local.emulator import Emulator
 from sealwax.local.environment import default_folder
+from sealwax.producer.celery_app import make_producer
 from sealwax.producer.publish import CeleryPublisher
 from sealwax.producer.submit import Submitter
 from sealwax.provision import provision
-from sealwax.runtime import Runtime, make_source
+from sealwax.runtime import Runtime
+from sealwax.secrets.factory import make_source
 from sealwax.settings import Settings, load_settings
-from sealwax.task import discover
+from sealwax.task_definition import discover
 from sealwax.telemetry.logs import configure_logging
-from sealwax.worker.app import make_app
 
 HERE = Path(__file__).parent
 TASK = "bench.sealed"
@@ -69,7 +70,7 @@ def environment(folder: Path, emulator: str, sqs: str, lane: dict[str, Any]) -> 
     for name in list(os.environ):
         if name.startswith(("AWS_", "SEALWAX_")) and name != "SEALWAX_EMULATOR_ENV":
             del os.environ[name]
-    (folder / "sealwax.toml").write_text("")
+    (folder / "sealwax.toml").write_text('task_modules = ["tasks"]\n')
     os.environ |= {
         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": emulator,
@@ -91,7 +92,7 @@ def submit(settings: Settings, jobs: int) -> float:
         keyring=lambda: runtime.keyring,
         digests=lambda: runtime.digests,
         ledger=runtime.ledger,
-        publisher=CeleryPublisher(make_app(settings, definitions), settings),
+        publisher=CeleryPublisher(make_producer(settings), settings),
     )
     payload = {"text": "x" * 1_024}
     submitter.submit(definitions[TASK], payload, tenant="first")  # connections, imports

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from sealwax.job import Job
-from sealwax.task import task
+from sealwax.task_definition import task
 
 
 class Payload(BaseModel):

@@ -21,11 +21,17 @@ compile_all() {
     build=$3
     containers=$4
     shift 4
-    compile "$folder/base.txt" "$@" pyproject.toml
+    # What this repository's service needs, its own tasks included.
+    service='--extra service --extra webhooks --group app'
+    # shellcheck disable=SC2086 - words
+    compile "$folder/base.txt" "$@" $service pyproject.toml
     # What runs in production is what is tested: base constrains the others.
-    compile "$folder/local.txt" "$@" --extra local --constraint "$folder/base.txt" pyproject.toml
-    compile "$folder/dev.txt" "$@" --extra local --extra dev --constraint "$folder/base.txt" \
+    # shellcheck disable=SC2086
+    compile "$folder/local.txt" "$@" $service --extra local --constraint "$folder/base.txt" \
         pyproject.toml
+    # shellcheck disable=SC2086
+    compile "$folder/dev.txt" "$@" $service --extra local --extra dev \
+        --constraint "$folder/base.txt" pyproject.toml
     compile "$emulator" "$@" requirements/emulator.in
     compile "$build" "$@" docker/build.in
     compile "$containers" "$@" tests/containers/requirements.in

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 
-__all__ = ["ConfigurationError", "SealwaxError"]
+__all__ = ["ConfigurationError", "MissingExtra", "SealwaxError"]
 
 
 class SealwaxError(Exception):
@@ -21,3 +21,35 @@ class SealwaxError(Exception):
 
 class ConfigurationError(SealwaxError):
     """The configuration is incomplete or contradicts itself; `sealwax check` names what to set."""
+
+
+#: Which extra brings a module that is imported nowhere in the core.
+_EXTRAS = {
+    "certifi": "http",
+    "credstash": "credstash",
+    "flask": "api",
+    "gunicorn": "api",
+    "idna": "http",
+    "markupsafe": "api",
+    "requests": "http",
+    "rich": "cli",
+    "standardwebhooks": "local",
+    "urllib3": "http",
+    "werkzeug": "api",
+}
+
+
+class MissingExtra(SealwaxError):
+    """A part of Sealwax needs a package that is not installed; install the extra that brings it."""
+
+    @classmethod
+    def of(cls, error: ModuleNotFoundError) -> MissingExtra | None:
+        """Return the error that names the extra, or None where no extra brings the module."""
+        module = (error.name or "").split(".")[0]
+        extra = _EXTRAS.get(module)
+        if extra is None:
+            return None
+        return cls(
+            f"This needs the package {module}: install `sealwax[{extra}]`, or `sealwax[service]` "
+            "for all that the roles of a service need."
+        )

@@ -71,7 +71,7 @@ class Job:
     @property
     def log(self) -> Any:
         """A logger bound to the job; never log payloads with it."""
-        return structlog.get_logger("sealwax.task").bind(
+        return structlog.get_logger("sealwax.task_definition").bind(
             job=self.id, task=self.task, tenant=self.tenant, attempt=self.attempt
         )
 

@@ -26,11 +26,12 @@ from sealwax.keys.keyring import Keyring
 from sealwax.ledger import Ledger
 from sealwax.outbox.payloads import PayloadStore
 from sealwax.outbox.store import Outbox
-from sealwax.secrets import CredStashSource, FileSource, SecretSource, SecretsUnreachable
+from sealwax.secrets import SecretSource, SecretsUnreachable
+from sealwax.secrets.factory import make_source
 from sealwax.settings import Settings
-from sealwax.task import TaskDefinition
+from sealwax.task_definition import TaskDefinition
 
-__all__ = ["START_PATIENCE", "Runtime", "make_source"]
+__all__ = ["START_PATIENCE", "Runtime"]
 
 log = structlog.get_logger("sealwax.runtime")
 
@@ -43,29 +44,6 @@ START_PATIENCE = 120.0
 #: Least seconds between two readings that unknown key ids ask for: a flood of
 #: forged messages must not become a flood of KMS calls.
 _ON_DEMAND_SECONDS = 5.0
-
-
-def make_source(settings: Settings, aws: Aws) -> SecretSource:
-    """Return where secrets come from: CredStash, or a file where the settings name one."""
-    if settings.secrets_file is not None:
-        return FileSource(settings.secrets_file)
-
-    def alias(name: str) -> str:
-        owner = name.split("/", 1)[0]
-        if owner == "app":
-            return settings.kms_alias("worker")
-        if owner in ("api", "worker", "steward"):
-            return settings.kms_alias(owner)  # type: ignore[arg-type]
-        return settings.kms_alias("shared")
-
-    return CredStashSource(
-        table=settings.table_name("secrets"),
-        environment=settings.environment,
-        kms_client=aws.client("kms"),
-        dynamodb_resource=aws.resource("dynamodb"),
-        dynamodb_client=aws.client("dynamodb"),
-        kms_key_for=alias,
-    )
 
 
 def _pause(seconds: float) -> None:

@@ -1,8 +1,8 @@
-"""Configuration: one model, read once at start from the environment and one TOML file.
+"""Configuration: one model, read once at start from the environment and TOML files.
 
 Precedence: environment variables (``SEALWAX_…``, nested with ``__``), then the
-file named by ``SEALWAX_CONFIG`` (default ``sealwax.toml`` in the current
-folder, if it exists), then the defaults here. AWS's own variables
+files named by ``SEALWAX_CONFIG`` (several as in PATH, the last first; default
+``sealwax.toml`` in the current folder, if it exists), then the defaults here. AWS's own variables
 (``AWS_REGION``, ``AWS_ENDPOINT_URL``, credentials) are boto3's to read.
 Secrets never stand here: they come from a `sealwax.secrets.SecretSource`.
 """
@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import difflib
 import os
+import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from sealwax.aws.clients import AwsTimeouts
@@ -27,12 +28,16 @@ from sealwax.errors import ConfigurationError
 from sealwax.schedules import Schedule
 
 __all__ = [
+    "Demo",
     "Lane",
     "Limits",
     "RetryOverride",
     "Settings",
     "StewardSettings",
+    "is_setting",
     "load_settings",
+    "read_files",
+    "refuse_unknown_variables",
 ]
 
 Section = TypeVar("Section", bound=BaseModel)
@@ -188,6 +193,15 @@ class StewardSettings(BaseModel):
     )
 
 
+class Demo(BaseModel):
+    """A job that `sealwax dev` submits once everything runs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    task: str = Field(description="Name of a task that is served.")
+    payload: dict[str, Any] = Field(default_factory=dict, description="Its payload.")
+
+
 class Settings(BaseSettings):
     """All settings of all roles."""
 
@@ -205,8 +219,16 @@ class Settings(BaseSettings):
     )
     lanes: dict[str, Lane] = Field(default_factory=lambda: {"default": Lane.model_validate({})})
     task_modules: list[str] = Field(
-        default_factory=lambda: ["tasks"], description="Packages whose tasks are served."
+        default_factory=list,
+        description='Packages whose tasks are served, such as `["tasks"]`; roles that serve '
+        "tasks need at least one.",
     )
+    app: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="The HTTP application's factory, `module:function`; default: the product's.",
+    )
+    demo: Demo | None = Field(None, description="The job that `sealwax dev` runs to show itself.")
     retry: dict[str, RetryOverride] = Field(
         default_factory=dict, description="By task name, over the task's own policy."
     )
@@ -311,9 +333,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment before file before defaults; no .env files, no secret files."""
-        path = Path(os.environ.get("SEALWAX_CONFIG") or "sealwax.toml")
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+        """Environment before files before defaults; no .env files, no secret files."""
+        return init_settings, env_settings, InitSettingsSource(settings_cls, read_files())
 
 
 def _explain(error: ValidationError, prefix: str = "") -> str:
@@ -336,9 +357,24 @@ _OTHER_VARIABLES = frozenset(
 )
 
 
-def _refuse_unknown_variables() -> None:
-    """Refuse a mistyped variable: pydantic-settings would pass it over in silence."""
-    known = {f"SEALWAX_{name.upper()}" for name in Settings.model_fields}
+def is_setting(variable: str) -> bool:
+    """Whether an environment variable gives a setting, or a part of one."""
+    return variable.split("__", 1)[0] in _variables()
+
+
+def _variables() -> set[str]:
+    return {f"SEALWAX_{name.upper()}" for name in Settings.model_fields}
+
+
+def refuse_unknown_variables() -> None:
+    """Refuse a mistyped variable: pydantic-settings would pass it over in silence.
+
+    Raises
+    ------
+    ConfigurationError
+        Names the setting that may have been meant.
+    """
+    known = _variables()
     for name in sorted(os.environ):
         if not name.startswith("SEALWAX_") or name in _OTHER_VARIABLES or "_TEST_" in name:
             continue
@@ -354,6 +390,44 @@ def _refuse_unknown_variables() -> None:
             raise ConfigurationError(f"The variable {name} is no setting{hint}")
 
 
+def read_files() -> dict[str, Any]:
+    """Return what the configuration files say, merged: of two that set one value, the later's.
+
+    SEALWAX_CONFIG names them, separated as in PATH; default: `sealwax.toml`
+    in the current folder, if it exists. Tables are merged, lists are not.
+
+    Raises
+    ------
+    ConfigurationError
+        Where a named file is not there, or is no TOML.
+    """
+    named = os.environ.get("SEALWAX_CONFIG")
+    paths = [Path(name) for name in (named or "").split(os.pathsep) if name]
+    if not paths:
+        paths = [path for path in (Path("sealwax.toml"),) if path.is_file()]
+    merged: dict[str, Any] = {}
+    for path in paths:
+        try:
+            _merge(merged, tomllib.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise ConfigurationError(f"SEALWAX_CONFIG names {path}, which is not a file.") from None
+        except OSError as error:
+            raise ConfigurationError(
+                f"{path} cannot be read ({error.strerror}); SEALWAX_CONFIG names files."
+            ) from None
+        except ValueError as error:  # of TOML's syntax, or of the encoding
+            raise ConfigurationError(f"{path} cannot be read as TOML: {error}") from None
+    return merged
+
+
+def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
+    for name, value in more.items():
+        if isinstance(value, dict) and isinstance(into.get(name), dict):
+            _merge(into[name], value)
+        else:
+            into[name] = value
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings, with `overrides` before the environment.
 
@@ -363,10 +437,7 @@ def load_settings(**overrides: Any) -> Settings:
         Names each field that does not fit; values are not echoed. Also where
         SEALWAX_CONFIG names a file that is not there.
     """
-    named = os.environ.get("SEALWAX_CONFIG")
-    if named and not Path(named).is_file():
-        raise ConfigurationError(f"SEALWAX_CONFIG names {named}, which is not a file.")
-    _refuse_unknown_variables()
+    refuse_unknown_variables()
     try:
         return Settings(**overrides)
     except ValidationError as error:

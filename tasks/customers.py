@@ -29,7 +29,7 @@ from sealwax.egress.errors import OutgoingRefused
 from sealwax.enrichment import EnrichmentContext
 from sealwax.job import Job
 from sealwax.settings import Settings
-from sealwax.task import task
+from sealwax.task_definition import task
 
 __all__ = [
     "Contact",

@@ -22,7 +22,7 @@ from sealwax.aws.clients import Aws, error_code
 from sealwax.job import Job
 from sealwax.outcomes import Transient
 from sealwax.settings import Settings
-from sealwax.task import InvalidPayload, task
+from sealwax.task_definition import InvalidPayload, task
 
 __all__ = ["Built", "Export", "ExportSettings", "build", "columns_of", "export", "guard", "lines"]
 

@@ -33,7 +33,7 @@ from sealwax.egress.errors import OutgoingRefused
 from sealwax.job import Job
 from sealwax.outcomes import Rejected, Transient
 from sealwax.settings import Settings
-from sealwax.task import InvalidPayload, task
+from sealwax.task_definition import InvalidPayload, task
 
 __all__ = ["Delivered", "Route", "WebhookRelay", "WebhookSettings", "deliver", "relay", "transform"]
 

@@ -23,7 +23,7 @@ PAYLOAD = "x" * 1_024
 if OURS:
     import sealwax.transport  # noqa: F401 - makes the URL's scheme known
 
-    app = Celery("bench", broker="sealwax://", task_cls="sealwax.transport.celery.task:Task")
+    app = Celery("bench", broker="sealwax://", task_cls="sealwax.transport:Task")
     app.conf.broker_transport_options = {"check": False}
 else:
     app = Celery("bench", broker="sqs://")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 from typing import Any, ClassVar
 
 import click
 
-from sealwax.errors import SealwaxError
+from sealwax.errors import MissingExtra, SealwaxError
 
 __all__ = ["cli", "main"]
 
@@ -45,7 +47,10 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in self.modules:
             return None
-        module = importlib.import_module(self.modules[cmd_name])
+        try:
+            module = importlib.import_module(self.modules[cmd_name])
+        except ModuleNotFoundError as error:
+            raise _missing(error) from error
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
@@ -54,6 +59,14 @@ class _Lazy(click.Group):
             return super().invoke(ctx)
         except SealwaxError as error:
             raise click.ClickException(str(error)) from error
+        except ModuleNotFoundError as error:
+            raise _missing(error) from error
+
+
+def _missing(error: ModuleNotFoundError) -> Exception:
+    """Return what names the extra to install, or the error itself where none is missing."""
+    missing = MissingExtra.of(error)
+    return error if missing is None else click.ClickException(str(missing))
 
 
 @click.group(
@@ -61,13 +74,23 @@ class _Lazy(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="sealwax")
-def cli() -> None:
+@click.option(
+    "--app-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path(),
+    help="Folder whose modules can be imported, such as your tasks.  [default: the current one]",
+)
+def cli(app_dir: Path) -> None:
     """Sealed, never-lost, never-blocked Celery tasks on Amazon SQS.
 
     Begin on a laptop with `sealwax dev`: it starts an emulated AWS, the API, a
     worker and a sandbox, and runs a demo job. Settings come from SEALWAX_…
     variables and sealwax.toml.
     """
+    # As Celery, Flask and uvicorn do; a console script has its own folder there only.
+    folder = str(app_dir.absolute())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
 
 
 def main() -> None:

@@ -52,6 +52,8 @@ def dev(
 ) -> None:
     r"""Start an emulated AWS, the sandbox, API, worker and steward; run a demo job.
 
+    Takes the sealwax.toml of this folder (or SEALWAX_CONFIG's) and SEALWAX_…
+    variables; only the environment's name and addresses are this command's own.
     Everything listens on 127.0.0.1 only and ends on Ctrl-C. A port of 0 means
     any free one. In another terminal, `. .sealwax/env` points `sealwax check`
     and the others to it; `sealwax submit` finds it by itself.
@@ -118,9 +120,10 @@ def _start(stack: Stack, *, demo: bool) -> None:
     _say(f"logs     {stack.state / 'logs'}")
     if job_id:
         _say(f"demo     job {job_id} succeeded")
-    _say("\nSubmit a job, look at a job:")
-    for line in stack.curls(job_id):
-        _say(f"  {line}")
+    if stack.curls(job_id):
+        _say("\nSubmit a job, look at a job:")
+        for line in stack.curls(job_id):
+            _say(f"  {line}")
     _say(f"\nIn another terminal: . {stack.state / 'env'}")
 
 

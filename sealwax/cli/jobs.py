@@ -148,7 +148,7 @@ def erase(
     from sealwax.ledger import is_job_id
     from sealwax.ledger.erasing import StillRuns
     from sealwax.outbox.payloads import PayloadStore
-    from sealwax.runtime import make_source
+    from sealwax.secrets.factory import make_source
     from sealwax.settings import load_settings
     from sealwax.steward.erasure import Erasure
 

@@ -7,7 +7,7 @@ import json
 import click
 
 from sealwax.aws.clients import Aws
-from sealwax.runtime import make_source
+from sealwax.secrets.factory import make_source
 from sealwax.settings import load_settings
 
 __all__ = ["keys"]

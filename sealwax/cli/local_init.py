@@ -22,11 +22,11 @@ PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 
 @click.command("local-init")
 @click.option(
-    "--config",
-    envvar="SEALWAX_CONFIG",
-    type=click.Path(dir_okay=False, path_type=Path),
+    "--config-dir",
+    type=click.Path(file_okay=False, path_type=Path),
     required=True,
-    help="The configuration file to write; a file `env` with the token goes beside it.",
+    help="Folder to write: defaults.toml goes under your sealwax.toml, sealwax.toml over it, "
+    "env has the token.",
 )
 @click.option("--sandbox-host", default="sandbox", show_default=True)
 @click.option("--sandbox-port", default=8090, show_default=True, type=click.IntRange(1, 65_535))
@@ -37,7 +37,7 @@ PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
     type=click.IntRange(1, 65_535),
     help="Port under which this machine's users reach the API.",
 )
-def local_init(config: Path, sandbox_host: str, sandbox_port: int, api_port: int) -> None:
+def local_init(config_dir: Path, sandbox_host: str, sandbox_port: int, api_port: int) -> None:
     r"""Prepare an emulated AWS: configuration, queues, tables, keys, secrets and a token.
 
     Waits for the emulated AWS that AWS_ENDPOINT_URL names, and refuses to run
@@ -45,7 +45,7 @@ def local_init(config: Path, sandbox_host: str, sandbox_port: int, api_port: int
 
     \b
     Example:
-      AWS_ENDPOINT_URL=http://local-aws:4566 sealwax local-init --config /config/sealwax.toml
+      AWS_ENDPOINT_URL=http://local-aws:4566 sealwax local-init --config-dir /config
     """
     from sealwax.aws.clients import Aws
     from sealwax.keys.lifecycle import init_keys
@@ -53,36 +53,40 @@ def local_init(config: Path, sandbox_host: str, sandbox_port: int, api_port: int
     from sealwax.local.preparation import ensure_demo_secret, ensure_token
     from sealwax.local.state import exports, write_private
     from sealwax.provision import provision
-    from sealwax.runtime import make_source
+    from sealwax.secrets.factory import make_source
     from sealwax.settings import load_settings
 
     _wait(os.environ.get("AWS_ENDPOINT_URL", ""))
-    config.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all: engines run it again while other services read the file.
+    config_dir.mkdir(parents=True, exist_ok=True)
+    under, over = config_dir / "defaults.toml", config_dir / "sealwax.toml"
+    # Whole or not at all: engines run it again while other services read the files.
     write_private(
-        config,
-        configuration.configuration(
-            api_port=api_port,
-            sandbox_port=sandbox_port,
-            sandbox_host=sandbox_host,
-            networks=PRIVATE,
+        under,
+        configuration.defaults(
+            sandbox_port=sandbox_port, sandbox_host=sandbox_host, networks=PRIVATE
         ),
     )
-    os.environ["SEALWAX_CONFIG"] = str(config)
+    write_private(over, configuration.fixed(api_port=api_port))
+    if "SEALWAX_CONFIG" not in os.environ:
+        own = configuration.own_file(None, config_dir)
+        os.environ["SEALWAX_CONFIG"] = configuration.config_files(under, own, over)
     settings = load_settings()
     aws = Aws(settings.aws)
     provision(settings, aws)
     source = make_source(settings, aws)
     init_keys(settings, source)
     ensure_demo_secret(source)
-    env = config.with_name("env")
+    env = config_dir / "env"
     token = ensure_token(settings, aws, source, former=env)
     api_url = f"http://127.0.0.1:{api_port}"
     write_private(env, exports({"SEALWAX_API_URL": api_url, "SEALWAX_TOKEN": token}))
     click.echo(f"API    {api_url}")
     click.echo(f"token  {token}")
-    for line in configuration.curls(api_url=api_url, token=token, job_id=None):
-        click.echo(line)
+    if settings.demo is not None:
+        for line in configuration.curls(
+            api_url=api_url, token=token, demo=settings.demo, job_id=None
+        ):
+            click.echo(line)
 
 
 def _wait(endpoint: str) -> None:

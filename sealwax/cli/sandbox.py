@@ -30,7 +30,7 @@ def sandbox(host: str, port: int, state_dir: Path) -> None:
     from sealwax.aws.clients import Aws
     from sealwax.local.configuration import DEMO_SECRET
     from sealwax.local.sandbox.__main__ import serve
-    from sealwax.runtime import make_source
+    from sealwax.secrets.factory import make_source
     from sealwax.settings import load_settings
 
     settings = load_settings()

@@ -9,7 +9,7 @@ import click
 
 from sealwax.aws.clients import Aws
 from sealwax.keys.hmac import TokenDigest
-from sealwax.runtime import make_source
+from sealwax.secrets.factory import make_source
 from sealwax.settings import load_settings
 from sealwax.web.tokens import JOB_SCOPES, OPS_SCOPES, TokenStore
 

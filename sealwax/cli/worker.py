@@ -9,7 +9,7 @@ import click
 
 from sealwax.runtime import START_PATIENCE, Runtime
 from sealwax.settings import load_settings
-from sealwax.task import discover
+from sealwax.task_definition import discover
 from sealwax.telemetry.logs import configure_logging
 
 __all__ = ["worker"]

@@ -34,6 +34,7 @@ from sealwax.local.ports import HOST, choose_port
 from sealwax.local.preparation import ensure_demo_secret, ensure_token
 from sealwax.local.state import exports, write_private
 from sealwax.local.supervisor import Program, Stop, Supervisor
+from sealwax.settings import Demo
 
 __all__ = ["API_PORT", "EMULATOR_PORT", "SANDBOX_PORT", "DemoFailed", "DevOptions", "Stack"]
 
@@ -105,6 +106,8 @@ class Stack:
             taken=frozenset({self.emulator_port, self.sandbox_port}),
         )
         self.token = ""
+        self._own = configuration.own_file(os.environ.get("SEALWAX_CONFIG"), self.state)
+        self.demo: Demo | None = None
         self._demo_secret = ""
 
     @property
@@ -118,9 +121,11 @@ class Stack:
         return f"http://{HOST}:{self.sandbox_port}"
 
     @property
-    def config(self) -> Path:
-        """The configuration file of all processes."""
-        return self.state / "sealwax.toml"
+    def config(self) -> str:
+        """The configuration files of all processes, as SEALWAX_CONFIG names them."""
+        return configuration.config_files(
+            self.state / "defaults.toml", self._own, self.state / "sealwax.toml"
+        )
 
     @property
     def variables(self) -> dict[str, str]:
@@ -154,22 +159,40 @@ class Stack:
             )
 
     def prepare(self, text: str | None = None) -> None:
-        """Write the configuration (`text`, or the usual one); make queues, tables, keys, token.
+        """Write the configuration; make queues, tables, keys, token.
+
+        Parameters
+        ----------
+        text
+            All of the configuration, in place of the folder's own `sealwax.toml`
+            and what is put around it; tests pass theirs.
+
 
         This process's own environment points to the emulated AWS from here on.
         """
         from sealwax.aws.clients import Aws
         from sealwax.keys.lifecycle import init_keys
         from sealwax.provision import provision
-        from sealwax.runtime import make_source
-        from sealwax.settings import load_settings
+        from sealwax.secrets.factory import make_source
+        from sealwax.settings import load_settings, refuse_unknown_variables
 
-        usual = configuration.configuration(api_port=self.api_port, sandbox_port=self.sandbox_port)
-        self.config.write_text(text or usual)
+        if text is None:
+            under = configuration.defaults(sandbox_port=self.sandbox_port)
+            over = configuration.fixed(api_port=self.api_port)
+            refuse_unknown_variables()
+            self._say(f"  configuration: {self._own or 'no sealwax.toml in this folder'}")
+        else:
+            under, over = "", text
+            self._own = None
+        (self.state / "defaults.toml").write_text(under)
+        (self.state / "sealwax.toml").write_text(over)
+        kept = configuration.child_environment(self.config, {})
         for name in [name for name in os.environ if name.startswith(("AWS_", "SEALWAX_"))]:
-            del os.environ[name]
+            if name not in kept:
+                del os.environ[name]
         os.environ.update(self.variables)
         settings = load_settings()
+        self.demo = settings.demo
         aws = Aws(settings.aws)
         with self.step("queues, tables and KMS keys"):
             provision(settings, aws)
@@ -237,20 +260,24 @@ class Stack:
             ),
         ]
 
-    def run_demo(self) -> str:
-        """Submit one job over HTTP, follow it to its end, return its id.
+    def run_demo(self) -> str | None:
+        """Submit the demo job over HTTP, follow it to its end, return its id.
+
+        None where the setting `demo` names none.
 
         Raises
         ------
         DemoFailed
             With its state and reason, and the end of the worker's log.
         """
+        if self.demo is None:
+            return None
         client = ApiClient(self.api_url, self.token, sleep=self._pause)
         try:
             with self.step("demo job"):
                 accepted = client.submit(
-                    configuration.DEMO_TASK,
-                    configuration.DEMO_PAYLOAD,
+                    self.demo.task,
+                    self.demo.payload,
                     idempotency_key=secrets.token_hex(8),
                 )
                 document = client.wait(accepted["id"], timeout=DEMO_SECONDS, interval=0.05)
@@ -261,8 +288,12 @@ class Stack:
         return str(document["id"])
 
     def curls(self, job_id: str | None) -> list[str]:
-        """Return command lines to paste."""
-        return configuration.curls(api_url=self.api_url, token=self.token, job_id=job_id)
+        """Return command lines to paste; none where there is no demo job."""
+        if self.demo is None:
+            return []
+        return configuration.curls(
+            api_url=self.api_url, token=self.token, demo=self.demo, job_id=job_id
+        )
 
     def _pause(self, seconds: float) -> None:
         self._supervisor.check()

@@ -24,7 +24,7 @@ from sealwax.errors import ConfigurationError, SealwaxError
 from sealwax.producer.submit import Submitter
 from sealwax.runtime import Runtime
 from sealwax.schedules import Schedule, latest_tick
-from sealwax.task import InvalidPayload, TaskDefinition
+from sealwax.task_definition import InvalidPayload, TaskDefinition
 
 __all__ = ["PeriodicEnqueuer"]
 

@@ -16,7 +16,7 @@ from kombu.serialization import dumps
 from sealwax.outbox.store import Item, Outbox
 from sealwax.producer.circuit_breaker import CircuitBreaker
 from sealwax.settings import Settings
-from sealwax.task import TaskDefinition
+from sealwax.task_definition import TaskDefinition
 from sealwax.transport.errors import QueueUnreachable, TransportError
 
 __all__ = ["MASK", "CeleryPublisher", "CircuitBreakerPublisher", "Deferral", "Publisher"]

@@ -27,7 +27,7 @@ from sealwax.outbox.store import MAX_BYTES as OUTBOX_BYTES
 from sealwax.outbox.store import OutboxError
 from sealwax.producer.publish import Deferral, Publisher
 from sealwax.settings import Settings
-from sealwax.task import TaskDefinition
+from sealwax.task_definition import TaskDefinition
 from sealwax.transport.errors import QueueUnreachable, TransportError
 from sealwax.transport.options import MAX_DELAY
 

@@ -13,10 +13,10 @@ from sealwax.aws.clients import Aws, error_code
 from sealwax.errors import SealwaxError
 from sealwax.keys.keyring import Keyring
 from sealwax.provision import audit
-from sealwax.runtime import make_source
 from sealwax.secrets import SecretSource
+from sealwax.secrets.factory import make_source
 from sealwax.settings import SQS_RETENTION_MAX, Settings
-from sealwax.task import TaskDefinition, discover
+from sealwax.task_definition import TaskDefinition, discover
 
 __all__ = ["Check", "configuration_checks", "log_warnings", "run_checks"]
 

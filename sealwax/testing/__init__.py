@@ -31,7 +31,7 @@ from sealwax.producer.submit import Submitter
 from sealwax.runtime import Runtime
 from sealwax.secrets import SecretNotFound
 from sealwax.settings import Settings, load_settings
-from sealwax.task import TaskDefinition
+from sealwax.task_definition import TaskDefinition
 from sealwax.transport.disposition import Postpone
 from sealwax.worker.attempt import Attempt, ReceivedJob
 
@@ -89,7 +89,7 @@ def run_task(
 
     Raises
     ------
-    pydantic.ValidationError, sealwax.task.InvalidPayload
+    pydantic.ValidationError, sealwax.task_definition.InvalidPayload
         Where the API would have refused the payload with 422.
 
     Example

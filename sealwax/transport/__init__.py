@@ -1,11 +1,12 @@
 """An SQS transport for Celery: batched, leased, and not to be broken by a message.
 
-`Celery(broker="sealwax://", broker_transport_options={...})` after importing
-this package (the task class does), or with `broker_transport="sealwax.transport:Transport"`.
-Needs boto3 alone.
+`Celery(broker="sealwax://", task_cls="sealwax.transport:Task")` after `import
+sealwax.transport`. It loads neither settings nor keys of Sealwax: any Celery app can use it.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from kombu.transport import TRANSPORT_ALIASES
 
@@ -24,6 +25,9 @@ from sealwax.transport.errors import (
 from sealwax.transport.options import QueueOptions, TransportOptions
 from sealwax.transport.transport import Transport
 
+if TYPE_CHECKING:
+    from sealwax.transport.celery.task import Task
+
 __all__ = [
     "DeadLetterEvent",
     "DeadLetterQueueMissing",
@@ -34,6 +38,7 @@ __all__ = [
     "QueueNotFound",
     "QueueOptions",
     "QueueUnreachable",
+    "Task",
     "Transport",
     "TransportError",
     "TransportOptionInvalid",
@@ -43,3 +48,12 @@ __all__ = [
 
 # kombu knows transports by the scheme of the URL; it has no other registry.
 TRANSPORT_ALIASES["sealwax"] = "sealwax.transport:Transport"
+
+
+def __getattr__(name: str) -> Any:
+    """Load the task class when it is asked for: it brings Celery's worker."""
+    if name == "Task":
+        from sealwax.transport.celery.task import Task
+
+        return Task
+    raise AttributeError(f"module 'sealwax.transport' has no attribute {name!r}")

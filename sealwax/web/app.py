@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterable
 
 import structlog
-from flask import Flask, Response, g, request
+from flask import Blueprint, Flask, Response, g, request
 from flask.json.provider import DefaultJSONProvider
 
 from sealwax.settings import Settings, load_settings
@@ -24,8 +25,18 @@ __all__ = ["create_app"]
 log = structlog.get_logger("sealwax.api")
 
 
-def create_app(settings: Settings | None = None, *, services: Services | None = None) -> Flask:
+def create_app(
+    settings: Settings | None = None,
+    *,
+    services: Services | None = None,
+    blueprints: Iterable[Blueprint] = (),
+) -> Flask:
     """Return the app; reads secrets and makes clients unless `services` are given.
+
+    Parameters
+    ----------
+    blueprints
+        The service's own routes, beside those of the product.
 
     Raises
     ------
@@ -76,4 +87,6 @@ def create_app(settings: Settings | None = None, *, services: Services | None = 
         console,
     ):
         app.register_blueprint(module.blueprint)
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint)
     return app

@@ -24,7 +24,7 @@ from sealwax.producer.submit import (
     PayloadTooLarge,
     QueueUnavailable,
 )
-from sealwax.task import InvalidPayload, TaskDefinition
+from sealwax.task_definition import InvalidPayload, TaskDefinition
 from sealwax.web.auth import principal, requires
 from sealwax.web.body import read_json
 from sealwax.web.problems import Problem

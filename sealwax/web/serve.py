@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
+from sealwax.errors import ConfigurationError
 from sealwax.producer.periodic import PeriodicEnqueuer
 from sealwax.settings import Settings
 from sealwax.telemetry.logs import configure_logging
-from sealwax.web.app import create_app
 
-__all__ = ["serve"]
+__all__ = ["gunicorn_options", "load_factory", "serve", "start_background"]
+
+#: The application where the settings name none.
+_OWN = "sealwax.web:create_app"
 
 
 class _Server(BaseApplication):
@@ -29,13 +34,46 @@ class _Server(BaseApplication):
 
     def load(self) -> Flask:
         # Each worker process makes its own clients: nothing is shared by fork.
-        configure_logging("api", self._settings.log_level)
-        app = create_app(self._settings)
-        runtime = app.extensions["sealwax"].runtime
-        runtime.start_timer()
-        if self._settings.schedules:
-            PeriodicEnqueuer(runtime, app.extensions["sealwax"].submitter).start()
+        app = load_factory(self._settings)(self._settings)
+        start_background(app)
         return app
+
+
+def load_factory(settings: Settings) -> Callable[[Settings], Flask]:
+    """Return the application factory that the setting `app` names, `module:function`.
+
+    Raises
+    ------
+    ConfigurationError
+        Where it cannot be imported or is no function.
+    """
+    name = settings.app or _OWN
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # it is there, and imports something that is not
+        raise ConfigurationError(
+            f"The setting `app` names {name}, but there is no module {error.name}; start in the "
+            "folder that holds it, or name that with `sealwax --app-dir`."
+        ) from error
+    if not callable(found):
+        raise ConfigurationError(
+            f"The setting `app` names {name}, but {module} has no function {attribute!r}; write it "
+            "as `module:function`."
+        )
+    factory: Callable[[Settings], Flask] = found
+    return factory
+
+
+def start_background(app: Flask) -> None:
+    """Start what a serving process does beside requests: log, secrets' timer, periodic jobs."""
+    services = app.extensions["sealwax"]
+    configure_logging("api", services.settings.log_level)
+    services.runtime.start_timer()
+    if services.settings.schedules:
+        PeriodicEnqueuer(services.runtime, services.submitter).start()
 
 
 def _reload_secrets(worker: Any) -> None:
@@ -51,8 +89,8 @@ def _reload_secrets(worker: Any) -> None:
     signal.signal(signal.SIGHUP, handler)
 
 
-def serve(settings: Settings, *, host: str, port: int, workers: int, threads: int) -> None:
-    """Serve the API until SIGTERM.
+def gunicorn_options(*, host: str, port: int, workers: int, threads: int) -> dict[str, Any]:
+    """Return gunicorn's settings by name.
 
     Parameters
     ----------
@@ -61,24 +99,29 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, threads: in
     threads
         Threads of each process: requests served at once.
     """
+    return {
+        "bind": f"{host}:{port}",
+        "workers": workers,
+        "worker_class": "gthread",
+        "threads": threads,
+        "timeout": 60,
+        "graceful_timeout": 30,
+        "keepalive": 65,  # longer than an ALB's 60 s, so that it never meets a closed socket
+        "accesslog": None,
+        "logger_class": "sealwax.web.gunicorn_log.Logger",
+        "limit_request_line": 4_094,
+        "limit_request_fields": 64,
+        "post_worker_init": _reload_secrets,
+        "control_socket_disable": True,
+        "proc_name": "sealwax-api",
+    }
+
+
+def serve(settings: Settings, *, host: str, port: int, workers: int, threads: int) -> None:
+    """Serve the API until SIGTERM; parameters as those of `gunicorn_options`."""
     configure_logging("api", settings.log_level)
     structlog.get_logger("sealwax.api").info("starting", host=host, port=port)
-    _Server(
-        settings,
-        {
-            "bind": f"{host}:{port}",
-            "workers": workers,
-            "worker_class": "gthread",
-            "threads": threads,
-            "timeout": 60,
-            "graceful_timeout": 30,
-            "keepalive": 65,  # longer than an ALB's 60 s, so that it never meets a closed socket
-            "accesslog": None,
-            "logger_class": "sealwax.web.gunicorn_log.Logger",
-            "limit_request_line": 4_094,
-            "limit_request_fields": 64,
-            "post_worker_init": _reload_secrets,
-            "control_socket_disable": True,
-            "proc_name": "sealwax-api",
-        },
-    ).run()
+    # A wrong setting is told here, once, and not by each process that gunicorn starts anew.
+    load_factory(settings)
+    options = gunicorn_options(host=host, port=port, workers=workers, threads=threads)
+    _Server(settings, options).run()

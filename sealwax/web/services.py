@@ -13,11 +13,12 @@ from sealwax.deadletters.reveal import Reveals
 from sealwax.deadletters.service import Letters, make_letters
 from sealwax.keys.hmac import TokenDigest
 from sealwax.producer.admission import Admission
+from sealwax.producer.celery_app import make_producer
 from sealwax.producer.publish import CeleryPublisher, CircuitBreakerPublisher, Deferral, Publisher
 from sealwax.producer.submit import Submitter
 from sealwax.runtime import START_PATIENCE, Runtime
 from sealwax.settings import Settings
-from sealwax.task import TaskDefinition, discover
+from sealwax.task_definition import TaskDefinition, discover
 from sealwax.web.rate_limits import RateLimiter
 from sealwax.web.tokens import TokenStore
 
@@ -48,9 +49,7 @@ def make_services(
     runtime = runtime or Runtime(settings, "api", definitions, patience=START_PATIENCE)
     deferral = None
     if publisher is None:
-        from sealwax.worker.app import make_app
-
-        celery = make_app(settings, definitions)
+        celery = make_producer(settings)
         publisher = CircuitBreakerPublisher(CeleryPublisher(celery, settings))
         deferral = Deferral(celery, settings, lambda: runtime.outbox)
     limits = settings.limits

@@ -44,7 +44,7 @@ from sealwax.outcomes import Dead, Failure, Rejected, RetryLater, classify, deci
 from sealwax.producer.publish import Deferral, Publisher
 from sealwax.producer.submit import encode_payload
 from sealwax.runtime import Runtime
-from sealwax.task import TaskDefinition
+from sealwax.task_definition import TaskDefinition
 from sealwax.telemetry.logs import code_place, describe_exception, within_task
 from sealwax.transport.dead_letters import DeadLetterReason
 from sealwax.transport.disposition import Ack, DeadLetter, Disposition, Postpone

@@ -21,7 +21,7 @@ from sealwax.producer.submit import (
     Submitter,
 )
 from sealwax.runtime import Runtime
-from sealwax.task import TaskDefinition
+from sealwax.task_definition import TaskDefinition
 
 __all__ = ["FollowUpSender", "LeaseChecker", "ProgressReporter"]
 

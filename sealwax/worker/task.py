@@ -18,7 +18,7 @@ from sealwax.ledger import ClaimLost, JobState, LedgerError, is_job_id
 from sealwax.outcomes import Dead, Failure, RetryLater, decide
 from sealwax.producer.publish import CeleryPublisher, Deferral
 from sealwax.runtime import Runtime
-from sealwax.task import TaskDefinition
+from sealwax.task_definition import TaskDefinition
 from sealwax.transport.celery.request import Request
 from sealwax.transport.celery.task import Task
 from sealwax.transport.dead_letters import DeadLetterReason, Reason

@@ -27,7 +27,7 @@ from pydantic import BaseModel
 
 from sealwax.outcomes import Rejected
 from sealwax.retry import RetryPolicy
-from sealwax.task import task
+from sealwax.task_definition import task
 
 
 class Secret(BaseModel):

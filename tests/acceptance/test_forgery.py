@@ -166,7 +166,7 @@ def test_a_message_without_a_ledger_entry_and_an_unknown_task_are_dead_lettered(
 
 def _shared_keyring(stack: LiveStack) -> str:
     from sealwax.aws.clients import Aws
-    from sealwax.runtime import make_source
+    from sealwax.secrets.factory import make_source
 
     with stack.in_process() as settings:
         return make_source(settings, Aws(settings.aws)).get("shared/keyring")

@@ -37,7 +37,7 @@ from sealwax.local.ports import HOST, free_port
 from sealwax.local.preparation import ensure_demo_secret, ensure_token
 from sealwax.local.supervisor import Program, Supervisor
 from sealwax.provision import provision
-from sealwax.runtime import make_source
+from sealwax.secrets.factory import make_source
 from sealwax.settings import load_settings
 
 __all__ = ["Suite"]

@@ -20,7 +20,7 @@ from pydantic import BaseModel, JsonValue
 
 from sealwax.job import Job
 from sealwax.retry import RetryPolicy
-from sealwax.task import task
+from sealwax.task_definition import task
 from tasks import customers, exports, webhooks
 
 #: Waits that fit into a run of minutes.

@@ -16,7 +16,7 @@ from support.waiting import wait_for
 
 from sealwax.aws.clients import Aws
 from sealwax.keys.lifecycle import init_keys
-from sealwax.runtime import make_source
+from sealwax.secrets.factory import make_source
 from sealwax.settings import Settings, load_settings
 from sealwax.web.services import make_services
 

@@ -12,9 +12,10 @@ from sealwax.aws.clients import Aws
 from sealwax.job import Job
 from sealwax.keys.lifecycle import init_keys
 from sealwax.producer.submit import Submitter
-from sealwax.runtime import Runtime, make_source
+from sealwax.runtime import Runtime
+from sealwax.secrets.factory import make_source
 from sealwax.settings import Settings
-from sealwax.task import task
+from sealwax.task_definition import task
 from sealwax.transport.disposition import Ack
 from sealwax.worker.attempt import Attempt, ReceivedJob
 

@@ -63,7 +63,7 @@ def settings_for(monkeypatch: pytest.MonkeyPatch, folder: Path, endpoint: str) -
     environment = f"t{uuid.uuid4().hex[:12]}"
     monkeypatch.setenv("SEALWAX_ENVIRONMENT", environment)
     config = folder / "sealwax.toml"
-    config.write_text("")
+    config.write_text('task_modules = ["tasks"]\n')
     monkeypatch.setenv("SEALWAX_CONFIG", str(config))
     return load_settings()
 

@@ -16,9 +16,10 @@ from sealwax.keys.lifecycle import init_keys
 from sealwax.ledger import LedgerEntry
 from sealwax.producer.submit import Submitter
 from sealwax.retry import RetryPolicy
-from sealwax.runtime import Runtime, make_source
+from sealwax.runtime import Runtime
+from sealwax.secrets.factory import make_source
 from sealwax.settings import Settings
-from sealwax.task import TaskDefinition, task
+from sealwax.task_definition import TaskDefinition, task
 from sealwax.transport.disposition import Disposition
 from sealwax.worker.attempt import Attempt, ReceivedJob
 

@@ -19,7 +19,7 @@ if OURS:
 app = Celery(
     "lab",
     broker=os.environ["LAB_BROKER"],
-    task_cls="sealwax.transport.celery.task:Task" if OURS else None,
+    task_cls="sealwax.transport:Task" if OURS else None,
 )
 settings = {
     "broker_transport_options": json.loads(os.environ["LAB_OPTIONS"]),

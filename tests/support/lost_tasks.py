@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from sealwax.job import Job
 from sealwax.retry import RetryPolicy
-from sealwax.task import task
+from sealwax.task_definition import task
 from sealwax.worker.attempt import Attempt
 
 QUICK = RetryPolicy(attempts=20, base=0.1, cap=0.5)

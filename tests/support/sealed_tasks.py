@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from sealwax.job import Job
-from sealwax.task import task
+from sealwax.task_definition import task
 
 
 class Note(BaseModel):

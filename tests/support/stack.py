@@ -46,6 +46,8 @@ def configuration(
     """
     lines = [
         'environment = "acceptance"',
+        'app = "api:create_app"',
+        "" if "task_modules" in top else 'task_modules = ["tasks"]',
         f'public_url = "{api_url}"',
         top,
         "[lanes.default]",
@@ -187,7 +189,7 @@ class LiveStack:
         """Issue a token, as an operator does."""
         from sealwax.aws.clients import Aws
         from sealwax.keys.hmac import TokenDigest
-        from sealwax.runtime import make_source
+        from sealwax.secrets.factory import make_source
         from sealwax.web.tokens import TokenStore
 
         with self.in_process() as settings:

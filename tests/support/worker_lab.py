@@ -15,12 +15,13 @@ from sealwax.aws.clients import Aws
 from sealwax.keys.hmac import KeyedHashes
 from sealwax.keys.lifecycle import init_keys
 from sealwax.ledger import LedgerEntry
+from sealwax.producer.celery_app import make_producer
 from sealwax.producer.publish import CeleryPublisher
 from sealwax.producer.submit import Submitter
-from sealwax.runtime import Runtime, make_source
+from sealwax.runtime import Runtime
+from sealwax.secrets.factory import make_source
 from sealwax.settings import Settings, load_settings
-from sealwax.task import discover
-from sealwax.worker.app import make_app
+from sealwax.task_definition import discover
 from support.waiting import wait_for
 
 TESTS = Path(__file__).parent.parent
@@ -74,7 +75,7 @@ class WorkerLab:
     def _connect(self) -> None:
         self.definitions = discover(self.settings.task_modules)
         self.runtime = Runtime(self.settings, "api", self.definitions)
-        self._app = make_app(self.settings, self.definitions)
+        self._app = make_producer(self.settings)
         self.submitter = Submitter(
             settings=self.settings,
             keyring=lambda: self.runtime.keyring,

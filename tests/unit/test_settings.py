@@ -92,7 +92,7 @@ def test_no_env_file_is_read(tmp_path: Path) -> None:
         (f'lanes = "{CANARY}"', "lanes"),
         (f'[aws]\nread = "{CANARY}"', "aws.read"),
         (f'secrets_refresh_seconds = "{CANARY}"', "secrets_refresh_seconds"),
-        (f'environment = "{CANARY}', "cannot be read"),
+        (f'environment = "{CANARY}', "cannot be read as TOML"),
     ],
 )
 def test_what_does_not_fit_is_named_and_not_shown(text: str, named: str, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import os
 
 from celery import Celery
 
-app = Celery("shop", broker="sealwax://", task_cls="sealwax.transport.celery.task:Task")
+app = Celery("shop", broker="sealwax://", task_cls="sealwax.transport:Task")
 app.conf.broker_transport_options = {
     "region": os.environ.get("AWS_REGION", "us-east-1"),
     "lease": 30,

@@ -1,6 +1,6 @@
 """The task class for any Celery app on the Sealwax transport.
 
-`Celery(task_cls="sealwax.transport.celery.task:Task")`: acknowledges late, retries by
+`Celery(task_cls="sealwax.transport:Task")`: acknowledges late, retries by
 postponing the same message, and decides what becomes of attempts whose child
 died. Works on the app's own conventions; knows nothing of ledger or envelope.
 """

@@ -18,7 +18,7 @@ from sealwax.aws.clients import Aws
 from sealwax.keys.keyring import Keyring
 from sealwax.keys.lifecycle import init_keys
 from sealwax.provision import audit, desired_state
-from sealwax.runtime import make_source
+from sealwax.secrets.factory import make_source
 from sealwax.settings import Lane, Settings
 
 #: Types that moto leaves out without failing the stack.

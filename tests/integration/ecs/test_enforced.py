@@ -20,10 +20,11 @@ from support.templates import ACCOUNT, REGION, Request, Stack, allows
 from sealwax.aws.clients import Aws
 from sealwax.keys.lifecycle import init_keys
 from sealwax.provision import provision
-from sealwax.runtime import Runtime, make_source
+from sealwax.runtime import Runtime
 from sealwax.secrets import SecretAccessDenied
+from sealwax.secrets.factory import make_source
 from sealwax.settings import Settings, load_settings
-from sealwax.task import discover
+from sealwax.task_definition import discover
 from sealwax.transport.checks import check_queue
 from sealwax.transport.disposition import Postpone
 from sealwax.transport.engine import Engine

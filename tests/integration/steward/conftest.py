@@ -18,7 +18,7 @@ from support.waiting import wait_for
 
 from sealwax.aws.clients import Aws
 from sealwax.keys.lifecycle import init_keys
-from sealwax.runtime import make_source
+from sealwax.secrets.factory import make_source
 from sealwax.settings import Settings, load_settings
 
 TASKS = """
@@ -26,7 +26,7 @@ import os
 from pydantic import BaseModel
 from sealwax.outcomes import Transient
 from sealwax.retry import RetryPolicy
-from sealwax.task import task
+from sealwax.task_definition import task
 
 class Mark(BaseModel):
     n: int

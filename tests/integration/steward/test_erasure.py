@@ -14,7 +14,7 @@ from sealwax.keys.lifecycle import init_keys
 from sealwax.ledger import JobState, Refused
 from sealwax.outbox.payloads import PayloadStore
 from sealwax.outbox.store import Item
-from sealwax.runtime import make_source
+from sealwax.secrets.factory import make_source
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from support.waiting import wait_for
 from sealwax.aws.clients import Aws
 from sealwax.control import ConditionFailed, ControlDenied, ControlTable
 from sealwax.keys.lifecycle import init_keys
-from sealwax.runtime import make_source
+from sealwax.secrets.factory import make_source
 from sealwax.steward.leadership import LeaderLeases
 
 

@@ -9,7 +9,7 @@ from flask import Flask
 
 from sealwax.aws.clients import Aws
 from sealwax.keys.lifecycle import init_keys
-from sealwax.runtime import make_source
+from sealwax.secrets.factory import make_source
 from sealwax.settings import Settings, load_settings
 from sealwax.web.app import create_app
 

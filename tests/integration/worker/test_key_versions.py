@@ -8,7 +8,7 @@ from support.job_bench import Bench
 from sealwax.aws.clients import Aws
 from sealwax.keys.hmac import rotate_hmac
 from sealwax.producer.submit import IdempotencyConflict
-from sealwax.runtime import make_source
+from sealwax.secrets.factory import make_source
 from sealwax.transport.disposition import Ack
 
 

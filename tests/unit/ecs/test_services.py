@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 from typing import Any
@@ -13,7 +12,7 @@ from support.templates import NAMES, Stack, load, text
 
 from sealwax.cli import cli
 from sealwax.settings import load_settings
-from sealwax.web.serve import serve
+from sealwax.web.serve import gunicorn_options
 
 ANYWHERE = "0.0.0.0/0"
 
@@ -169,9 +168,7 @@ def test_a_deployment_starts_before_it_stops_and_rolls_itself_back(stack):
 
 
 def graceful_timeout() -> int:
-    found = re.search(r'"graceful_timeout": (\d+)', inspect.getsource(serve))
-    assert found
-    return int(found[1])
+    return int(gunicorn_options(host="", port=0, workers=1, threads=1)["graceful_timeout"])
 
 
 def test_the_api_stops_in_order():

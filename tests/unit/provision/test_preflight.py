@@ -12,7 +12,7 @@ from sealwax.job import Job
 from sealwax.provision.preflight import configuration_checks, log_warnings
 from sealwax.retry import RetryPolicy
 from sealwax.settings import Settings
-from sealwax.task import TaskDefinition, task
+from sealwax.task_definition import TaskDefinition, task
 
 
 class Nothing(BaseModel):

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from sealwax.errors import ConfigurationError
 from sealwax.outcomes import Rejected
 from sealwax.settings import Settings
-from sealwax.task import InvalidPayload
+from sealwax.task_definition import InvalidPayload
 from tasks.webhooks import WebhookRelay, relay, transform
 
 DATA = Path(__file__).parents[2] / "data" / "github-webhooks.jsonl.gz"

@@ -400,7 +400,7 @@ def test_what_libraries_say_within_a_task_is_withheld_but_its_place(lines: Lines
 
 def test_what_a_task_and_the_worker_say_is_kept(lines: Lines) -> None:
     with within_task():
-        structlog.get_logger("sealwax.task").info("half done", rows=5)
+        structlog.get_logger("sealwax.task_definition").info("half done", rows=5)
         logging.getLogger("sealwax.transport").info("released")
     logging.getLogger("some.library").warning("between tasks")
     assert [line["event"] for line in lines()] == ["half done", "released", "between tasks"]

@@ -10,7 +10,7 @@ from sealwax.job import Job
 from sealwax.outcomes import Rejected, Transient
 from sealwax.retry import RetryPolicy
 from sealwax.settings import load_settings
-from sealwax.task import task
+from sealwax.task_definition import task
 from sealwax.testing import run_task
 
 

@@ -14,7 +14,7 @@ from sealwax.aws.clients import Aws
 from sealwax.keys.lifecycle import init_keys
 from sealwax.local.emulator import Emulator
 from sealwax.provision import provision
-from sealwax.runtime import make_source
+from sealwax.secrets.factory import make_source
 from sealwax.settings import load_settings
 from sealwax.web.app import create_app
 

@@ -20,7 +20,7 @@ def make_app() -> Celery:
     return Celery(
         "traced",
         broker="memory://",
-        task_cls="sealwax.transport.celery.task:Task",
+        task_cls="sealwax.transport:Task",
         set_as_current=False,
     )
 

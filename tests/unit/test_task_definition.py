@@ -10,13 +10,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 from pydantic import BaseModel
 
 from sealwax.errors import ConfigurationError
 from sealwax.job import Job, SecretNotDeclared
 from sealwax.retry import RetryPolicy
-from sealwax.settings import Settings
-from sealwax.task import MAX_TIME_LIMIT, InvalidPayload, TaskDefinition, discover, task
+from sealwax.settings import Settings, load_settings
+from sealwax.task_definition import (
+    MAX_TIME_LIMIT,
+    InvalidPayload,
+    NoTaskModules,
+    TaskDefinition,
+    TaskModuleNotFound,
+    discover,
+    task,
+)
 
 
 class Greeting(BaseModel):
@@ -44,7 +53,7 @@ def test_a_declaration_is_a_value_and_still_a_function() -> None:
     assert (greet.name, greet.version, greet.lane, greet.time_limit) == (
         "demo.greet", 1, "default", None,
     )  # fmt: skip
-    assert greet.retry == RetryPolicy()
+    assert greet.retry is None
     assert greet(Greeting(name="Ann"), SimpleNamespace()) == "Ann namespace()"  # type: ignore[arg-type]
     assert greet.description == "Greet somebody."
     assert list(greet.secrets(SimpleNamespace())) == []  # type: ignore[arg-type]
@@ -130,7 +139,7 @@ Package = Callable[..., str]
 
 MODULE = """
 from pydantic import BaseModel
-from sealwax.task import task
+from sealwax.task_definition import task
 class Nothing(BaseModel): pass
 @task(name={name!r}, contract=Nothing)
 def run(payload, job): pass
@@ -196,5 +205,31 @@ def test_a_package_s_own_failing_import_is_not_hidden(package: Package) -> None:
         discover([package(one="import no_such_dependency_9f")])
 
 
-def test_nothing_is_found_in_no_packages() -> None:
-    assert discover([]) == {}
+def test_no_packages_are_an_error_that_says_what_to_set() -> None:
+    with pytest.raises(NoTaskModules, match="task_modules"):
+        discover([])
+
+
+def test_a_module_that_is_not_there_has_an_error_of_its_own() -> None:
+    with pytest.raises(TaskModuleNotFound, match=r"names no_such_tasks_4d, .*--app-dir"):
+        discover(["no_such_tasks_4d"])
+
+
+def test_each_task_is_logged_with_its_module_and_file(package: Package) -> None:
+    name = package(one=MODULE.format(name="one.run"))
+    with structlog.testing.capture_logs() as lines:
+        (found,) = discover([name]).values()
+    (line,) = [each for each in lines if each["event"] == "task served"]
+    assert line["task"] == found.name
+    assert line["source"].startswith(f"{name}.one (")
+    assert line["source"].endswith("one.py)")
+
+
+@pytest.mark.parametrize(("policy", "attempts"), [(None, 3), (RetryPolicy(attempts=5), 5)])
+def test_a_task_without_its_own_policy_has_the_settings_attempts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, policy: RetryPolicy | None, attempts: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEALWAX_LIMITS__ATTEMPTS", "3")
+    greet = task(name="demo.greet", contract=Greeting, retry=policy)(lambda payload, job: None)
+    assert greet.policy(load_settings()).attempts == attempts

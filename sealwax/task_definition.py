@@ -8,13 +8,16 @@ only, the worker also calls the function.
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+import structlog
 from pydantic import BaseModel
 
 from sealwax.enrichment import EnrichmentContext
@@ -23,7 +26,11 @@ from sealwax.job import Job
 from sealwax.retry import RetryPolicy
 from sealwax.settings import Settings
 
-__all__ = ["InvalidPayload", "TaskDefinition", "discover", "task"]
+__all__ = [
+    "InvalidPayload", "NoTaskModules", "TaskDefinition", "TaskModuleNotFound", "discover", "task",
+]  # fmt: skip
+
+log = structlog.get_logger("sealwax.tasks")
 
 Contract = TypeVar("Contract", bound=BaseModel)
 
@@ -65,7 +72,7 @@ class TaskDefinition(Generic[Contract]):
     function: Callable[[Any, Job], Any]
     version: int = 1
     lane: str = "default"
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retry: RetryPolicy | None = None
     time_limit: int | None = None
     secrets: Callable[[Settings], Iterable[str]] = _no_secrets
     validate: Callable[[Contract, Settings], None] | None = None
@@ -92,10 +99,17 @@ class TaskDefinition(Generic[Contract]):
         ConfigurationError
             Where the result makes no sense.
         """
+        own = self.retry or RetryPolicy(attempts=settings.limits.attempts)
         override = settings.retry.get(self.name)
         if override is None:
-            return self.retry
-        return replace(self.retry, **override.model_dump(exclude_none=True))
+            return own
+        return replace(own, **override.model_dump(exclude_none=True))
+
+    @property
+    def source(self) -> str:
+        """Module and file of the function: `tasks.greetings (/app/tasks/greetings.py)`."""
+        code = getattr(inspect.unwrap(self.function), "__code__", None)
+        return f"{self.function.__module__} ({code.co_filename if code else 'no file'})"
 
     @property
     def description(self) -> str:
@@ -132,7 +146,7 @@ def task(
     lane
         Lane whose queue carries the task.
     retry
-        Policy; default: 8 attempts, exponential with full jitter.
+        Policy; default: `limits.attempts` attempts (8), exponential with full jitter.
     time_limit
         Seconds after which the attempt is killed (prefork), 1 to 41,400;
         default: `limits.task_seconds`.
@@ -187,7 +201,7 @@ def task(
             function=function,
             version=version,
             lane=lane,
-            retry=retry or RetryPolicy(),
+            retry=retry,
             time_limit=time_limit,
             secrets=secrets,
             validate=validate,
@@ -201,16 +215,25 @@ def task(
     return declare
 
 
+class TaskModuleNotFound(ConfigurationError):
+    """A module that `task_modules` names is not there; start in the folder that holds it."""
+
+
+class NoTaskModules(ConfigurationError):
+    """No task is served: set `task_modules` in sealwax.toml, such as `task_modules = ["tasks"]`."""
+
+
 def _modules(names: Iterable[str]) -> Iterable[ModuleType]:
     for name in names:
         try:
             module = importlib.import_module(name)
         except ModuleNotFoundError as error:
-            if error.name != name.split(".")[0] and error.name != name:
-                raise
-            raise ConfigurationError(
-                f"task_modules names {name}, which cannot be imported; install it or start in the "
-                "folder that holds it."
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise  # the module is there, and imports something that is not
+            raise TaskModuleNotFound(
+                f"task_modules names {name}, but there is no module {error.name} in {Path.cwd()} "
+                "or the environment; start in the folder that holds it, name that with "
+                "`sealwax --app-dir`, or install it."
             ) from error
         yield module
         for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
@@ -220,11 +243,21 @@ def _modules(names: Iterable[str]) -> Iterable[ModuleType]:
 def discover(names: Iterable[str]) -> dict[str, TaskDefinition[Any]]:
     """Import the named packages and their direct modules; return their tasks by name.
 
+    Logs each task with the module and the file that it comes from: a task of another
+    project on the path is seen at once.
+
     Raises
     ------
+    NoTaskModules
+        Where no package is named.
+    TaskModuleNotFound
+        Where a package is not there.
     ConfigurationError
-        Where a package is missing or two tasks share a name.
+        Where two tasks share a name.
     """
+    names = list(names)
+    if not names:
+        raise NoTaskModules
     found: dict[str, TaskDefinition[Any]] = {}
     for module in _modules(names):
         for value in vars(module).values():
@@ -232,5 +265,11 @@ def discover(names: Iterable[str]) -> dict[str, TaskDefinition[Any]]:
                 continue
             other = found.setdefault(value.name, value)
             if other is not value:
-                raise ConfigurationError(f"Two tasks are called {value.name}; rename one.")
+                raise ConfigurationError(
+                    f"Two tasks are called {value.name}, one of them in {value.source}; rename one."
+                )
+    for definition in found.values():
+        log.info(
+            "task served", task=definition.name, lane=definition.lane, source=definition.source
+        )
     return found
