@@ -35,6 +35,7 @@ from sealwax.local.preparation import ensure_demo_secret, ensure_token
 from sealwax.local.state import exports, write_private
 from sealwax.local.supervisor import Program, Stop, Supervisor
 from sealwax.settings import Demo
+from sealwax.task_definition import NoTaskModules
 
 __all__ = ["API_PORT", "EMULATOR_PORT", "SANDBOX_PORT", "DemoFailed", "DevOptions", "Stack"]
 
@@ -192,6 +193,11 @@ class Stack:
                 del os.environ[name]
         os.environ.update(self.variables)
         settings = load_settings()
+        if not settings.task_modules:
+            raise NoTaskModules(
+                "No task is served here: set `task_modules` in this folder's sealwax.toml, or let "
+                "`sealwax new DIR` write a project."
+            )
         self.demo = settings.demo
         aws = Aws(settings.aws)
         with self.step("queues, tables and KMS keys"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from support.aws import emulator_environment
+from support.aws import REPOSITORY, emulator_environment
 from support.waiting import wait_for
 
 FREE_PORTS = ["--port", "0", "--emulator-port", "0", "--sandbox-port", "0"]
@@ -21,9 +21,17 @@ def environment() -> dict[str, str]:
     return kept | {
         "SEALWAX_EMULATOR_ENV": str(emulator_environment()),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": str(REPOSITORY),  # has the application that sealwax.toml names
         # Marks all descendants, so that those left behind can be found.
         "SEALWAX_TEST_MARK": f"mark-{os.getpid()}-{time.monotonic_ns()}",
     }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the repository's own sealwax.toml and nothing else."""
+    (tmp_path / "sealwax.toml").write_text((REPOSITORY / "sealwax.toml").read_text())
+    return tmp_path
 
 
 def start(folder: Path, variables: dict[str, str], *options: str) -> subprocess.Popen[str]:
@@ -61,13 +69,13 @@ def nobody_listens(ports: list[int]) -> bool:
     return True
 
 
-def test_once_in_an_empty_folder_runs_the_demo_job_and_leaves_nothing_running(tmp_path):
+def test_once_runs_the_demo_job_and_leaves_nothing_running(folder):
     done = subprocess.run(
         [
             sys.executable, "-m", "sealwax", "dev", "--once", *FREE_PORTS,
-            "--state-dir", str(tmp_path / "state"),
+            "--state-dir", str(folder / "state"),
         ],
-        cwd=tmp_path,
+        cwd=folder,
         env=environment(),
         capture_output=True,
         text=True,
@@ -78,12 +86,12 @@ def test_once_in_an_empty_folder_runs_the_demo_job_and_leaves_nothing_running(tm
     ports = listeners(done.stdout)
     assert len(ports) == 3
     assert nobody_listens(ports)
-    assert (tmp_path / "state/env").stat().st_mode & 0o777 == 0o600
+    assert (folder / "state/env").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.long
-def test_it_stays_until_interrupted_and_keeps_its_state(tmp_path):
-    state = tmp_path / "state"
+def test_it_stays_until_interrupted_and_keeps_its_state(folder):
+    state = folder / "state"
     first = start(state, environment())
     output = read_until(first, "Ctrl-C stops everything")
     token = re.search(r"^token +(\S+)$", output, re.MULTILINE)
@@ -116,20 +124,52 @@ def test_it_stays_until_interrupted_and_keeps_its_state(tmp_path):
     assert answer.json()["state"] == "succeeded"
 
 
-def test_nothing_is_left_when_it_is_killed(tmp_path):
-    process = start(tmp_path / "state", environment())
+def test_nothing_is_left_when_it_is_killed(folder):
+    process = start(folder / "state", environment())
     output = read_until(process, "Ctrl-C stops everything")
     process.kill()
     process.communicate(timeout=60)
     wait_for(lambda: nobody_listens(listeners(output)), what="the end of all listeners")
 
 
-def test_a_named_port_that_is_taken_is_refused(tmp_path):
+def test_a_named_port_that_is_taken_is_refused(folder):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = str(holder.getsockname()[1])
-        process = start(tmp_path / "state", environment(), "--port", port)
+        process = start(folder / "state", environment(), "--port", port)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert f"Port {port} for the API (--port) is taken" in output
+
+
+def test_a_folder_without_tasks_says_what_to_do(tmp_path):
+    process = start(tmp_path / "state", environment())
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "`sealwax new DIR`" in output
+    assert nobody_listens(listeners(output))
+
+
+def test_what_the_folders_file_sets_is_in_force(folder):
+    with (folder / "sealwax.toml").open("a") as file:
+        file.write('\n[retry."webhooks.relay"]\nattempts = 2\n')
+    process = start(folder / "state", environment(), "--no-demo")
+    output = read_until(process, "Ctrl-C stops everything")
+    url = re.search(r"^API +(\S+)$", output, re.MULTILINE)
+    token = re.search(r"^token +(\S+)$", output, re.MULTILINE)
+    assert url
+    assert token
+    answer = requests.get(
+        f"{url[1]}/v1/tasks", headers={"Authorization": f"Bearer {token[1]}"}, timeout=10
+    )
+    own = requests.get(
+        f"{url[1]}/v1/whoami", headers={"Authorization": f"Bearer {token[1]}"}, timeout=10
+    )
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    attempts = {each["name"]: each["attempts"] for each in answer.json()["tasks"]}
+    assert attempts["webhooks.relay"] == 2
+    assert f"configuration: {folder / 'sealwax.toml'}" in output
+    # The application that sealwax.toml names has a route of its own.
+    assert "jobs:submit" in own.json()["scopes"]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from click.testing import CliRunner
-from test_sweep import Parts
+from support.steward_parts import Parts
 
 from sealwax.cli import cli
 from sealwax.deadletters.errors import NoSuchLetter

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from support.fault_proxy import Fault, FaultProxy
+from support.submitting import submit
 from support.waiting import wait_for
-from test_outage import submit
 
 from sealwax.web.app import create_app
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flask import Flask
 from support.fault_proxy import Fault
+from support.submitting import submit
 from support.waiting import wait_for
 
 from sealwax.aws.clients import Aws
@@ -24,13 +25,6 @@ def api(make_roles) -> Iterator[tuple[Flask, dict[str, str], object]]:
     token = services.tokens.issue(tenant="acme", scopes=["jobs:submit", "jobs:read"]).token
     yield app, {"Authorization": f"Bearer {token}"}, roles
     services.runtime.close()
-
-
-def submit(app: Flask, auth: dict[str, str], n: int, **more: object) -> tuple[int, float]:
-    began = time.monotonic()
-    body = {"task": "test.mark", "payload": {"n": n}, **more}
-    answer = app.test_client().post("/v1/jobs", json=body, headers=auth)
-    return answer.status_code, time.monotonic() - began
 
 
 def outage(api, *, kind: str, seconds: float, rate: float) -> list[tuple[int, float]]:
