@@ -85,8 +85,9 @@ types: $(DEV_STAMP) ## Check types, strictly
 	$(BIN)/mypy
 
 .PHONY: contracts
-contracts: $(DEV_STAMP) ## Check which package may import which
+contracts: $(DEV_STAMP) ## Check which package may import which, and that what is imported is declared
 	$(BIN)/lint-imports
+	$(BIN)/deptry .
 
 .PHONY: templates
 templates: $(DEV_STAMP) ## Check the CloudFormation templates

@@ -52,7 +52,7 @@ _HOMES = {
     "RetryPolicy": "retry",
     "SealwaxError": "errors",
     "Settings": "settings",
-    "TaskDefinition": "task",
+    "TaskDefinition": "task_definition",
     "Transient": "outcomes",
     "load_settings": "settings",
     "run_task": "testing",

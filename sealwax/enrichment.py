@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from sealwax.egress import OutgoingClient
 from sealwax.settings import Settings
+
+if TYPE_CHECKING:
+    # A service that enriches nothing needs no HTTP client.
+    from sealwax.egress import OutgoingClient
 
 __all__ = ["EnrichmentContext"]
 

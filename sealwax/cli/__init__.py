@@ -32,6 +32,7 @@ class _Lazy(click.Group):
         "letters": "sealwax.cli.letters",
         "local-aws": "sealwax.cli.local_aws",
         "local-init": "sealwax.cli.local_init",
+        "new": "sealwax.cli.new",
         "replays": "sealwax.cli.replays",
         "sandbox": "sealwax.cli.sandbox",
         "steward": "sealwax.cli.steward",
@@ -52,6 +53,7 @@ class _Lazy(click.Group):
         except ModuleNotFoundError as error:
             raise _missing(error) from error
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        _mark_paragraphs(command)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -61,6 +63,14 @@ class _Lazy(click.Group):
             raise click.ClickException(str(error)) from error
         except ModuleNotFoundError as error:
             raise _missing(error) from error
+
+
+def _mark_paragraphs(command: click.Command) -> None:
+    r"""Turn each `\b` of a raw docstring into the character by which click keeps lines apart."""
+    if command.help:
+        command.help = command.help.replace("\\b\n", "\b\n")
+    for each in getattr(command, "commands", {}).values():
+        _mark_paragraphs(each)
 
 
 def _missing(error: ModuleNotFoundError) -> Exception:
