@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import cache
 
 import click
 
@@ -80,20 +81,32 @@ def verify(*, repair: bool, older_than: float | None, as_json: bool) -> None:
     """
     from sealwax.aws.clients import Aws
     from sealwax.deadletters.service import make_letters
+    from sealwax.keys.hmac import KeyedHashes
     from sealwax.ledger import Ledger
     from sealwax.outbox.store import Outbox
+    from sealwax.secrets.factory import make_source
     from sealwax.settings import load_settings
     from sealwax.steward.sweep import Sweep
 
     settings = load_settings()
     aws = Aws(settings.aws)
     dynamodb = aws.client("dynamodb")
+
+    @cache
+    def hashes() -> KeyedHashes:
+        # Only what is sent again to a fair queue needs them.
+        return KeyedHashes.load(make_source(settings, aws).get("shared/hmac"))
+
+    def fair_group(tenant: str) -> str:
+        return hashes().fair_group(tenant)
+
     sweep = Sweep(
         settings,
         Ledger(dynamodb, settings.table_name("jobs")),
         Outbox(dynamodb, settings.table_name("outbox")),
         make_letters(settings, aws),
         aws.client("sqs"),
+        fair_group=fair_group,
         after=older_than,
     )
     counts = {"outbox": 0, "letter": 0, "unaccounted": 0}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from sealwax.aws.sqs import bare_attributes
 from sealwax.ledger import is_job_id
 from sealwax.transport.codec import Malformed, decode
 from sealwax.transport.dead_letters import ATTRIBUTE, parse_reason
@@ -228,7 +229,7 @@ def read(
         bytes=len(data),
         digest=digest,
     )
-    return letter, LetterText(data, _bare(attributes), said)
+    return letter, LetterText(data, bare_attributes(attributes), said)
 
 
 def _name(
@@ -254,17 +255,6 @@ def _headers(body: str) -> tuple[dict[str, Any], str | None]:
     except Malformed as finding:
         return headers if isinstance(headers, dict) else {}, finding.kind
     return dict(headers) if isinstance(headers, dict) else {}, None
-
-
-def _bare(attributes: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {
-        name: {
-            each: value[each]
-            for each in ("DataType", "StringValue", "BinaryValue")
-            if each in value
-        }
-        for name, value in attributes.items()
-    }
 
 
 def _text(value: object) -> str | None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from sealwax.aws.sqs import QueueUrls
+from sealwax.aws.sqs import OutgoingMessage, QueueUrls, plan_batches, send_batch
 from sealwax.deadletters.errors import LettersUnreachable
 from sealwax.deadletters.letter import Letter, LetterText
 from sealwax.ledger import LedgerEntry
@@ -19,11 +18,7 @@ from sealwax.settings import Settings
 from sealwax.transport.codec import Malformed, decode, encode
 from sealwax.transport.dead_letters import ATTRIBUTE
 
-__all__ = ["LetterResender", "ResendMessage", "message_of"]
-
-#: Entries and bytes of one SendMessageBatch.
-#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
-BATCH, BATCH_BYTES = 10, 1_000_000
+__all__ = ["LetterResender", "message_of"]
 
 #: Tries of entries that SQS did not take.
 TRIES = 5
@@ -32,26 +27,16 @@ TRIES = 5
 _DEPTH = 64
 
 
-@dataclass(frozen=True)
-class ResendMessage:
-    """A message ready to be sent, and its letter."""
-
-    letter: Letter
-    queue: str
-    fields: dict[str, Any]
-
-    @property
-    def bytes(self) -> int:
-        """About how much of a batch it takes."""
-        return len(self.fields["MessageBody"].encode()) + sum(
-            len(name) + len(str(value)) for name, value in self.fields["MessageAttributes"].items()
-        )
-
-
 def message_of(
-    letter: Letter, text: LetterText, entry: LedgerEntry, *, fair: bool
-) -> ResendMessage | None:
-    """Return the message of a replayed letter; None where its body is no task message."""
+    letter: Letter, text: LetterText, entry: LedgerEntry, *, fair_group: str | None
+) -> OutgoingMessage | None:
+    """Return the message of a replayed letter; None where its body is no task message.
+
+    Parameters
+    ----------
+    fair_group
+        Group of the tenant on a fair queue, as its first sends had it; None elsewhere.
+    """
     try:
         body = decode(text.body.decode(), max_depth=_DEPTH)
     except (Malformed, UnicodeDecodeError):
@@ -60,19 +45,15 @@ def message_of(
     if not isinstance(headers, dict):
         return None
     headers["generation"] = entry.generation
-    fields: dict[str, Any] = {
-        "MessageBody": encode(body),
-        "MessageAttributes": {
-            name: value for name, value in text.attributes.items() if name != ATTRIBUTE
-        },
-    }
-    if letter.queue.endswith(".fifo"):
-        fields["MessageGroupId"] = letter.ordering or entry.id
+    fifo = letter.queue.endswith(".fifo")
+    return OutgoingMessage(
+        queue=letter.queue,
+        body=encode(body),
+        attributes={name: value for name, value in text.attributes.items() if name != ATTRIBUTE},
+        group=(letter.ordering or entry.id) if fifo else fair_group,
         # Of its own for each generation: SQS would swallow a repeat of the first.
-        fields["MessageDeduplicationId"] = f"{entry.id}-{entry.generation}"
-    elif fair:
-        fields["MessageGroupId"] = entry.tenant
-    return ResendMessage(letter, letter.queue, fields)
+        deduplication=f"{entry.id}-{entry.generation}",
+    )
 
 
 class LetterResender:
@@ -82,13 +63,23 @@ class LetterResender:
     ----------
     sqs
         A boto3 SQS client with time-outs.
+    fair_group
+        Returns a tenant's message group on fair queues: the keyed hash that the
+        first sends use, so that a replay waits among its tenant's other messages
+        and SQS never shows what the ledger calls the tenant.
     """
 
     def __init__(
-        self, settings: Settings, sqs: Any, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        settings: Settings,
+        sqs: Any,
+        *,
+        fair_group: Callable[[str], str],
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._lanes = {settings.queue_name(lane): pool for lane, pool in settings.lanes.items()}
         self._sqs = sqs
+        self._fair_group = fair_group
         self._sleep = sleep
         self._urls = QueueUrls(sqs)
 
@@ -96,11 +87,15 @@ class LetterResender:
         """Whether the queue is one of a lane's."""
         return queue in self._lanes
 
-    def fair(self, queue: str) -> bool:
-        """Whether the queue is a fair one."""
-        return self._lanes[queue].fair
+    def message(
+        self, letter: Letter, text: LetterText, entry: LedgerEntry
+    ) -> OutgoingMessage | None:
+        """Return a letter's message for its queue; None where its body is no task message."""
+        fair = self._lanes[letter.queue].fair
+        group = self._fair_group(entry.tenant) if fair else None
+        return message_of(letter, text, entry, fair_group=group)
 
-    def send(self, messages: Sequence[ResendMessage]) -> None:
+    def send(self, messages: Sequence[OutgoingMessage]) -> None:
         """Send all.
 
         Raises
@@ -109,33 +104,15 @@ class LetterResender:
             Some may have been sent: their letters are still open, and a repeat
             sends them again under the same generation.
         """
-        for queue in dict.fromkeys(message.queue for message in messages):
-            for batch in _batches([each for each in messages if each.queue == queue]):
-                self._batch(queue, batch)
-
-    def _batch(self, queue: str, batch: list[ResendMessage]) -> None:
-        rest = {str(number): message for number, message in enumerate(batch)}
-        for attempt in range(TRIES):
-            answer = self._sqs.send_message_batch(
-                QueueUrl=self._urls.get(queue),
-                Entries=[{"Id": name, **message.fields} for name, message in rest.items()],
-            )
-            rest = {failed["Id"]: rest[failed["Id"]] for failed in answer.get("Failed", [])}
-            if not rest:
-                return
-            self._sleep(0.1 * 2**attempt)
-        raise LettersUnreachable(f"SQS does not take messages for {queue} now; try again later.")
-
-
-def _batches(messages: list[ResendMessage]) -> list[list[ResendMessage]]:
-    found: list[list[ResendMessage]] = []
-    size = 0
-    for message in messages:
-        # A group's order holds only while one of its messages is under way.
-        ordered = "MessageDeduplicationId" in message.fields
-        if ordered or not found or len(found[-1]) == BATCH or size + message.bytes > BATCH_BYTES:
-            found.append([])
-            size = 0
-        found[-1].append(message)
-        size += message.bytes
-    return found
+        for batch in plan_batches(messages):
+            queue, rest = batch[0].queue, batch
+            for attempt in range(TRIES):
+                _, refused = send_batch(self._sqs, self._urls.get(queue), rest)
+                rest = [message for message, _ in refused]
+                if not rest:
+                    break
+                self._sleep(0.1 * 2**attempt)
+            else:
+                raise LettersUnreachable(
+                    f"SQS does not take messages for {queue} now; try again later."
+                )

@@ -21,7 +21,19 @@ def make_duties(runtime: Runtime) -> list[Duty]:
     letters = make_letters(runtime.settings, runtime.aws, clock=runtime.clock)
     sqs = runtime.aws.client("sqs")
     settings = runtime.settings
-    sweep = Sweep(settings, runtime.ledger, runtime.outbox, letters, sqs, clock=runtime.clock)
+
+    def fair_group(tenant: str) -> str:
+        return runtime.digests.fair_group(tenant)
+
+    sweep = Sweep(
+        settings,
+        runtime.ledger,
+        runtime.outbox,
+        letters,
+        sqs,
+        fair_group=fair_group,
+        clock=runtime.clock,
+    )
     return [
         OutboxDuty(runtime.outbox, sqs, clock=runtime.clock),
         SweepDuty(sweep, list(settings.lanes), every=settings.steward.sweep_every),
@@ -32,6 +44,7 @@ def make_duties(runtime: Runtime) -> list[Duty]:
             letters,
             runtime.ledger,
             lambda: runtime.claims,
+            fair_group=fair_group,
             clock=runtime.clock,
         ),
     ]

@@ -17,12 +17,13 @@ from typing import Any
 import structlog
 
 from sealwax.aws.dynamodb import typed
+from sealwax.aws.sqs import OutgoingMessage
 from sealwax.deadletters.bodies import body_key
 from sealwax.deadletters.discard import LetterDiscarder
 from sealwax.deadletters.errors import NoSuchReplay
 from sealwax.deadletters.letter import Letter
 from sealwax.deadletters.replays import Replay, ReplayState, change_state
-from sealwax.deadletters.resend import LetterResender, ResendMessage, message_of
+from sealwax.deadletters.resend import LetterResender
 from sealwax.deadletters.selecting import LetterSelector
 from sealwax.deadletters.service import Letters
 from sealwax.deadletters.table import TransactionCancelled, key
@@ -84,6 +85,8 @@ class ReplayEngine:
         A boto3 SQS client with time-outs.
     claims
         Returns access to the claim checks.
+    fair_group
+        See `LetterResender`.
     """
 
     name = "letters-replay"
@@ -97,13 +100,14 @@ class ReplayEngine:
         ledger: Ledger,
         claims: Callable[[], PayloadStore],
         *,
+        fair_group: Callable[[str], str],
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._letters = letters
         self._ledger = ledger
-        self._sending = LetterResender(settings, sqs, sleep=sleep)
+        self._sending = LetterResender(settings, sqs, fair_group=fair_group, sleep=sleep)
         self._moves = LetterTransitions(
             letters.table, keep=settings.limits.letter_retention_seconds
         )
@@ -197,7 +201,7 @@ class ReplayEngine:
         known = self._ledger.many([letter.job for letter in letters if letter.job])
         entries = [known.get(letter.job or "") for letter in letters]
         accepted = list(pool.map(self._accept, letters, entries))
-        outgoing: list[ResendMessage] = []
+        outgoing: list[OutgoingMessage] = []
         sent: list[Letter] = []
         bodies = self._letters.table.batch_find([body_key(letter) for letter in letters])
         for letter, item, entry in zip(letters, bodies, accepted, strict=True):
@@ -207,9 +211,7 @@ class ReplayEngine:
                 sent.append(letter)  # by a steward that was killed before it could say so
                 continue
             text = self._letters.bodies.text(item) if item else None
-            message = text and message_of(
-                letter, text, entry, fair=self._sending.fair(letter.queue)
-            )
+            message = text and self._sending.message(letter, text, entry)
             if message:
                 outgoing.append(message)
                 sent.append(letter)

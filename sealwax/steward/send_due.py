@@ -8,22 +8,20 @@ everything stays where it is.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
 from botocore.exceptions import BotoCoreError
 
 from sealwax.aws.clients import error_code
-from sealwax.aws.sqs import QueueUrls
+from sealwax.aws.sqs import OutgoingMessage, QueueUrls, plan_batches, send_batch
 from sealwax.outbox.store import SHARDS, Item, Outbox
 from sealwax.steward.duty import Leader
-from sealwax.transport.batching import BATCH_ENTRIES
 from sealwax.transport.client import is_retryable
 from sealwax.transport.errors import QueueUnreachable
 
-__all__ = ["OutboxDuty", "batches"]
+__all__ = ["OutboxDuty", "message_of"]
 
 log = structlog.get_logger("sealwax.steward")
 
@@ -32,9 +30,6 @@ ITEMS = 200
 
 #: Seconds after which a turn ends, whatever is left.
 TURN = 4.0
-
-#: Largest batch, in bytes: SQS's megabyte, less attributes.
-BATCH_BYTES = 1_000_000
 
 #: Seconds that a refused item waits, doubled with each refusal, up to the last.
 FIRST_WAIT, LONGEST_WAIT = 5.0, 3_600.0
@@ -78,41 +73,41 @@ class OutboxDuty:
         """
         end = self._monotonic() + TURN
         items = self._outbox.due(self._clock(), ITEMS)
-        held_up: set[str] = set()
-        for queue, batch in batches(items):
+        held_up: set[str | None] = set()
+        waiting = [(message_of(item), item) for item in items]
+        # By identity: two messages may be equal.
+        item_of = {id(message): item for message, item in waiting}
+        for batch in plan_batches(message for message, _ in waiting):
             if self._monotonic() > end or not lead.held():
                 return True
             # A group's next must not overtake what was refused before it.
-            ready = [item for item in batch if not item.group or item.group not in held_up]
-            refused = self._send(queue, ready) if ready else []
-            if queue.endswith(".fifo"):
-                held_up |= {item.group for item in refused if item.group}
+            ready = [message for message in batch if message.group not in held_up]
+            refused = self._send(ready, item_of) if ready else []
+            held_up |= {each.group for each in refused if each.fifo and each.group}
         # A shard may be full while the others are empty.
         return len(items) >= ITEMS // SHARDS
 
-    def _send(self, queue: str, batch: list[Item]) -> list[Item]:
+    def _send(
+        self, batch: list[OutgoingMessage], item_of: dict[int, Item]
+    ) -> list[OutgoingMessage]:
         """Send a batch and delete what SQS has; return what it refused."""
+        queue = batch[0].queue
         try:
-            answer = self._sqs.send_message_batch(
-                QueueUrl=self._urls.get(queue),
-                Entries=[_entry(number, item) for number, item in enumerate(batch)],
-            )
+            sent, refused = send_batch(self._sqs, self._urls.get(queue), batch)
         except Exception as error:
             self._urls.forget(queue)
             if isinstance(error, BotoCoreError) or _is_outage(error):
                 raise QueueUnreachable from error
             log.warning("queue refused messages", queue=queue, error=error_code(error))
-            self._put_off(batch, error_code(error))
+            self._put_off([item_of[id(message)] for message in batch], error_code(error))
             return batch
-        sent = [batch[int(each["Id"])] for each in answer.get("Successful", [])]
-        self._outbox.delete(*(item.id for item in sent))
-        for item in sent:
+        done = [item_of[id(message)] for message in sent]
+        self._outbox.delete(*(item.id for item in done))
+        for item in done:
             log.info("outbox item sent", job=item.job, task=item.task, lane=item.lane)
-        refused = []
-        for failed in answer.get("Failed", []):
-            refused.append(batch[int(failed["Id"])])
-            self._put_off(refused[-1:], str(failed.get("Code")))
-        return refused
+        for message, code in refused:
+            self._put_off([item_of[id(message)]], code)
+        return [message for message, _ in refused]
 
     def _put_off(self, items: Sequence[Item], code: str) -> None:
         for item in items:
@@ -123,46 +118,16 @@ class OutboxDuty:
             )
 
 
-def batches(items: Sequence[Item]) -> Iterator[tuple[str, list[Item]]]:
-    """Yield queue and batch: what one call takes, in the order of the items. Pure.
-
-    On a FIFO queue a batch has at most one message of a group: were one refused
-    and its successor taken, the group's order would be lost.
-    """
-    waiting: dict[str, list[Item]] = defaultdict(list)
-    for item in items:
-        waiting[item.queue].append(item)
-    for queue, left in waiting.items():
-        rest = left
-        while rest:
-            batch: list[Item] = []
-            later: list[Item] = []
-            groups: set[str] = set()
-            size = 0
-            for item in rest:
-                length = len(item.body.encode())
-                fits = len(batch) < BATCH_ENTRIES and (not batch or size + length <= BATCH_BYTES)
-                if not fits or (queue.endswith(".fifo") and (item.group or item.id) in groups):
-                    later.append(item)
-                    groups.add(item.group or item.id)
-                    continue
-                batch.append(item)
-                groups.add(item.group or item.id)
-                size += length
-            yield queue, batch
-            rest = later
-
-
-def _entry(number: int, item: Item) -> dict[str, Any]:
-    entry: dict[str, Any] = {"Id": str(number), "MessageBody": item.body}
-    if item.attributes:
-        entry["MessageAttributes"] = item.attributes
+def message_of(item: Item) -> OutgoingMessage:
+    """Return an item's message."""
     fifo = item.queue.endswith(".fifo")
-    if fifo or item.group:
-        entry["MessageGroupId"] = item.group or item.job or item.id
-    if fifo:
-        entry["MessageDeduplicationId"] = item.deduplication or item.id.replace("#", ".")
-    return entry
+    return OutgoingMessage(
+        queue=item.queue,
+        body=item.body,
+        attributes=item.attributes,
+        group=(item.group or item.job or item.id) if fifo else item.group,
+        deduplication=item.deduplication or item.id.replace("#", "."),
+    )
 
 
 def _is_outage(error: Exception) -> bool:

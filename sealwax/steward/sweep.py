@@ -17,7 +17,7 @@ from typing import Any, Literal
 import structlog
 
 from sealwax.deadletters.letter import UNVERIFIED, Letter
-from sealwax.deadletters.resend import LetterResender, message_of
+from sealwax.deadletters.resend import LetterResender
 from sealwax.deadletters.service import Letters
 from sealwax.ledger import JobState, Ledger, LedgerEntry
 from sealwax.ledger.entry import open_watch
@@ -75,6 +75,8 @@ class Sweep:
     ----------
     sqs
         A boto3 SQS client with time-outs.
+    fair_group
+        See `LetterResender`.
     after
         Seconds that a job may stand still.
     """
@@ -87,6 +89,7 @@ class Sweep:
         letters: Letters,
         sqs: Any,
         *,
+        fair_group: Callable[[str], str],
         after: float | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -94,7 +97,7 @@ class Sweep:
         self._ledger = ledger
         self._outbox = outbox
         self._letters = letters
-        self._sending = LetterResender(settings, sqs)
+        self._sending = LetterResender(settings, sqs, fair_group=fair_group)
         self._after = settings.steward.sweep_after if after is None else after
         self._clock = clock
         #: When each job was sent again: not twice while its message may still wait.
@@ -164,7 +167,7 @@ class Sweep:
         if entry.id in self._resent or not self._sending.serves(letter.queue):
             return False
         text = self._letters.archive.body(letter.id)
-        message = message_of(letter, text, entry, fair=self._sending.fair(letter.queue))
+        message = self._sending.message(letter, text, entry)
         if message is None:
             return False
         self._sending.send([message])

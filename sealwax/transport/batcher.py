@@ -18,8 +18,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from sealwax.aws.sqs import BATCH_BYTES, BATCH_ENTRIES
 from sealwax.telemetry.counters import Counters
-from sealwax.transport.batching import BATCH_ENTRIES, BatchEntry, EntryResult, take_batch
+from sealwax.transport.batching import BatchEntry, EntryResult, take_batch
 from sealwax.transport.client import backoff, describe, is_retryable
 
 __all__ = ["Batcher"]
@@ -57,7 +58,7 @@ class Batcher:
         linger: float,
         immediate: bool,
         concurrency: int,
-        max_bytes: int = 1_048_576,
+        max_bytes: int = BATCH_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._call = call

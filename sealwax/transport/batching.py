@@ -13,11 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["BATCH_ENTRIES", "BatchEntry", "EntryResult", "take_batch"]
+from sealwax.aws.sqs import BATCH_ENTRIES
 
-#: SQS takes at most this many entries in one batch call.
-#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-batch-api-actions.html
-BATCH_ENTRIES = 10
+__all__ = ["BatchEntry", "EntryResult", "take_batch"]
 
 
 @dataclass(frozen=True, slots=True)

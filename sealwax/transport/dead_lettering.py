@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sealwax.aws.sqs import bare_attributes, message_size
 from sealwax.transport.batching import BatchEntry, EntryResult
 from sealwax.transport.client import GONE, backoff, describe
 from sealwax.transport.dead_letters import (
@@ -26,7 +27,6 @@ from sealwax.transport.dead_letters import (
 from sealwax.transport.engine import Engine
 from sealwax.transport.errors import DeadLetterQueueMissing
 from sealwax.transport.in_flight import Delivery
-from sealwax.transport.publishing import message_size
 
 __all__ = ["DeadLetterer", "letter_fields"]
 
@@ -49,13 +49,8 @@ def letter_fields(
     bare: bool = False,
 ) -> dict[str, Any]:
     """Return the dead letter's SendMessageBatch entry; `bare`: without the message's attributes."""
-    attributes = {
-        name: {
-            key: value[key] for key in ("DataType", "StringValue", "BinaryValue") if key in value
-        }
-        for name, value in delivery.attributes.items()
-        if name != ATTRIBUTE
-    }
+    attributes = bare_attributes(delivery.attributes)
+    attributes.pop(ATTRIBUTE, None)
     excess = len(attributes) if bare else len(attributes) - MAX_ATTRIBUTES + 1
     dropped = [attributes.popitem()[0] for _ in range(excess)]
     attributes[ATTRIBUTE] = {

@@ -9,12 +9,13 @@ import math
 import uuid
 from typing import Any
 
+from sealwax.aws.sqs import message_size
 from sealwax.transport.codec import Malformed, encode
 from sealwax.transport.errors import MessageTooLarge
 from sealwax.transport.options import MAX_DELAY, TransportOptions
 from sealwax.transport.validation import eta_of
 
-__all__ = ["DELAYED", "entry_fields", "message_size"]
+__all__ = ["DELAYED", "entry_fields"]
 
 #: Property that tells the receiver how much of an eta SQS has already waited for.
 DELAYED = "sealwax-delayed"
@@ -61,16 +62,6 @@ def entry_fields(
             f"{options.message_bytes}. Send a reference instead of the data."
         )
     return fields, size
-
-
-def message_size(fields: dict[str, Any]) -> int:
-    """Return the bytes that count: the body, and each attribute's name, type and value."""
-    size = len(fields["MessageBody"].encode())
-    for name, value in (fields.get("MessageAttributes") or {}).items():
-        size += len(name.encode()) + len(str(value.get("DataType", "")).encode())
-        text, data = value.get("StringValue"), value.get("BinaryValue")
-        size += len(text.encode()) if text else len(data or b"")
-    return size
 
 
 def _pick(message: dict[str, Any], names: tuple[str, str]) -> str | None:

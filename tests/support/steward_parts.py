@@ -62,7 +62,14 @@ class Parts:
         self.letters.archive.put([(letter, LetterText(body, {}, None))])
 
     def sweep(self) -> Sweep:
-        return Sweep(self.settings, self.ledger, self.outbox, self.letters, self.sqs)
+        return Sweep(
+            self.settings,
+            self.ledger,
+            self.outbox,
+            self.letters,
+            self.sqs,
+            fair_group=lambda tenant: f"fair-{tenant}",
+        )
 
     def waiting(self) -> list[dict[str, object]]:
         url = self.sqs.get_queue_url(QueueName=self.queue)["QueueUrl"]

@@ -45,7 +45,14 @@ class Scene:
 
     def steward(self) -> ReplayEngine:
         claims = PayloadStore(self.aws.client("s3"), self.settings.bucket_name)
-        return ReplayEngine(self.settings, self.sqs, self.letters, self.ledger, lambda: claims)
+        return ReplayEngine(
+            self.settings,
+            self.sqs,
+            self.letters,
+            self.ledger,
+            lambda: claims,
+            fair_group=lambda tenant: f"fair-{tenant}",
+        )
 
     def die(self, job: str | None = None, **more: Any) -> str:
         """Have a job die and its letter collected."""

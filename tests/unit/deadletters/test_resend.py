@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 from sealwax.deadletters import Letter, LetterState
 from sealwax.deadletters.letter import LetterText
-from sealwax.deadletters.resend import BATCH_BYTES, _batches, message_of
+from sealwax.deadletters.resend import LetterResender, message_of
+from sealwax.keys.hmac import KeyedHashes
 from sealwax.ledger import JobState, LedgerEntry
+from sealwax.producer.submit import Submitter
+from sealwax.settings import Lane, Settings
 
 JOB = "0123456789abcdef0123456789abcdef"
+HASHES = {"tenant": "a" * 64, "keys": [{"version": 1, "key": "b" * 64, "state": "active"}]}
 BODY = json.dumps({"headers": {"id": JOB, "task": "a"}, "body": "[]", "properties": {}}).encode()
 
 
@@ -25,40 +31,53 @@ def entry() -> LedgerEntry:
     )  # fmt: skip
 
 
-def made(of: Letter, body: bytes = BODY, *, fair: bool = False):
+def made(of: Letter, body: bytes = BODY, *, fair_group: str | None = None):
     attributes = {
         "trace": {"DataType": "String", "StringValue": "t"},
         "sealwax-dead-letter": {"DataType": "String", "StringValue": "{}"},
     }
-    return message_of(of, LetterText(body, attributes, None), entry(), fair=fair)
+    return message_of(of, LetterText(body, attributes, None), entry(), fair_group=fair_group)
 
 
 def test_the_generation_is_raised_and_the_reason_left_behind():
     message = made(letter())
-    assert json.loads(message.fields["MessageBody"])["headers"]["generation"] == 3
-    assert list(message.fields["MessageAttributes"]) == ["trace"]
-    assert "MessageGroupId" not in message.fields
+    assert json.loads(message.body)["headers"]["generation"] == 3
+    assert list(message.attributes) == ["trace"]
+    assert message.group is None
 
 
 def test_on_fifo_it_keeps_its_group_and_is_never_swallowed_as_a_repeat():
-    fields = made(letter("q.fifo", "order-1")).fields
+    fields = made(letter("q.fifo", "order-1")).fields()
     assert (fields["MessageGroupId"], fields["MessageDeduplicationId"]) == ("order-1", f"{JOB}-3")
-    assert made(letter("q.fifo")).fields["MessageGroupId"] == JOB
+    assert made(letter("q.fifo")).group == JOB
 
 
-def test_on_a_fair_queue_its_tenant_is_the_group():
-    assert made(letter(), fair=True).fields["MessageGroupId"] == "tenant"
+def test_on_a_fair_queue_a_replay_joins_its_tenants_first_sends_and_names_no_tenant() -> None:
+    hashes = KeyedHashes.load(json.dumps(HASHES))
+    queue = "sealwax-local-default"
+    settings = Settings(lanes={"default": Lane.model_validate({"fair": True})})
+    resender = LetterResender(settings, None, fair_group=hashes.fair_group)
+    text = LetterText(BODY, {}, None)
+    replayed = resender.message(letter(queue), text, entry())
+
+    class Publisher:
+        sent: ClassVar[list[dict[str, Any]]] = []
+
+        def publish(self, **message: Any) -> None:
+            self.sent.append(message)
+
+    first = Submitter(
+        settings=settings, keyring=None, digests=lambda: hashes, ledger=None, publisher=Publisher()
+    )
+    definition = SimpleNamespace(lane="default")
+    job = SimpleNamespace(id=JOB, tenant=entry().tenant, not_before=None, created=1.0)
+    first._send(definition, job, "swx1", may_abandon=False)
+    assert replayed is not None
+    assert replayed.group == Publisher.sent[0]["group"]
+    assert entry().tenant not in str(replayed.fields())
 
 
 def test_what_is_no_task_message_is_not_sent():
     assert made(letter(), b"\xff") is None
     assert made(letter(), b"odd") is None
     assert made(letter(), b'{"headers": 1}') is None
-
-
-def test_batches_keep_to_ten_entries_and_their_bytes_and_fifo_goes_one_by_one():
-    plain = made(letter())
-    assert [len(batch) for batch in _batches([plain] * 21)] == [10, 10, 1]
-    big = made(letter(), BODY[:-1] + b',"x":"' + b"x" * (BATCH_BYTES // 3) + b'"}')
-    assert [len(batch) for batch in _batches([big] * 4)] == [2, 2]
-    assert [len(batch) for batch in _batches([made(letter("q.fifo"))] * 3)] == [1, 1, 1]

@@ -4,11 +4,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sealwax.outbox.store import Item
-from sealwax.steward.send_due import BATCH_BYTES, OutboxDuty, batches
+from sealwax.steward.send_due import OutboxDuty
 from sealwax.transport.errors import QueueUnreachable
 
 
@@ -124,30 +122,3 @@ def test_nothing_is_sent_once_the_lead_is_lost():
     outbox, sqs = FakeOutbox(item(1)), FakeSqs()
     assert duty(outbox, sqs).turn(Leading(turns=0))
     assert not sqs.sent
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["one", "two.fifo"]),
-            st.integers(1, 600_000),
-            st.sampled_from([None, "a", "b"]),
-        ),
-        max_size=40,
-    )
-)
-def test_batches_fit_sqs_keep_every_item_and_the_order_within_a_group(facts):
-    items = [
-        item(n, queue=queue, size=size, group=group) for n, (queue, size, group) in enumerate(facts)
-    ]
-    made = list(batches(items))
-    assert sorted(each.id for _, batch in made for each in batch) == sorted(i.id for i in items)
-    for queue, batch in made:
-        assert 1 <= len(batch) <= 10
-        assert len(batch) == 1 or sum(len(i.body) for i in batch) <= BATCH_BYTES
-        if queue.endswith(".fifo"):
-            groups = [i.group or i.id for i in batch]
-            assert len(set(groups)) == len(groups)
-    for group in ("a", "b"):
-        order = [i.due for q, batch in made if q == "two.fifo" for i in batch if i.group == group]
-        assert order == sorted(order)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealwax.aws.sqs import BATCH_ENTRIES
 from sealwax.telemetry.counters import Counters
 from sealwax.transport.batcher import Batcher
-from sealwax.transport.batching import BATCH_ENTRIES, BatchEntry, EntryResult, take_batch
+from sealwax.transport.batching import BatchEntry, EntryResult, take_batch
 from sealwax.transport.engine import QueueCalls
 from sealwax.transport.options import TransportOptions
 
