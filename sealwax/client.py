@@ -15,6 +15,7 @@ from typing import Any
 
 import requests
 
+from sealwax.aws.backoff import backoff
 from sealwax.errors import SealwaxError
 
 __all__ = ["ApiClient", "ApiRefused", "ApiUnreachable", "client_from_environment"]
@@ -161,7 +162,7 @@ class ApiClient:
 
     def _answer(self, method: str, path: str, **arguments: Any) -> requests.Response:
         for attempt in range(1, self._attempts + 1):
-            wait = min(0.5 * 2 ** (attempt - 1), _LONGEST_WAIT)
+            wait = backoff(attempt - 1, base=0.5, cap=_LONGEST_WAIT)
             try:
                 answer = self._session.request(
                     method, self.url + path, timeout=self._timeout, **arguments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sealwax.aws.backoff import backoff
 from sealwax.errors import ConfigurationError
 
 __all__ = ["RetryPolicy"]
@@ -60,6 +61,5 @@ class RetryPolicy:
 
         `chance` in [0, 1) is the caller's random number.
         """
-        # 2**1000 overflows a float; by 64 doublings any cap is reached.
-        bound = min(self.cap, self.base * 2.0 ** min(attempt - 1, 64))
+        bound = backoff(attempt - 1, base=self.base, cap=self.cap)
         return bound * chance if self.jitter else bound

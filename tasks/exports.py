@@ -18,7 +18,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from sealwax.aws.clients import Aws, error_code
+from sealwax.aws.clients import Aws
+from sealwax.aws.errors import error_code
 from sealwax.job import Job
 from sealwax.outcomes import Transient
 from sealwax.settings import Settings

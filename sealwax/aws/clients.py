@@ -15,7 +15,7 @@ import boto3
 from botocore.config import Config
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Aws", "AwsTimeouts", "dynamodb_value", "error_code"]
+__all__ = ["Aws", "AwsTimeouts"]
 
 
 class AwsTimeouts(BaseModel):
@@ -89,36 +89,3 @@ class Aws:
         # before-send.<service>.<Operation>: one for each request on the wire,
         # retries included.
         self.calls[event_name.removeprefix("before-send.")] += 1
-
-
-def error_code(error: BaseException) -> str:
-    """Return AWS's error code of a botocore error, else the class's name."""
-    response = getattr(error, "response", None)
-    if isinstance(response, dict):
-        return str(response.get("Error", {}).get("Code", type(error).__name__))
-    return type(error).__name__
-
-
-def dynamodb_value(value: Any) -> dict[str, Any]:
-    """Return a Python value in DynamoDB's typed form.
-
-    Raises
-    ------
-    TypeError
-        For types that no item of ours holds.
-    """
-    if isinstance(value, bool):
-        return {"BOOL": value}
-    if isinstance(value, str):
-        return {"S": value}
-    if isinstance(value, int | float):
-        return {"N": repr(value)}
-    if isinstance(value, bytes):
-        return {"B": value}
-    if isinstance(value, list | tuple):
-        return {"L": [dynamodb_value(item) for item in value]}
-    if isinstance(value, dict):
-        return {"M": {str(key): dynamodb_value(item) for key, item in value.items()}}
-    if value is None:
-        return {"NULL": True}
-    raise TypeError(f"no DynamoDB form for {type(value).__name__}")

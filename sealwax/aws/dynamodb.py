@@ -1,6 +1,6 @@
 """One call to a DynamoDB table, its errors turned into ones that say what to do.
 
-Called by the stores of the control table, the outbox, the letters and the like. It never
+Called by every store: ledger, control table, audit log, outbox, letters, tokens. It never
 retries: the client's own attempts are bounded, and the caller knows what the
 call is for.
 """
@@ -12,18 +12,24 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sealwax.aws.clients import dynamodb_value, error_code
+from sealwax.aws.errors import error_code, is_denied
 from sealwax.errors import SealwaxError
 
-__all__ = ["ConditionFailed", "CursorInvalid", "Table", "plain", "typed"]
-
-#: AWS error codes of wrong requests and missing rights: no repeat mends them.
-#: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
-_LASTING = frozenset({"AccessDeniedException", "ResourceNotFoundException", "ValidationException"})
+__all__ = ["ConditionFailed", "CursorInvalid", "Table", "plain", "typed", "value_of"]
 
 
 class ConditionFailed(SealwaxError):
-    """Somebody else changed this item first; read it again."""
+    """Somebody else changed this item first; read it again.
+
+    Parameters
+    ----------
+    item
+        What stands there, in DynamoDB's form, where the call asked for it.
+    """
+
+    def __init__(self, message: str | None = None, *, item: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.item = item
 
 
 class CursorInvalid(SealwaxError):
@@ -64,7 +70,7 @@ class Table:
             answer: dict[str, Any] = getattr(self.client, operation)(**arguments)
         except ClientError as error:
             if error_code(error) == "ConditionalCheckFailedException":
-                raise ConditionFailed from None
+                raise ConditionFailed(item=error.response.get("Item")) from None
             raise self.explained(operation, error) from error
         except BotoCoreError as error:
             raise self.explained(operation, error) from error
@@ -75,7 +81,7 @@ class Table:
         code = error_code(error)
         if isinstance(error, BotoCoreError):
             return self.unreachable(f"DynamoDB cannot be reached ({code}); try again later.")
-        if code in _LASTING:
+        if is_denied(error):
             return self.denied(
                 f"DynamoDB refused {operation} on {self.name} ({code}); check the table's "
                 "name and the role's permissions."
@@ -87,7 +93,7 @@ class Table:
 
 def typed(values: dict[str, Any]) -> dict[str, Any]:
     """Return values in DynamoDB's form, those that are None left out."""
-    return {name: dynamodb_value(value) for name, value in values.items() if value is not None}
+    return {name: value_of(value) for name, value in values.items() if value is not None}
 
 
 def plain(item: dict[str, Any]) -> dict[str, Any]:
@@ -105,3 +111,28 @@ def _value(typed: dict[str, Any]) -> Any:
     if kind == "M":
         return plain(value)
     return None if kind == "NULL" else value
+
+
+def value_of(value: Any) -> dict[str, Any]:
+    """Return a Python value in DynamoDB's typed form; the reverse is in `plain`.
+
+    Raises
+    ------
+    TypeError
+        For types that no item of ours holds.
+    """
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, str):
+        return {"S": value}
+    if isinstance(value, int | float):
+        return {"N": repr(value)}
+    if isinstance(value, bytes):
+        return {"B": value}
+    if isinstance(value, list | tuple):
+        return {"L": [value_of(item) for item in value]}
+    if isinstance(value, dict):
+        return {"M": {str(key): value_of(item) for key, item in value.items()}}
+    if value is None:
+        return {"NULL": True}
+    raise TypeError(f"no DynamoDB form for {type(value).__name__}")

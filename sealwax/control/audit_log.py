@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sealwax.aws.dynamodb import CursorInvalid, Table, plain, typed
-from sealwax.errors import SealwaxError
+from sealwax.aws.errors import StoreDenied, StoreUnreachable
 
 __all__ = ["Audit", "AuditDenied", "AuditRecord", "AuditUnreachable"]
 
@@ -27,11 +27,11 @@ KEEP = 400 * 86_400
 TEXT_MAX = 1_000
 
 
-class AuditUnreachable(SealwaxError):
+class AuditUnreachable(StoreUnreachable):
     """DynamoDB does not serve the audit log now; try again later."""
 
 
-class AuditDenied(SealwaxError):
+class AuditDenied(StoreDenied):
     """DynamoDB refused the audit log; check its table and the role's permissions."""
 
 

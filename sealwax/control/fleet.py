@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sealwax.aws.clients import error_code
+from sealwax.aws.errors import error_code
 from sealwax.aws.sqs import QueueUrls
 from sealwax.control.audit_log import Audit
 from sealwax.control.heartbeats import Heartbeats, WorkerView

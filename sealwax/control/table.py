@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sealwax.aws.clients import dynamodb_value
-from sealwax.aws.dynamodb import ConditionFailed, Table, plain
-from sealwax.errors import SealwaxError
+from sealwax.aws.dynamodb import ConditionFailed, Table, plain, value_of
+from sealwax.aws.errors import StoreDenied, StoreUnreachable
 
 __all__ = ["ConditionFailed", "ControlDenied", "ControlTable", "ControlUnreachable"]
 
 
-class ControlUnreachable(SealwaxError):
+class ControlUnreachable(StoreUnreachable):
     """DynamoDB does not serve the control table now; try again later."""
 
 
-class ControlDenied(SealwaxError):
+class ControlDenied(StoreDenied):
     """DynamoDB refused the control table; check its name and the role's permissions."""
 
 
@@ -79,7 +78,7 @@ class ControlTable:
         ConditionFailed
             Where it exists and must not.
         """
-        item = {name: dynamodb_value(value) for name, value in values.items()}
+        item = {name: value_of(value) for name, value in values.items()}
         condition = {"ConditionExpression": "attribute_not_exists(id)"} if new else {}
         self._table.call("put_item", Item=item | _key(kind, item_id), **condition)
 
@@ -101,7 +100,7 @@ class ControlTable:
             Key=_key(kind, item_id),
             UpdateExpression=update,
             ConditionExpression=condition,
-            ExpressionAttributeValues={k: dynamodb_value(v) for k, v in values.items()},
+            ExpressionAttributeValues={k: value_of(v) for k, v in values.items()},
             ReturnValues="ALL_NEW",
             **({"ExpressionAttributeNames": names} if names else {}),
         )

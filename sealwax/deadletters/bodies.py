@@ -10,10 +10,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from sealwax.aws.clients import error_code
 from sealwax.aws.dynamodb import typed
+from sealwax.aws.s3 import Bucket, ObjectMissing
 from sealwax.deadletters.errors import LettersDenied, LettersUnreachable
 from sealwax.deadletters.letter import Letter, LetterText, letter_key
 from sealwax.deadletters.table import key
@@ -23,8 +21,6 @@ __all__ = ["BIG", "Bodies", "body_key"]
 #: Bytes of body and attributes above which they go to S3: DynamoDB's items hold
 #: 400 KB, and a kilobyte costs more there.
 BIG = 65_536
-
-_MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 
 
 class Bodies:
@@ -37,8 +33,7 @@ class Bodies:
     """
 
     def __init__(self, client: Callable[[], Any], bucket: str) -> None:
-        self._client = client
-        self._bucket = bucket
+        self._bucket = Bucket(client, bucket, LettersUnreachable, LettersDenied)
 
     def item(self, letter: Letter, text: LetterText) -> dict[str, Any]:
         """Return the body's item, after what is big has been stored in S3.
@@ -56,8 +51,8 @@ class Bodies:
             values["said"] = text.said
         if len(text.body) + len(attributes) > BIG:
             place = f"letters/{letter.id}/{letter.digest[:16]}"
-            self._s3("put_object", Key=place, Body=text.body, ContentType="text/plain")
-            self._s3("put_object", Key=f"{place}.attributes", Body=attributes.encode())
+            self._bucket.call("put_object", Key=place, Body=text.body, ContentType="text/plain")
+            self._bucket.call("put_object", Key=f"{place}.attributes", Body=attributes.encode())
             values["place"] = place
         else:
             values |= {"body": text.body, "attributes": attributes}
@@ -68,9 +63,9 @@ class Bodies:
         if "place" not in item:
             return LetterText(item["body"], _attributes(item["attributes"]), item.get("said"))
         try:
-            body = self._s3("get_object", Key=item["place"])["Body"].read()
-            attributes = self._s3("get_object", Key=f"{item['place']}.attributes")["Body"].read()
-        except _Missing:
+            body = self._bucket.read(item["place"])
+            attributes = self._bucket.read(f"{item['place']}.attributes")
+        except ObjectMissing:
             return None
         return LetterText(body, _attributes(attributes), item.get("said"))
 
@@ -78,31 +73,7 @@ class Bodies:
         """Delete what S3 has of a letter."""
         place = f"letters/{letter.id}/{letter.digest[:16]}"
         for each in (place, f"{place}.attributes"):
-            self._s3("delete_object", Key=each)
-
-    def _s3(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        try:
-            answer: dict[str, Any] = getattr(self._client(), operation)(
-                Bucket=self._bucket, **arguments
-            )
-        except ClientError as error:
-            code = error_code(error)
-            if code in _MISSING:
-                raise _Missing from None
-            kind = LettersDenied if code in ("AccessDenied", "NoSuchBucket") else LettersUnreachable
-            raise kind(
-                f"S3 does not serve bucket {self._bucket} ({code}); check that it exists and the "
-                "role's permissions."
-            ) from error
-        except BotoCoreError as error:
-            raise LettersUnreachable(
-                f"S3 cannot be reached ({type(error).__name__}); try again later."
-            ) from error
-        return answer
-
-
-class _Missing(Exception):
-    pass
+            self._bucket.call("delete_object", Key=each)
 
 
 def body_key(letter: Letter) -> dict[str, Any]:

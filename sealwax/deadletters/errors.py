@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sealwax.aws.errors import StoreDenied, StoreUnreachable
 from sealwax.errors import SealwaxError
 
 __all__ = [
@@ -20,11 +21,11 @@ class LettersError(SealwaxError):
     """The archive of dead letters could not do this; see the chained cause."""
 
 
-class LettersUnreachable(LettersError):
+class LettersUnreachable(LettersError, StoreUnreachable):
     """DynamoDB or S3 does not serve the archive now; try again later."""
 
 
-class LettersDenied(LettersError):
+class LettersDenied(LettersError, StoreDenied):
     """AWS refused the archive; check the names of table and bucket and the role's permissions."""
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sealwax.aws.backoff import backoff
 from sealwax.aws.sqs import OutgoingMessage, QueueUrls, plan_batches, send_batch
 from sealwax.deadletters.errors import LettersUnreachable
 from sealwax.deadletters.letter import Letter, LetterText
@@ -111,7 +112,7 @@ class LetterResender:
                 rest = [message for message, _ in refused]
                 if not rest:
                     break
-                self._sleep(0.1 * 2**attempt)
+                self._sleep(backoff(attempt, base=0.1, cap=5.0))
             else:
                 raise LettersUnreachable(
                     f"SQS does not take messages for {queue} now; try again later."

@@ -17,7 +17,6 @@ Called by the modules of this package only. It never decides anything.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,8 +24,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sealwax.aws.clients import error_code
+from sealwax.aws.backoff import jittered
 from sealwax.aws.dynamodb import Table, plain, typed
+from sealwax.aws.errors import error_code
 from sealwax.deadletters.errors import LettersDenied, LettersUnreachable
 
 __all__ = [
@@ -235,7 +235,7 @@ class LettersTable:
             else:
                 return
             # Somebody else's transaction touched the same item, or DynamoDB throttles.
-            self._sleep(0.02 * 2**attempt * (0.5 + random.random()))  # noqa: S311 - jitter
+            self._sleep(jittered(attempt, base=0.03, cap=5.0))
         raise LettersUnreachable("Other writers keep disturbing the archive; try again later.")
 
     def _query(self, after: dict[str, Any] | None, limit: int | None, **arguments: Any) -> Rows:

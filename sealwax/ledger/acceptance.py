@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sealwax.aws.clients import dynamodb_value
+from sealwax.aws.dynamodb import value_of
 from sealwax.ledger.entry import JobState, LedgerEntry, NewJob, open_watch
 from sealwax.ledger.errors import LedgerUnreachable
 from sealwax.ledger.table import Writer, Written
@@ -35,7 +35,7 @@ class Acceptance(Writer):
         is derived from the caller's key.
         """
         item: dict[str, Any] = {
-            name: dynamodb_value(value) for name, value in vars(job).items() if value is not None
+            name: value_of(value) for name, value in vars(job).items() if value is not None
         }
         item["state"] = {"S": JobState.ACCEPTED}
         item["updated"] = item["created"]

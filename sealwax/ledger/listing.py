@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sealwax.aws.clients import dynamodb_value
+from sealwax.aws.dynamodb import value_of
 from sealwax.envelope import EnvelopeError, peek
 from sealwax.ledger.entry import FINAL, JobState, LedgerEntry
 from sealwax.ledger.table import LedgerTable
@@ -64,7 +64,7 @@ def query(
         IndexName=index,
         KeyConditionExpression="#key = :value",
         ExpressionAttributeNames={"#key": key},
-        ExpressionAttributeValues={":value": dynamodb_value(value)},
+        ExpressionAttributeValues={":value": value_of(value)},
         ScanIndexForward=not newest_first,
         Limit=limit,
         **start,

@@ -11,35 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from sealwax.aws.clients import dynamodb_value, error_code
+from sealwax.aws.dynamodb import ConditionFailed, Table, value_of
 from sealwax.ledger.entry import LedgerEntry
 from sealwax.ledger.errors import LedgerDenied, LedgerUnreachable
 
 __all__ = ["Conflict", "LedgerTable", "Writer", "Written", "of_generation"]
-
-#: AWS error codes after which the same call may succeed later.
-#: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
-_TRANSIENT = frozenset(
-    {
-        "InternalServerError",
-        "InternalFailure",
-        "ServiceUnavailable",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "ThrottlingException",
-        "Throttling",
-        "TransactionConflictException",
-        "LimitExceededException",
-        "ExpiredTokenException",
-        "RequestTimeout",
-        "500",
-        "502",
-        "503",
-        "504",
-    }
-)
 
 #: Attributes whose names DynamoDB reserves.
 #: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ReservedWords.html
@@ -63,18 +39,12 @@ class Conflict:
     entry: LedgerEntry | None
 
 
-class _ConditionFailed(Exception):
-    def __init__(self, item: dict[str, Any] | None) -> None:
-        self.item = item
-        super().__init__("condition failed")
-
-
 class LedgerTable:
     """Typed access to the table of jobs."""
 
     def __init__(self, client: Any, name: str) -> None:
-        self._client = client
         self.name = name
+        self._table = Table(client, name, LedgerUnreachable, LedgerDenied)
 
     def get(self, job_id: str) -> LedgerEntry | None:
         """Return a job's entry, read consistently, or None."""
@@ -90,7 +60,7 @@ class LedgerTable:
         """Put an item in DynamoDB's form, under a condition."""
         more: dict[str, Any] = {}
         if values:
-            more["ExpressionAttributeValues"] = {k: dynamodb_value(v) for k, v in values.items()}
+            more["ExpressionAttributeValues"] = {k: value_of(v) for k, v in values.items()}
         return self._conditional("put_item", Item=item, ConditionExpression=condition, **more)
 
     def update(
@@ -118,49 +88,27 @@ class LedgerTable:
             Key={"id": {"S": job_id}},
             UpdateExpression=update,
             ConditionExpression=condition,
-            ExpressionAttributeValues={
-                k: dynamodb_value(v) for k, v in values.items() if k in used
-            },
+            ExpressionAttributeValues={k: value_of(v) for k, v in values.items() if k in used},
             **more,
         )
 
     def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        """Make one call.
+        """Make one call, which names the table itself.
 
         Raises
         ------
         LedgerUnreachable, LedgerDenied
         """
-        try:
-            answer: dict[str, Any] = getattr(self._client, operation)(**arguments)
-        except ClientError as error:
-            code = error_code(error)
-            if code == "ConditionalCheckFailedException":
-                raise _ConditionFailed(error.response.get("Item")) from None
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            if code in _TRANSIENT or status >= 500:
-                raise LedgerUnreachable(
-                    f"DynamoDB does not serve the ledger now ({code}); try again later."
-                ) from error
-            raise LedgerDenied(
-                f"DynamoDB refused {operation} on {self.name} ({code}); check the table's name "
-                "and the role's permissions."
-            ) from error
-        except BotoCoreError as error:
-            raise LedgerUnreachable(
-                f"DynamoDB cannot be reached ({type(error).__name__}); try again later."
-            ) from error
-        return answer
+        return self._table.request(operation, **arguments)
 
     def _conditional(self, operation: str, **arguments: Any) -> Written | Conflict:
         try:
-            answer = self.call(
+            answer = self._table.call(
                 operation,
-                TableName=self.name,
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 **arguments,
             )
-        except _ConditionFailed as failed:
+        except ConditionFailed as failed:
             return Conflict(LedgerEntry.from_item(failed.item) if failed.item else None)
         attributes = answer.get("Attributes")
         return Written(LedgerEntry.from_item(attributes) if attributes else None)

@@ -12,9 +12,8 @@ import hashlib
 import re
 from typing import Any, ClassVar
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from sealwax.aws.clients import error_code
+from sealwax.aws.errors import StoreUnreachable
+from sealwax.aws.s3 import Bucket, ObjectMissing
 from sealwax.errors import SealwaxError
 
 __all__ = [
@@ -33,10 +32,9 @@ LIVE, DEAD = "live", "dead"
 MAX_BYTES = 48 * 1024 * 1024
 
 _REFERENCE = re.compile(r"swxc1\.([0-9a-f]{64})\.([0-9]{1,9})")
-_MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 
 
-class PayloadStoreUnreachable(SealwaxError):
+class PayloadStoreUnreachable(StoreUnreachable):
     """S3 does not serve the payload's bucket now; try again later."""
 
 
@@ -73,21 +71,21 @@ class PayloadStore:
     """
 
     def __init__(self, client: Any, bucket: str) -> None:
-        self._client = client
-        self._bucket = bucket
+        # A refusal may be a policy that is about to be mended: no payload is given up for it.
+        unreachable = PayloadStoreUnreachable
+        self._bucket = Bucket(lambda: client, bucket, unreachable, unreachable)
 
     def put(self, job_id: str, envelope: str) -> str:
         """Store an envelope; return the reference to send.
 
         Raises
         ------
-        ClaimsUnreachable
+        PayloadStoreUnreachable
         """
         body = envelope.encode()
         digest = hashlib.sha256(body).hexdigest()
-        self._call(
+        self._bucket.call(
             "put_object",
-            Bucket=self._bucket,
             Key=_key(LIVE, job_id, digest),
             Body=body,
             ContentType="text/plain; charset=us-ascii",
@@ -99,21 +97,15 @@ class PayloadStore:
 
         Raises
         ------
-        ClaimMissing, ClaimAltered, ClaimsUnreachable
+        PayloadMissing, PayloadAltered, PayloadStoreUnreachable
         """
         digest, size = _parse(reference)
         for prefix in (LIVE, DEAD):
             try:
-                answer = self._call(
-                    "get_object", Bucket=self._bucket, Key=_key(prefix, job_id, digest)
-                )
-                if answer["ContentLength"] != size:
-                    raise PayloadAltered
-                body: bytes = answer["Body"].read(size + 1)
-            except _ObjectMissing:
+                # One more than it should have: a longer object is another one.
+                body = self._bucket.read(_key(prefix, job_id, digest), limit=size + 1)
+            except ObjectMissing:
                 continue
-            except BotoCoreError as error:
-                raise PayloadStoreUnreachable from error
             if len(body) != size or hashlib.sha256(body).hexdigest() != digest:
                 raise PayloadAltered
             return body.decode("ascii", "replace")
@@ -124,28 +116,25 @@ class PayloadStore:
 
         Raises
         ------
-        ClaimsUnreachable, ClaimMissing
+        PayloadStoreUnreachable, PayloadMissing
         """
         digest, _ = _parse(reference)
         live = _key(LIVE, job_id, digest)
         try:
-            self._call(
+            self._bucket.call(
                 "copy_object",
-                Bucket=self._bucket,
                 Key=_key(DEAD, job_id, digest),
-                CopySource={"Bucket": self._bucket, "Key": live},
+                CopySource={"Bucket": self._bucket.name, "Key": live},
             )
-        except _ObjectMissing:
+        except ObjectMissing:
             raise PayloadMissing from None
-        self._call("delete_object", Bucket=self._bucket, Key=live)
+        self._bucket.call("delete_object", Key=live)
 
     def objects(self, job_id: str) -> list[str]:
         """Return the keys of a job's objects, live and dead."""
         found: list[str] = []
         for prefix in (LIVE, DEAD):
-            answer = self._call(
-                "list_objects_v2", Bucket=self._bucket, Prefix=f"{prefix}/{job_id}/"
-            )
+            answer = self._bucket.call("list_objects_v2", Prefix=f"{prefix}/{job_id}/")
             found += [item["Key"] for item in answer.get("Contents", [])]
         return found
 
@@ -157,30 +146,10 @@ class PayloadStore:
 
         Raises
         ------
-        ClaimsUnreachable
+        PayloadStoreUnreachable
         """
         for key in self.objects(job_id):
-            self._call("delete_object", Bucket=self._bucket, Key=key)
-
-    def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        try:
-            answer: dict[str, Any] = getattr(self._client, operation)(**arguments)
-        except ClientError as error:
-            if error_code(error) in _MISSING:
-                raise _ObjectMissing from None
-            raise PayloadStoreUnreachable(
-                f"S3 does not serve bucket {self._bucket} ({error_code(error)}); check that it "
-                "exists and the role's permissions."
-            ) from error
-        except BotoCoreError as error:
-            raise PayloadStoreUnreachable(
-                f"S3 cannot be reached ({type(error).__name__}); try again later."
-            ) from error
-        return answer
-
-
-class _ObjectMissing(Exception):
-    pass
+            self._bucket.call("delete_object", Key=key)
 
 
 def _parse(reference: str) -> tuple[str, int]:

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sealwax.aws.clients import dynamodb_value
-from sealwax.aws.dynamodb import ConditionFailed, Table, plain
+from sealwax.aws.dynamodb import ConditionFailed, Table, plain, value_of
+from sealwax.aws.errors import StoreDenied, StoreUnreachable
 from sealwax.errors import SealwaxError
 
 __all__ = [
@@ -46,11 +46,11 @@ class OutboxError(SealwaxError):
     """The outbox could not do this; see the chained cause."""
 
 
-class OutboxUnreachable(OutboxError):
+class OutboxUnreachable(OutboxError, StoreUnreachable):
     """DynamoDB does not serve the outbox now; try again later."""
 
 
-class OutboxDenied(OutboxError):
+class OutboxDenied(OutboxError, StoreDenied):
     """DynamoDB refused the outbox; check its table and the role's permissions."""
 
 
@@ -121,9 +121,7 @@ class Outbox:
             raise OutboxDenied(f"A body of more than {MAX_BYTES} bytes does not fit the outbox.")
         values = {name: value for name, value in vars(item).items() if value not in (None, {})}
         values["shard"] = item.shard
-        self._table.call(
-            "put_item", Item={name: dynamodb_value(value) for name, value in values.items()}
-        )
+        self._table.call("put_item", Item={name: value_of(value) for name, value in values.items()})
 
     def get(self, item_id: str) -> Item | None:
         """Return an item, read consistently, or None."""
@@ -146,7 +144,7 @@ class Outbox:
                 ExpressionAttributeNames={"#shard": "shard"},
                 ExpressionAttributeValues={
                     ":shard": {"S": str(shard)},
-                    ":now": dynamodb_value(now),
+                    ":now": value_of(now),
                 },
                 Limit=max(1, limit // SHARDS),
             )
@@ -209,8 +207,8 @@ class Outbox:
                 UpdateExpression="SET due = :due, tries = :tries",
                 ConditionExpression="attribute_exists(id)",
                 ExpressionAttributeValues={
-                    ":due": dynamodb_value(due),
-                    ":tries": dynamodb_value(later.tries),
+                    ":due": value_of(due),
+                    ":tries": value_of(later.tries),
                 },
             )
         return later

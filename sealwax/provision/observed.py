@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from sealwax.aws.clients import error_code
+from sealwax.aws.errors import error_code
 from sealwax.provision.desired import IndexSpec, TableSpec
 
 __all__ = [

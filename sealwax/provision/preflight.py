@@ -9,7 +9,8 @@ from typing import Any
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sealwax.aws.clients import Aws, error_code
+from sealwax.aws.clients import Aws
+from sealwax.aws.errors import error_code
 from sealwax.errors import SealwaxError
 from sealwax.keys.keyring import Keyring
 from sealwax.provision import audit

@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sealwax.aws.clients import error_code
+from sealwax.aws.errors import error_code
 from sealwax.secrets.source import (
     SecretAccessDenied,
     SecretCorrupt,

@@ -15,8 +15,8 @@ from typing import Any
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sealwax.aws.clients import error_code
 from sealwax.aws.dynamodb import ConditionFailed, typed
+from sealwax.aws.errors import error_code
 from sealwax.aws.sqs import QueueUrls
 from sealwax.deadletters.errors import LettersUnreachable
 from sealwax.deadletters.letter import Letter, LetterText, read

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from sealwax.aws.backoff import backoff
 from sealwax.errors import SealwaxError
 from sealwax.steward.duty import Duty
 from sealwax.steward.leadership import LeaderLease, LeaderLeases
@@ -124,7 +125,7 @@ class _Leadership:
                 failures = 0
             except BaseException as error:  # noqa: BLE001 - whatever it is, the duty goes on later
                 failures += 1
-                pause = min(FIRST_PAUSE * 2 ** min(failures - 1, 10), LONGEST_PAUSE)
+                pause = backoff(failures - 1, base=FIRST_PAUSE, cap=LONGEST_PAUSE)
                 self._counters.add(f"failures.{self._duty.name}.{type(error).__name__}")
                 log.warning("duty failed", duty=self._duty.name, error=type(error).__name__)
                 if failures % PATIENCE == 0:

@@ -14,11 +14,11 @@ from typing import Any
 import structlog
 from botocore.exceptions import BotoCoreError
 
-from sealwax.aws.clients import error_code
+from sealwax.aws.backoff import backoff
+from sealwax.aws.errors import error_code, is_retryable
 from sealwax.aws.sqs import OutgoingMessage, QueueUrls, plan_batches, send_batch
 from sealwax.outbox.store import SHARDS, Item, Outbox
 from sealwax.steward.duty import Leader
-from sealwax.transport.client import is_retryable
 from sealwax.transport.errors import QueueUnreachable
 
 __all__ = ["OutboxDuty", "message_of"]
@@ -111,7 +111,7 @@ class OutboxDuty:
 
     def _put_off(self, items: Sequence[Item], code: str) -> None:
         for item in items:
-            wait = min(FIRST_WAIT * 2.0 ** min(item.tries, 20), LONGEST_WAIT)
+            wait = backoff(item.tries, base=FIRST_WAIT, cap=LONGEST_WAIT)
             self._outbox.release(item, due=self._clock() + wait)
             log.warning(
                 "outbox item refused", job=item.job, task=item.task, code=code, tries=item.tries + 1

@@ -18,10 +18,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from sealwax.aws.backoff import jittered
+from sealwax.aws.errors import error_code, is_retryable
 from sealwax.aws.sqs import BATCH_BYTES, BATCH_ENTRIES
 from sealwax.telemetry.counters import Counters
 from sealwax.transport.batching import BatchEntry, EntryResult, take_batch
-from sealwax.transport.client import backoff, describe, is_retryable
 
 __all__ = ["Batcher"]
 
@@ -234,7 +235,7 @@ class Batcher:
             try:
                 made = self._call(live)
             except Exception as error:  # noqa: BLE001 - any failure is the entries' outcome
-                code = describe(error)
+                code = error_code(error)
                 self._counters.add(f"failures.{self._kind}.{code}")
                 if code in TOO_LONG and len(live) > 1:
                     for entry in live:
@@ -259,7 +260,7 @@ class Batcher:
             now = self._clock()
             for entry, outcome in zip(batch, outcomes, strict=True):
                 entry.attempts += 1
-                pause = 0.0 if outcome.code in TOO_LONG else backoff(entry.attempts)
+                pause = 0.0 if outcome.code in TOO_LONG else jittered(entry.attempts)
                 again = not outcome.ok and outcome.retryable and not entry.cancelled
                 if again and now + pause < entry.deadline:
                     entry.not_before = now + pause

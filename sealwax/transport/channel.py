@@ -21,8 +21,8 @@ from typing import Any
 
 from kombu.transport import virtual
 
+from sealwax.aws.errors import GONE
 from sealwax.transport.batching import BatchEntry, EntryResult
-from sealwax.transport.client import GONE
 from sealwax.transport.codec import Malformed, decode
 from sealwax.transport.dead_letters import DeadLetterReason
 from sealwax.transport.engine import Engine

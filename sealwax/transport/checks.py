@@ -12,8 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from sealwax.aws.clients import error_code
-from sealwax.transport.client import describe
+from sealwax.aws.errors import error_code
 from sealwax.transport.engine import Engine
 from sealwax.transport.errors import (
     DeadLetterQueueMissing,
@@ -57,7 +56,7 @@ def check_queue(engine: Engine, queue: str) -> None:
         logger.warning(
             "Queue %s could not be checked (%s); consuming from it all the same",
             queue,
-            describe(error),
+            error_code(error),
         )
 
 

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sealwax.aws.backoff import jittered
+from sealwax.aws.errors import GONE, error_code
 from sealwax.aws.sqs import bare_attributes, message_size
 from sealwax.transport.batching import BatchEntry, EntryResult
-from sealwax.transport.client import GONE, backoff, describe
 from sealwax.transport.dead_letters import (
     ATTRIBUTE,
     DeadLetterEvent,
@@ -146,7 +147,7 @@ class DeadLetterer:
                 logger.warning(
                     "Message %s cannot be dead-lettered yet (%s); trying again",
                     delivery.message_id,
-                    describe(error),
+                    error_code(error),
                     exc_info=not grave.recorded,
                 )
             self._again(grave)
@@ -225,7 +226,7 @@ class DeadLetterer:
             logger.warning(
                 "Message %s could not be archived (%s); trying again",
                 grave.delivery.message_id,
-                describe(error),
+                error_code(error),
             )
             self._again(grave)
             return
@@ -247,6 +248,6 @@ class DeadLetterer:
         self._on_buried(delivery)
 
     def _again(self, grave: _PendingDeadLetter) -> None:
-        pause = backoff(grave.attempt, base=1.0, cap=PAUSE_MAX)
+        pause = jittered(grave.attempt, base=1.0, cap=PAUSE_MAX)
         grave.attempt += 1
         self._engine.background.run(self._attempt, grave, delay=pause)

@@ -17,11 +17,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sealwax.aws.backoff import jittered
+from sealwax.aws.errors import error_code, is_gone, is_retryable
 from sealwax.telemetry.counters import CounterLog, Counters
 from sealwax.transport.background import Background
 from sealwax.transport.batcher import Batcher
 from sealwax.transport.batching import BatchEntry, EntryResult
-from sealwax.transport.client import Clients, backoff, describe, is_gone, is_retryable
+from sealwax.transport.client import Clients
 from sealwax.transport.errors import DeadLetterQueueMissing, QueueNotFound, QueueUnreachable
 from sealwax.transport.forks import gate, on_child
 from sealwax.transport.options import TransportOptions
@@ -195,8 +197,8 @@ class Engine:
                 raise
             except Exception as error:
                 attempt += 1
-                pause = backoff(attempt)
-                self.counters.add(f"failures.lookup.{describe(error)}")
+                pause = jittered(attempt)
+                self.counters.add(f"failures.lookup.{error_code(error)}")
                 if not is_retryable(error) or time.monotonic() + pause > until:
                     raise QueueUnreachable from error
                 time.sleep(pause)

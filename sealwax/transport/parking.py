@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sealwax.transport.client import describe
+from sealwax.aws.errors import error_code
 from sealwax.transport.engine import Engine
 from sealwax.transport.in_flight import Delivery
 
@@ -114,7 +114,7 @@ class Parking:
             logger.warning(
                 "Message %s could not be parked (%s); it waits in its queue",
                 delivery.message_id,
-                describe(error),
+                error_code(error),
             )
             self._refused(delivery, seconds)
             return
@@ -137,4 +137,4 @@ class Parking:
             )["Attributes"]
             self._counts[queue] = int(attributes["ApproximateNumberOfMessagesNotVisible"])
         except Exception as error:  # noqa: BLE001 - the next look may succeed
-            self._engine.counters.add(f"failures.count.{describe(error)}")
+            self._engine.counters.add(f"failures.count.{error_code(error)}")

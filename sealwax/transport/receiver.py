@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sealwax.transport.client import backoff, describe, is_gone
+from sealwax.aws.backoff import jittered
+from sealwax.aws.errors import error_code, is_gone
 from sealwax.transport.engine import Engine
 from sealwax.transport.errors import QueueNotFound
 from sealwax.transport.in_flight import Delivery, InFlight
@@ -161,12 +162,12 @@ class Receivers:
         return response.get("Messages") or []
 
     def _failed(self, error: Exception) -> None:
-        code = "QueueNotFound" if isinstance(error, QueueNotFound) else describe(error)
+        code = "QueueNotFound" if isinstance(error, QueueNotFound) else error_code(error)
         self._engine.counters.add(f"failures.receive.{code}")
         if is_gone(error):
             self._engine.forget_url(self._queue)
         self._liveness.failed(self._queue)
-        pause = backoff(self._failures)
+        pause = jittered(self._failures)
         if self._failures in {0, 10, 100} or self._failures % 1_000 == 0:
             logger.warning(
                 "Receiving from %s failed (%s), attempt %d; trying again",

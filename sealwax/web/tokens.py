@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from sealwax.aws.clients import dynamodb_value, error_code
+from sealwax.aws.dynamodb import Table, value_of
+from sealwax.aws.errors import StoreUnreachable
 from sealwax.errors import SealwaxError
 from sealwax.keys.hmac import TokenDigest
 
@@ -55,7 +54,7 @@ class TokenInvalid(SealwaxError):
     """The token is unknown or revoked; ask the operator for one (`sealwax tokens issue`)."""
 
 
-class TokensUnreachable(SealwaxError):
+class TokensUnreachable(StoreUnreachable):
     """The table of tokens does not answer; try again later."""
 
 
@@ -118,8 +117,8 @@ class TokenStore:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = client
-        self._table = table
+        # A caller whose token cannot be looked up is told to try again, whatever the cause.
+        self._table = Table(client, table, TokensUnreachable, TokensUnreachable)
         self._digest = digest
         self._cache_seconds = cache_seconds
         self._clock = clock
@@ -161,9 +160,9 @@ class TokenStore:
             "label": label[:100],
             "created": self._clock(),
         }
-        self._call(
+        self._table.call(
             "put_item",
-            Item={name: dynamodb_value(value) for name, value in item.items()},
+            Item={name: value_of(value) for name, value in item.items()},
             ConditionExpression="attribute_not_exists(digest)",
         )
         return IssuedToken(token=token, id=token_id)
@@ -224,35 +223,23 @@ class TokenStore:
         """Delete a token by its id; False where there is none."""
         for item in self._scan():
             if item["id"]["S"] == token_id:
-                self._call("delete_item", Key={"digest": item["digest"]})
+                self._table.call("delete_item", Key={"digest": item["digest"]})
                 return True
         return False
 
     def _read(self, digest: str) -> Principal | None:
-        answer = self._call("get_item", Key={"digest": {"S": digest}}, ConsistentRead=True)
+        answer = self._table.call("get_item", Key={"digest": {"S": digest}}, ConsistentRead=True)
         item = answer.get("Item")
         return _principal(item) if item else None
 
     def _scan(self) -> Iterable[dict[str, Any]]:
         start: dict[str, Any] = {}
         while True:
-            page = self._call("scan", **start)
+            page = self._table.call("scan", **start)
             yield from page.get("Items", [])
             if not page.get("LastEvaluatedKey"):
                 return
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
-
-    def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        try:
-            answer: dict[str, Any] = getattr(self._client, operation)(
-                TableName=self._table, **arguments
-            )
-        except (ClientError, BotoCoreError) as error:
-            raise TokensUnreachable(
-                f"The table of tokens {self._table} does not answer ({error_code(error)}); "
-                "`sealwax check` says why."
-            ) from error
-        return answer
 
 
 def _principal(item: dict[str, Any]) -> Principal:

@@ -8,6 +8,7 @@ from typing import Any
 
 from celery.exceptions import MaxRetriesExceededError, Retry
 
+from sealwax.aws.backoff import backoff
 from sealwax.transport.options import MAX_DELAY, MAX_VISIBILITY
 
 __all__ = ["CopiedRetry", "crash_delay", "is_exhausted", "mark_exhausted", "receives_charged"]
@@ -67,4 +68,4 @@ def receives_charged(facts: dict[str, Any], eta: Any, *, delayed: Any) -> int:
 
 def crash_delay(receive_count: int, *, base: float = 1.0, cap: float = 300.0) -> float:
     """Return the seconds to wait after an attempt that was lost."""
-    return float(min(cap, base * 2 ** min(max(0, receive_count - 1), 20)))
+    return backoff(receive_count - 1, base=base, cap=cap)

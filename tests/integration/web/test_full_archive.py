@@ -20,7 +20,7 @@ import pytest
 import requests
 from support.waiting import wait_for
 
-from sealwax.aws.clients import dynamodb_value
+from sealwax.aws.dynamodb import value_of
 from sealwax.deadletters.groups import SHARDS
 from sealwax.deadletters.letter import fingerprint
 from sealwax.local.ports import free_port
@@ -32,7 +32,7 @@ REPLAYED = 3_000
 
 
 def typed(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: dynamodb_value(value) for name, value in values.items()}
+    return {name: value_of(value) for name, value in values.items()}
 
 
 class Loader:

@@ -14,7 +14,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from sealwax.transport.client import describe, is_gone, is_retryable
+from sealwax.aws.errors import error_code, is_gone, is_retryable
 from sealwax.transport.sqs_http import SqsHttpClient
 
 #: New with every request, or of its time.
@@ -180,7 +180,7 @@ def test_refusals_are_those_of_the_client(status: int, said: dict[str, str], bod
     assert type(ours.value) is type(theirs.value)
     assert ours.value.response["Error"] == theirs.value.response["Error"]
     assert ours.value.operation_name == theirs.value.operation_name
-    for judge in (is_gone, is_retryable, describe):
+    for judge in (is_gone, is_retryable, error_code):
         assert judge(ours.value) == judge(theirs.value)
 
 

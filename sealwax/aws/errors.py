@@ -1,0 +1,124 @@
+"""What AWS's errors mean: one table of codes, and the errors that stores have in common.
+
+An error is final only where it is known to be: a wrong request, a right that the
+role lacks, a thing that is not there. Everything else may pass, codes that nobody
+has met yet included.
+"""
+
+from __future__ import annotations
+
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+from sealwax.errors import SealwaxError
+
+__all__ = [
+    "DENIED",
+    "FINAL",
+    "GONE",
+    "MISSING_OBJECT",
+    "StoreDenied",
+    "StoreUnreachable",
+    "error_code",
+    "is_denied",
+    "is_gone",
+    "is_retryable",
+]
+
+#: Rights that the role lacks. A role's policy changes under a running process, so that
+#: whoever holds something worth waiting for tries again all the same.
+#: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
+
+#: A queue, table or bucket that does not exist, in all of SQS's spellings.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
+GONE = frozenset(
+    {
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "AWS.SimpleQueueService.QueueDoesNotExist",
+        "NoSuchBucket",
+        "NonExistentQueue",
+        "QueueDoesNotExist",
+        "ResourceNotFoundException",
+    }
+)
+
+#: An object that is not in its bucket.
+MISSING_OBJECT = frozenset({"404", "NoSuchKey", "NotFound"})
+
+#: Requests that no repeat makes right.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
+FINAL = GONE | {
+    "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
+    "AWS.SimpleQueueService.BatchRequestTooLong",
+    "AWS.SimpleQueueService.EmptyBatchRequest",
+    "AWS.SimpleQueueService.InvalidBatchEntryId",
+    "AWS.SimpleQueueService.MessageNotInflight",
+    "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
+    "AWS.SimpleQueueService.UnsupportedOperation",
+    "BatchEntryIdsNotDistinct",
+    "BatchRequestTooLong",
+    "EmptyBatchRequest",
+    "InvalidAction",
+    "InvalidAttributeName",
+    "InvalidAttributeValue",
+    "InvalidBatchEntryId",
+    "InvalidIdFormat",
+    "InvalidMessageContents",
+    "InvalidParameterCombination",
+    "InvalidParameterValue",
+    "InvalidParameterValueException",
+    "ItemCollectionSizeLimitExceededException",
+    "MessageNotInflight",
+    "MissingParameter",
+    "ReceiptHandleIsInvalid",
+    "SerializationException",
+    "TooManyEntriesInBatchRequest",
+    "UnsupportedOperation",
+    "ValidationError",
+    "ValidationException",
+}
+
+
+class StoreUnreachable(SealwaxError):
+    """AWS does not serve a store now; try again later."""
+
+
+class StoreDenied(SealwaxError):
+    """AWS refused a store for good; check its name and the role's permissions."""
+
+
+def error_code(error: BaseException) -> str:
+    """Return AWS's error code of a botocore error, else the class's name."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return str(response.get("Error", {}).get("Code", type(error).__name__))
+    return type(error).__name__
+
+
+def is_gone(error: BaseException) -> bool:
+    """Whether the error says that the queue, table or bucket does not exist."""
+    return isinstance(error, ClientError) and error_code(error) in GONE
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether the request is refused until somebody changes it, its target or a policy."""
+    return (
+        isinstance(error, ClientError)
+        and _status(error) < 500
+        and error_code(error) in FINAL | DENIED
+    )
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Whether the same call may succeed later.
+
+    Denied and expired credentials count: a role's policy or token changes
+    under a running process, and giving up would lose what it holds.
+    """
+    if isinstance(error, ClientError):
+        return _status(error) >= 500 or error_code(error) not in FINAL
+    return isinstance(error, BotoCoreError | HTTPClientError | OSError)
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)

@@ -1,0 +1,82 @@
+"""One call to a bucket, its errors turned into those of the store that makes it.
+
+Called by the store of payloads and the archive's bodies. It never retries: the
+client's own attempts are bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from sealwax.aws.errors import MISSING_OBJECT, error_code, is_denied
+from sealwax.errors import SealwaxError
+
+__all__ = ["Bucket", "ObjectMissing"]
+
+
+class ObjectMissing(SealwaxError):
+    """The bucket has no such object; it may have been deleted."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket, and which errors its store raises.
+
+    Parameters
+    ----------
+    client
+        Returns a boto3 S3 client with time-outs; called when a call is made.
+    name
+        The bucket's.
+    unreachable, denied
+        Raised where a later call may succeed, and where none will.
+    """
+
+    client: Callable[[], Any]
+    name: str
+    unreachable: type[SealwaxError]
+    denied: type[SealwaxError]
+
+    def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """Make one call on the bucket.
+
+        Raises
+        ------
+        ObjectMissing
+        """
+        try:
+            answer: dict[str, Any] = getattr(self.client(), operation)(
+                Bucket=self.name, **arguments
+            )
+        except ClientError as error:
+            code = error_code(error)
+            if code in MISSING_OBJECT:
+                raise ObjectMissing from None
+            kind = self.denied if is_denied(error) else self.unreachable
+            raise kind(
+                f"S3 does not serve bucket {self.name} ({code}); check that it exists and the "
+                "role's permissions."
+            ) from error
+        except BotoCoreError as error:
+            raise self.unreachable(
+                f"S3 cannot be reached ({error_code(error)}); try again later."
+            ) from error
+        return answer
+
+    def read(self, key: str, *, limit: int | None = None) -> bytes:
+        """Return an object's bytes, at most `limit` of them.
+
+        Raises
+        ------
+        ObjectMissing
+        """
+        answer = self.call("get_object", Key=key)
+        try:
+            data: bytes = answer["Body"].read(limit) if limit else answer["Body"].read()
+        except BotoCoreError as error:  # the connection broke in the middle
+            raise self.unreachable from error
+        return data
