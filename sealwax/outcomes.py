@@ -11,36 +11,100 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar, Literal
 
 from sealwax.errors import SealwaxError
 from sealwax.retry import RetryPolicy
 
 __all__ = [
-    "DEAD_REASONS",
-    "Dead",
-    "Failure",
-    "Rejected",
-    "RetryLater",
-    "Transient",
-    "classify",
-    "decide",
-]
+    "Ack", "DeadLetter", "Failure", "Outcome", "Postpone", "Reason", "Rejected", "Transient",
+    "classify", "decide",
+]  # fmt: skip
 
-DeadReason = Literal[
-    "rejected", "exhausted", "crashed", "unopenable", "unknown-job", "malformed", "unknown-task"
-]
 
-#: Why a message is in a dead-letter queue.
-DEAD_REASONS: tuple[DeadReason, ...] = (
-    "rejected",
-    "exhausted",
-    "crashed",
-    "unopenable",
-    "unknown-job",
-    "malformed",
-    "unknown-task",
-)
+class Reason(StrEnum):
+    """Why a message is in a dead-letter queue."""
+
+    REJECTED = "rejected"
+    EXHAUSTED = "exhausted"
+    CRASHED = "crashed"
+    UNOPENABLE = "unopenable"
+    UNKNOWN_JOB = "unknown-job"
+    MALFORMED = "malformed"
+    UNKNOWN_TASK = "unknown-task"
+    #: SQS's own redrive names no reason: only the steward gives this one.
+    BACKSTOP = "backstop"
+
+    @property
+    def text(self) -> str:
+        """What it means, for people; a sentence without its full stop."""
+        return _MEANINGS[self]
+
+    @property
+    def verified(self) -> bool:
+        """Whether whoever gave it had opened the envelope first.
+
+        If not, whoever can write to the queue can make such a letter in a job's name.
+        """
+        return self in (Reason.REJECTED, Reason.EXHAUSTED, Reason.CRASHED)
+
+
+_MEANINGS = {
+    Reason.REJECTED: "The task refused the job for good",
+    Reason.EXHAUSTED: "The job used up its attempts or its time",
+    Reason.CRASHED: "The job's process died again and again",
+    Reason.UNOPENABLE: "The envelope could not be opened: altered, forged, or its key retired",
+    Reason.UNKNOWN_JOB: "The message is genuine but the ledger knows no such job",
+    Reason.MALFORMED: "The message is no task message",
+    Reason.UNKNOWN_TASK: "No worker of this queue knows the task",
+    Reason.BACKSTOP: "SQS gave up on the message after a thousand receives",
+}
+
+
+@dataclass(frozen=True)
+class Ack:
+    """Delete the message: its outcome is recorded."""
+
+
+@dataclass(frozen=True)
+class Postpone:
+    """Deliver the same message again after `seconds`; `cause` and `error` where it failed."""
+
+    seconds: float
+    cause: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLetter:
+    """Move the message to its dead-letter queue.
+
+    Parameters
+    ----------
+    cause
+        Short kebab-case code.
+    error
+        A class name; never an exception's text.
+    place
+        Module and function where the task's code raised.
+    attempts
+        Attempts so far, where somebody counted.
+    job, task
+        Where they could be read.
+    """
+
+    reason: Reason
+    cause: str | None = None
+    error: str | None = None
+    place: str | None = None
+    attempts: int | None = None
+    job: str | None = None
+    task: str | None = None
+
+
+#: What becomes of a message: one of three.
+Outcome = Ack | Postpone | DeadLetter
 
 _CAUSE = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 
@@ -110,24 +174,6 @@ class Failure:
     retry_after: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class RetryLater:
-    """Try the same message again after `delay` seconds."""
-
-    delay: float
-    cause: str
-    error: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dead:
-    """Dead-letter the message."""
-
-    reason: DeadReason
-    cause: str
-    error: str
-
-
 def classify(error: BaseException, policy: RetryPolicy) -> Failure:
     """Return what a task's exception means under `policy`.
 
@@ -159,7 +205,7 @@ def decide(
     policy: RetryPolicy,
     max_age: float,
     chance: float,
-) -> RetryLater | Dead:
+) -> Postpone | DeadLetter:
     """Decide what follows a failed attempt.
 
     Parameters
@@ -174,12 +220,12 @@ def decide(
         A random number in [0, 1) for the jitter.
     """
     if failure.kind == "permanent":
-        return Dead(reason="rejected", cause=failure.cause, error=failure.error)
+        return DeadLetter(reason=Reason.REJECTED, cause=failure.cause, error=failure.error)
     if failure.kind == "unopenable":
-        return Dead(reason="unopenable", cause=failure.cause, error=failure.error)
+        return DeadLetter(reason=Reason.UNOPENABLE, cause=failure.cause, error=failure.error)
     limit = min(max_age, policy.max_age) if policy.max_age is not None else max_age
     delay = max(policy.delay(attempt, chance), failure.retry_after or 0.0)
     if attempt >= policy.attempts or age + delay > limit:
-        reason: DeadReason = "crashed" if failure.kind == "crashed" else "exhausted"
-        return Dead(reason=reason, cause=failure.cause, error=failure.error)
-    return RetryLater(delay=delay, cause=failure.cause, error=failure.error)
+        reason = Reason.CRASHED if failure.kind == "crashed" else Reason.EXHAUSTED
+        return DeadLetter(reason=reason, cause=failure.cause, error=failure.error)
+    return Postpone(delay, cause=failure.cause, error=failure.error)

@@ -37,20 +37,20 @@ def show(job_id: str) -> None:
 @click.option(
     "--operator", is_flag=True, help="Of whatever tenant, on record; needs the scope ops:write."
 )
-@click.option("--reason", help="With --operator: stands in the audit log.")
-def cancel(job_id: str, *, operator: bool, reason: str | None) -> None:
+@click.option("--why", help="With --operator: stands in the audit log.")
+def cancel(job_id: str, *, operator: bool, why: str | None) -> None:
     r"""Cancel a job; one that runs is asked to stop, and may succeed all the same.
 
     \b
     Examples:
       sealwax jobs cancel 7d3f0a5be9c14b6f8a2e6c1d90b4f357
-      sealwax jobs cancel 7d3f0a5be9c14b6f8a2e6c1d90b4f357 --operator --reason "ticket 71"
+      sealwax jobs cancel 7d3f0a5be9c14b6f8a2e6c1d90b4f357 --operator --why "ticket 71"
     """
     client = client_from_environment()
-    if reason and not operator:
-        raise click.UsageError("--reason goes with --operator.")
+    if why and not operator:
+        raise click.UsageError("--why goes with --operator.")
     if operator:
-        given = {"reason": reason} if reason else {}
+        given = {"reason": why} if why else {}
         document = client.ops("POST", f"jobs/{job_id}/cancel", json=given)
     else:
         document = client.cancel(job_id)
@@ -132,12 +132,12 @@ def verify(*, repair: bool, older_than: float | None, as_json: bool) -> None:
 @jobs.command("erase")
 @click.option("--job", "job_ids", multiple=True, metavar="ID", help="A job; may be repeated.")
 @click.option("--tenant", metavar="NAME", help="All jobs of a tenant.")
-@click.option("--reason", help="Stands in the audit log; needed with --yes.")
+@click.option("--why", help="Stands in the audit log; needed with --yes.")
 @click.option("--yes", is_flag=True, help="Do it; without, only say what would be erased.")
 def erase(
     job_ids: tuple[str, ...],
     tenant: str | None,
-    reason: str | None,
+    why: str | None,
     yes: bool,  # noqa: FBT001 - a flag
 ) -> None:
     r"""Erase what is kept of jobs: results, outbox, payloads in S3, dead letters' bodies.
@@ -150,7 +150,7 @@ def erase(
     \b
     Examples:
       sealwax jobs erase --tenant acme
-      sealwax jobs erase --job 7d3f0a5be9c14b6f8a2e6c1d90b4f357 --reason "request 17" --yes
+      sealwax jobs erase --job 7d3f0a5be9c14b6f8a2e6c1d90b4f357 --why "request 17" --yes
     """
     import getpass
     import socket
@@ -167,8 +167,8 @@ def erase(
 
     if bool(job_ids) == bool(tenant):
         raise click.UsageError("Give either --job or --tenant.")
-    if yes and not reason:
-        raise click.UsageError("--yes needs a --reason.")
+    if yes and not why:
+        raise click.UsageError("--yes needs --why.")
     wrong = [job_id for job_id in job_ids if not is_job_id(job_id)]
     if wrong:
         raise click.UsageError("A job's id has 32 hex digits.")
@@ -197,7 +197,7 @@ def erase(
             verb="tenant.erase" if tenant else "job.erase",
             target=target,
             count=len(entries),
-            reason=reason,
+            reason=why,
         )
     running = 0
     for entry in entries:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from sealwax.aws.clients import Aws
+from sealwax.cli.tables import show_table
 from sealwax.secrets.factory import make_source
 from sealwax.settings import load_settings
 
@@ -45,20 +44,16 @@ def list_(as_json: bool) -> None:  # noqa: FBT001 - a flag of the command line
     Example:
       sealwax keys list
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from sealwax.keys.lifecycle import describe_keys
 
     settings = load_settings()
     found = describe_keys(make_source(settings, Aws(settings.aws)))
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    table = Table("id", "role", "kind", "suite", "state", "created")
-    for key in found:
-        table.add_row(*(str(key.get(c.header, "")) for c in table.columns))
-    Console().print(table)
+    show_table(
+        found,
+        ("id", "role", "kind", "suite", "state", "created"),
+        as_json=as_json,
+        nothing="There are no keys; run `sealwax keys init`.",
+    )
 
 
 @keys.command("rotate")

@@ -13,6 +13,7 @@ import click
 
 from sealwax.cli.tables import show_document, show_table
 from sealwax.client import ApiClient, client_from_environment
+from sealwax.outcomes import Reason
 
 __all__ = ["letters"]
 
@@ -31,7 +32,7 @@ def selecting(command: Any) -> Any:
         ("group", "A group's fingerprint; see `sealwax groups`."),
         ("queue", "Name of the queue they come from."),
         ("task", "Name of the task."),
-        ("reason", "rejected, exhausted, crashed, unopenable, unknown-job, malformed, ..."),
+        ("reason", f"The letter's reason: {', '.join(Reason)}."),
         ("cause", "Such as http-400."),
         ("error", "Class of the exception."),
         ("since", "Archived not before: ISO 8601 with an offset, or epoch seconds."),

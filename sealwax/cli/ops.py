@@ -1,26 +1,12 @@
-"""What the operators' commands share: tables, and changes that are dry runs unless meant."""
+"""Changes through the operations API: dry runs unless `--yes` says that they are meant."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
-from typing import Any
 
 import click
 
 from sealwax.client import ApiClient
 
-__all__ = ["change", "output"]
-
-
-def output(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*names)
-    for row in rows:
-        table.add_row(*(str(value) for value in row))
-    Console().print(table)
+__all__ = ["change"]
 
 
 def change(client: ApiClient, path: str, what: str, *, reason: str, yes: bool) -> None:

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import click
 
-__all__ = ["show_document", "show_table"]
+__all__ = ["show_document", "show_rows", "show_table"]
 
 
 def show_table(
     rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bool, nothing: str
 ) -> None:
     """Print some columns of the rows as a table, or all of each row as JSON."""
+    found = {column: partial(_member, column) for column in columns}
+    show_rows(rows, found, as_json=as_json, nothing=nothing)
+
+
+def show_rows(
+    rows: Sequence[dict[str, Any]],
+    columns: Mapping[str, Callable[[dict[str, Any]], Any]],
+    *,
+    as_json: bool,
+    nothing: str,
+) -> None:
+    """Print a table whose columns are computed from each row, or the rows as JSON.
+
+    Parameters
+    ----------
+    columns
+        What stands in each column, by its heading.
+    nothing
+        What to say in place of an empty table.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -26,10 +47,14 @@ def show_table(
         return
     table = Table(*columns)
     for row in rows:
-        table.add_row(*(_text(row.get(column)) for column in columns))
-    # Into a file or a pipe it is not cut to a terminal's width.
+        table.add_row(*(_text(value(row)) for value in columns.values()))
+    # Into a file or a pipe it is not cut to a terminal's width: ids stay whole.
     console = Console()
     (console if console.is_terminal else Console(width=240)).print(table)
+
+
+def _member(name: str, row: dict[str, Any]) -> Any:
+    return row.get(name)
 
 
 def show_document(document: dict[str, Any], *, as_json: bool) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 
 import click
 
 from sealwax.aws.clients import Aws
+from sealwax.cli.tables import show_rows
 from sealwax.keys.hmac import TokenDigest
 from sealwax.secrets.factory import make_source
 from sealwax.settings import load_settings
@@ -64,8 +64,7 @@ def list_(as_json: bool) -> None:  # noqa: FBT001 - a flag of the command line
     Example:
       sealwax tokens list
     """
-    from rich.console import Console
-    from rich.table import Table
+    from operator import itemgetter
 
     rows = [
         {
@@ -77,19 +76,13 @@ def list_(as_json: bool) -> None:  # noqa: FBT001 - a flag of the command line
         }
         for found in _store().list()
     ]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    table = Table("id", "tenant", "scopes", "label", "created")
-    for row in rows:
-        table.add_row(
-            str(row["id"]),
-            str(row["tenant"]),
-            " ".join(row["scopes"]),
-            str(row["label"]),
-            str(row["created"]),
-        )
-    Console().print(table)
+    columns = {name: itemgetter(name) for name in ("id", "tenant", "label", "created")}
+    show_rows(
+        rows,
+        columns | {"scopes": lambda row: " ".join(row["scopes"])},
+        as_json=as_json,
+        nothing="No token has been issued.",
+    )
 
 
 @tokens.command("revoke")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from sealwax.cli.ops import change, output
+from sealwax.cli.ops import change
+from sealwax.cli.tables import show_rows
 from sealwax.client import client_from_environment
 
 __all__ = ["workers"]
@@ -28,31 +28,27 @@ def list_(as_json: bool) -> None:  # noqa: FBT001 - a flag of the command line
       sealwax workers list
     """
     rows: list[dict[str, Any]] = client_from_environment().ops("GET", "workers")["workers"]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    output(
-        ("worker", "state", "lane", "running", "held", "version", "seen"),
-        [
-            (
-                row["id"],
-                row["state"],
-                row["lane"],
-                f"{len(row['running'])}/{row['concurrency']}",
-                row["held"],
-                row["version"],
-                row["seen"],
-            )
-            for row in rows
-        ],
+    show_rows(
+        rows,
+        {
+            "worker": lambda row: row["id"],
+            "state": lambda row: row["state"],
+            "lane": lambda row: row["lane"],
+            "running": lambda row: f"{len(row['running'])}/{row['concurrency']}",
+            "held": lambda row: row["held"],
+            "version": lambda row: row["version"],
+            "seen": lambda row: row["seen"],
+        },
+        as_json=as_json,
+        nothing="No worker has reported within an hour.",
     )
 
 
 def _verb(verb: str) -> click.Command:
     @click.argument("worker", metavar="ID")
-    @click.option("--reason", default="", help="For the audit log.")
+    @click.option("--why", default="", help="Stands in the audit log.")
     @click.option("--yes", is_flag=True, help="Do it; without it only say what would be done.")
-    def command(worker: str, reason: str, yes: bool) -> None:  # noqa: FBT001
+    def command(worker: str, why: str, yes: bool) -> None:  # noqa: FBT001
         client = client_from_environment()
         rows = client.ops("GET", "workers")["workers"]
         running = sum(len(row["running"]) for row in rows if row["id"] == worker)
@@ -60,7 +56,7 @@ def _verb(verb: str) -> click.Command:
             client,
             f"workers/{worker}/{verb}",
             f"{verb} worker {worker}: {running} jobs run in it",
-            reason=reason,
+            reason=why,
             yes=yes,
         )
 

@@ -27,12 +27,12 @@ from sealwax.ledger import (
     NewJob,
     Refused,
 )
+from sealwax.outcomes import Postpone
 from sealwax.producer.submit import Submitter
 from sealwax.runtime import Runtime
 from sealwax.secrets import SecretNotFound
 from sealwax.settings import Settings, load_settings
 from sealwax.task_definition import TaskDefinition
-from sealwax.transport.disposition import Postpone
 from sealwax.worker.attempt import Attempt, ReceivedJob
 
 __all__ = ["MemoryLedger", "Outcome", "run_task"]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.transport import TRANSPORT_ALIASES
 
-from sealwax.transport.dead_letters import DeadLetterEvent, DeadLetterReason
+from sealwax.outcomes import DeadLetter, Reason
+from sealwax.transport.dead_letters import DeadLetterEvent
 from sealwax.transport.engine import snapshot
 from sealwax.transport.errors import (
     DeadLetterQueueMissing,
@@ -29,15 +30,16 @@ if TYPE_CHECKING:
     from sealwax.transport.celery.task import Task
 
 __all__ = [
+    "DeadLetter",
     "DeadLetterEvent",
     "DeadLetterQueueMissing",
-    "DeadLetterReason",
     "MessageTooLarge",
     "PermissionMissing",
     "QueueMisconfigured",
     "QueueNotFound",
     "QueueOptions",
     "QueueUnreachable",
+    "Reason",
     "Task",
     "Transport",
     "TransportError",

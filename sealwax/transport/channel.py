@@ -22,9 +22,9 @@ from typing import Any
 from kombu.transport import virtual
 
 from sealwax.aws.errors import GONE
+from sealwax.outcomes import DeadLetter, Reason
 from sealwax.transport.batching import BatchEntry, EntryResult
 from sealwax.transport.codec import Malformed, decode
-from sealwax.transport.dead_letters import DeadLetterReason
 from sealwax.transport.engine import Engine
 from sealwax.transport.errors import (
     MessageTooLarge,
@@ -362,9 +362,7 @@ class Channel(virtual.Channel):
     def _malformed(self, delivery: Delivery, kind: str) -> None:
         self.dead_letter(
             delivery.token,
-            DeadLetterReason(
-                reason="malformed", error=kind, job=delivery.job, details={"cause": kind}
-            ),
+            DeadLetter(reason=Reason.MALFORMED, cause=kind, error=kind, job=delivery.job),
             recorded=False,
         )
 
@@ -383,7 +381,7 @@ class Channel(virtual.Channel):
         if requeue:
             self.postpone(delivery_tag, 1)
         else:
-            self.dead_letter(delivery_tag, DeadLetterReason(reason="rejected"), recorded=False)
+            self.dead_letter(delivery_tag, DeadLetter(reason=Reason.REJECTED), recorded=False)
 
     def postpone(self, delivery_tag: str, seconds: float) -> bool:
         """Have the same message delivered again after `seconds` (whole ones, rounded up).
@@ -392,10 +390,8 @@ class Channel(virtual.Channel):
         """
         return self.intake.postpone(delivery_tag, math.ceil(max(0.0, seconds)))
 
-    def dead_letter(
-        self, delivery_tag: str, reason: DeadLetterReason, *, recorded: bool = True
-    ) -> bool:
-        """Move the message to its dead-letter queue with a reason.
+    def dead_letter(self, delivery_tag: str, letter: DeadLetter, *, recorded: bool = True) -> bool:
+        """Move the message to its dead-letter queue as a letter.
 
         Parameters
         ----------
@@ -403,7 +399,7 @@ class Channel(virtual.Channel):
             Whether the caller has recorded it; otherwise `on_dead_letter` is
             asked to, first.
         """
-        return self.intake.dead_letter(delivery_tag, reason, recorded=recorded)
+        return self.intake.dead_letter(delivery_tag, letter, recorded=recorded)
 
     def unknown_task(self, delivery_tag: str) -> bool:
         """Let a message of an unknown task wait for a newer worker, then dead-letter it."""
@@ -415,11 +411,11 @@ class Channel(virtual.Channel):
             return self.postpone(delivery_tag, min(left, GRACE_STEP))
         return self.dead_letter(
             delivery_tag,
-            DeadLetterReason(
-                reason="unknown-task",
+            DeadLetter(
+                reason=Reason.UNKNOWN_TASK,
+                cause="unknown-task",
                 error="UnknownTask",
                 job=delivery.job,
-                details={"cause": "unknown-task"},
             ),
             recorded=False,
         )

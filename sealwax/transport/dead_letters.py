@@ -8,79 +8,25 @@ text or traceback.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Final
 
-__all__ = [
-    "ATTRIBUTE",
-    "DeadLetterEvent",
-    "DeadLetterReason",
-    "Reason",
-    "RefusedLetter",
-    "parse_reason",
-]
+from sealwax.outcomes import DeadLetter, Reason
+
+__all__ = ["ATTRIBUTE", "DeadLetterEvent", "RefusedLetter", "read_json", "to_json"]
 
 #: Name of the message attribute.
 ATTRIBUTE: Final = "sealwax-dead-letter"
 
-Reason = Literal[
-    "rejected",
-    "exhausted",
-    "crashed",
-    "unopenable",
-    "unknown-job",
-    "malformed",
-    "unknown-task",
-]
-
-_REASONS = frozenset(get_args(Reason))
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeadLetterReason:
-    """Why a message is dead.
-
-    Parameters
-    ----------
-    reason
-        One of the seven.
-    error
-        A class name or short kebab-case cause; never an exception's text.
-    attempts
-        Attempts so far, where somebody counted.
-    job
-        Job id, where it could be read.
-    details
-        More JSON values for the attribute, such as a fingerprint.
-    """
-
-    reason: Reason
-    error: str | None = None
-    attempts: int | None = None
-    job: str | None = None
-    details: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self, **more: Any) -> str:
-        """Return the attribute's value; unset fields are left out."""
-        fields = {
-            **self.details,
-            "reason": self.reason,
-            "error": self.error,
-            "attempts": self.attempts,
-            "job": self.job,
-            **more,
-        }
-        return json.dumps(
-            {name: value for name, value in fields.items() if value is not None},
-            separators=(",", ":"),
-        )
+#: What a worker may say; the steward alone says `backstop`.
+_REASONS = frozenset(Reason) - {Reason.BACKSTOP}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetterEvent:
     """What `on_dead_letter` is told before a message is dead-lettered."""
 
-    reason: DeadLetterReason
+    letter: DeadLetter
     job: str | None
     task: str | None
     queue: str
@@ -95,7 +41,7 @@ class RefusedLetter:
 
     Parameters
     ----------
-    letter
+    event
         What and why.
     body, attributes
         The message as it was received, whole.
@@ -107,7 +53,7 @@ class RefusedLetter:
         SQS's error code.
     """
 
-    letter: DeadLetterEvent
+    event: DeadLetterEvent
     body: str
     attributes: dict[str, Any]
     reason: str
@@ -115,29 +61,45 @@ class RefusedLetter:
     code: str
 
 
-def parse_reason(value: object) -> DeadLetterReason | None:
-    """Read the reason that a task put into `Reject`: a JSON object, or one of ours.
+def to_json(letter: DeadLetter, **more: Any) -> str:
+    """Return the attribute's value; what is not set is left out, `more` goes before the letter."""
+    fields = {
+        "task": letter.task,
+        "cause": letter.cause,
+        "place": letter.place,
+        "reason": letter.reason.value,
+        "error": letter.error,
+        "attempts": letter.attempts,
+        "job": letter.job,
+        **more,
+    }
+    return json.dumps(
+        {name: value for name, value in fields.items() if value is not None},
+        separators=(",", ":"),
+    )
+
+
+def read_json(text: object) -> tuple[DeadLetter, dict[str, Any]] | None:
+    """Read the attribute's value: the letter, and what else stands there.
 
     None where it is anything else.
     """
-    if isinstance(value, DeadLetterReason):
-        return value
-    if not isinstance(value, str) or not value.startswith("{"):
+    if not isinstance(text, str) or not text.startswith("{"):
         return None
     try:
-        fields = json.loads(value)
+        fields = json.loads(text)
     except (ValueError, RecursionError):
         return None
     if not isinstance(fields, dict) or fields.get("reason") not in _REASONS:
         return None
-    reason = fields.pop("reason")
-    error = fields.pop("error", None)
+    texts: dict[str, str | None] = {}
+    for name in ("cause", "error", "place", "job", "task"):
+        value = fields.pop(name, None)
+        texts[name] = value if isinstance(value, str) else None
     attempts = fields.pop("attempts", None)
-    job = fields.pop("job", None)
-    return DeadLetterReason(
-        reason=reason,
-        error=error if isinstance(error, str) else None,
-        attempts=attempts if isinstance(attempts, int) else None,
-        job=job if isinstance(job, str) else None,
-        details=fields,
+    letter = DeadLetter(
+        reason=Reason(fields.pop("reason")),
+        attempts=attempts if type(attempts) is int else None,
+        **texts,
     )
+    return letter, fields

@@ -13,9 +13,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from sealwax.outcomes import DeadLetter
 from sealwax.transport.batching import BatchEntry, EntryResult
 from sealwax.transport.dead_lettering import DeadLetterer
-from sealwax.transport.dead_letters import DeadLetterReason
 from sealwax.transport.engine import Engine
 from sealwax.transport.fifo import FifoGroups
 from sealwax.transport.in_flight import Delivery, InFlight
@@ -55,7 +55,7 @@ class Settler:
         self._receivers: dict[str, Receivers] = {}
         self._wanted: set[str] = set()
         self._leases = LeaseKeeper(engine, self.held, tick=self._tick)
-        self._burial = DeadLetterer(engine, on_buried=self._delete)
+        self._dead_letterer = DeadLetterer(engine, on_moved=self._delete)
         self._parking = Parking(engine, parked=self._delete, refused=self._return)
         self._lock = threading.Lock()
         self._closed = False
@@ -114,7 +114,7 @@ class Settler:
         until = time.monotonic() + timeout
         self.engine.flush(timeout)
         self._release(self.held.settle_all())
-        self._release(self._burial.unfinished())
+        self._release(self._dead_letterer.unfinished())
         self.engine.flush(max(1.0, until - time.monotonic()))
         self._leases.stop()
         self.engine.counter_log.write()
@@ -167,13 +167,13 @@ class Settler:
         """Make everything unsettled visible again now."""
         self._release(self.held.settle_all())
 
-    def dead_letter(self, token: str, reason: DeadLetterReason, *, recorded: bool) -> bool:
+    def dead_letter(self, token: str, letter: DeadLetter, *, recorded: bool) -> bool:
         """Move the message to its dead-letter queue."""
         delivery = self.held.settle(token)
         if delivery is None:
             return False
-        self.engine.counters.add(f"quarantined.{reason.reason}")
-        self._burial.bury(delivery, reason, recorded=recorded)
+        self.engine.counters.add(f"dead_lettered.{letter.reason}")
+        self._dead_letterer.dead_letter(delivery, letter, recorded=recorded)
         return True
 
     def _delete(self, delivery: Delivery) -> None:

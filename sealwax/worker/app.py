@@ -95,18 +95,17 @@ def _transport_options(settings: Settings, runtime: Runtime, lane: str | None) -
         options["wait_time"] = settings.lanes[lane].poll
         options["liveness_file"] = str(settings.liveness_file) if settings.liveness_file else None
 
-    def record(letter: DeadLetterEvent) -> None:
+    def record(event: DeadLetterEvent) -> None:
         """Let the ledger know before the transport dead-letters on its own."""
-        if letter.job is None or not is_job_id(letter.job):
+        if event.job is None or not is_job_id(event.job):
             # No job of ours: there is nothing to record, the letter says all.
             return
-        current = runtime.current()
-        current.ledger.die(
-            letter.job,
+        runtime.current().ledger.die(
+            event.job,
             token=None,
-            reason=letter.reason.reason,
-            cause=letter.reason.reason,
-            error=letter.reason.error or "",
+            reason=event.letter.reason,
+            cause=event.letter.reason,
+            error=event.letter.error or "",
         )
 
     def renew(deliveries: list[tuple[str, str]]) -> None:

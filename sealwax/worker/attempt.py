@@ -1,4 +1,4 @@
-"""One attempt of one sealed job, from the received envelope to its disposition.
+"""One attempt of one sealed job, from the received envelope to its outcome.
 
 Called by the Celery task in the process that runs the business code, and by
 `sealwax.testing`; it knows nothing of Celery. Order matters and is the product:
@@ -31,7 +31,6 @@ from sealwax.envelope import (
     open_envelope,
     seal,
 )
-from sealwax.errors import SealwaxError
 from sealwax.job import Cancelled, Job, LeaseLost
 from sealwax.ledger import ClaimLost, JobState, LedgerEntry, LedgerError
 from sealwax.outbox.payloads import (
@@ -40,25 +39,20 @@ from sealwax.outbox.payloads import (
     PayloadStoreUnreachable,
     is_reference,
 )
-from sealwax.outcomes import Dead, Failure, Rejected, RetryLater, classify, decide
+from sealwax.outcomes import Ack, Failure, Outcome, Postpone, Reason, Rejected, classify
 from sealwax.producer.publish import Deferral, Publisher
 from sealwax.producer.submit import encode_payload
 from sealwax.runtime import Runtime
 from sealwax.task_definition import TaskDefinition
 from sealwax.telemetry.logs import code_place, describe_exception, within_task
-from sealwax.transport.dead_letters import DeadLetterReason
-from sealwax.transport.disposition import Ack, DeadLetter, Disposition, Postpone
 from sealwax.worker.claiming import JobClaimer
 from sealwax.worker.isolation import JobIsolation
 from sealwax.worker.job_context import FollowUpSender, LeaseChecker, ProgressReporter
+from sealwax.worker.settlement import SHORT, Settlement
 
 __all__ = ["Attempt", "ReceivedJob"]
 
 log = structlog.get_logger("sealwax.worker")
-
-#: Seconds until a message comes back that waits for something of ours: the
-#: ledger, a key, the end of another attempt's lease.
-_SHORT = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,11 +117,17 @@ class Attempt:
         self._room = room
         self._claimed: LedgerEntry | None = None
         self._returned: tuple[LedgerEntry, Any] | None = None
-        self._chance = chance
         self._log = log.bind(job=delivery.job_id, task=delivery.task)
-        self._place: str | None = None
+        self._settle = Settlement(
+            runtime,
+            definition,
+            delivery.job_id,
+            log=self._log,
+            envelope=delivery.envelope,
+            chance=chance,
+        )
 
-    def run(self) -> Disposition:
+    def run(self) -> Outcome:
         """Run the attempt; return what becomes of the message."""
         try:
             return self._run()
@@ -136,11 +136,11 @@ class Attempt:
             if isinstance(error, LedgerError):
                 self._runtime.ledger_failed()
             self._log.warning("store unavailable", error=type(error).__name__)
-            return Postpone(_SHORT)
+            return Postpone(SHORT)
         except Exception as error:  # noqa: BLE001 - no exception leaves an attempt
             return self._astray(error)
 
-    def _astray(self, error: Exception) -> Disposition:
+    def _astray(self, error: Exception) -> Outcome:
         """End an attempt that a time limit, or a fault of ours, met outside the task.
 
         What the task returned stays its outcome: recording is repeated, which
@@ -156,9 +156,9 @@ class Attempt:
             if isinstance(trouble, LedgerError):
                 self._runtime.ledger_failed()
             self._log.warning("store unavailable", error=type(trouble).__name__)
-        return Postpone(_SHORT)
+        return Postpone(SHORT)
 
-    def _run(self) -> Disposition:
+    def _run(self) -> Outcome:
         opened = self._open()
         if not isinstance(opened, Opened):
             return opened
@@ -169,18 +169,17 @@ class Attempt:
             generation=self._delivery.generation,
             lease=self._lease,
             room=self._room,
-            letter=self._letter,
-            drop=self._dropped,
-            log=self._log,
+            settlement=self._settle,
         )
         with claiming.held() as entry:
             if not isinstance(entry, LedgerEntry):
                 return entry
             return self._attempt(entry, opened)
 
-    def _attempt(self, entry: LedgerEntry, opened: Opened) -> Disposition:
+    def _attempt(self, entry: LedgerEntry, opened: Opened) -> Outcome:
         self._claimed = entry
         self._log = self._log.bind(tenant=entry.tenant, attempt=entry.attempts)
+        self._settle.log = self._log
         # The signature vouches for the envelope's own context; the ledger's
         # entry must agree with it.
         for name, ours in (("tenant", entry.tenant), ("task", entry.task)):
@@ -192,33 +191,27 @@ class Attempt:
         now = self._runtime.clock()
         if entry.crashes >= self._runtime.settings.limits.crashes:
             # Its last death was recorded by nobody who could have ended it.
-            crashed = Dead(reason="crashed", cause="process-died", error="WorkerLost")
-            return self._dead(entry, crashed, self._delivery.token)
+            return self._dead(entry, Reason.CRASHED, "process-died", "WorkerLost")
         if now >= entry.not_after:
-            return self._dead(
-                entry,
-                Dead(reason="exhausted", cause="max-age", error="JobTooOld"),
-                self._delivery.token,
-            )
+            return self._dead(entry, Reason.EXHAUSTED, "max-age", "JobTooOld")
         try:
             result = self._call(entry, opened)
         except LeaseLost:
             self._log.warning("lease lost")
-            return Postpone(_SHORT)
+            return Postpone(SHORT)
         except Cancelled:
             return self._stopped(entry)
         except BaseException as error:  # noqa: BLE001 - a task that calls sys.exit() has failed
             failure = classify(error, self._policy)
             package = self._definition.function.__module__.split(".", 1)[0]
-            self._place = code_place(error, package)
             self._log.info("attempt failed", cause=failure.cause, error=describe_exception(error))
-            return self._failed(entry, failure)
+            return self._failed(entry, failure, place=code_place(error, package))
         self._returned = (entry, result)
         return self._succeeded(entry, result)
 
     # -- opening -------------------------------------------------------------------
 
-    def _open(self) -> Opened | Disposition:
+    def _open(self) -> Opened | Outcome:
         delivery = self._delivery
         expect = Expected(purpose=Purpose.JOB, task=delivery.task, job=delivery.job_id, tenant=None)
         runtime = self._runtime
@@ -238,7 +231,7 @@ class Attempt:
                     waited = runtime.clock() - delivery.first_received_at
                     if waited < runtime.settings.limits.unknown_key_seconds:
                         self._log.warning("key unknown yet", cause=error.cause)
-                        return Postpone(min(_SHORT, runtime.settings.limits.unknown_key_seconds))
+                        return Postpone(min(SHORT, runtime.settings.limits.unknown_key_seconds))
                 return self._unopenable(error)
         raise AssertionError("unreachable")
 
@@ -249,9 +242,9 @@ class Attempt:
             return self._runtime.claims.fetch(self._delivery.job_id, text)
         return text
 
-    def _unopenable(self, error: EnvelopeError | PayloadStoreError) -> Disposition:
+    def _unopenable(self, error: EnvelopeError | PayloadStoreError) -> Outcome:
         """Dead-letter the message; the job too, unless it runs or has ended."""
-        dead = Dead(reason="unopenable", cause=error.cause, error=type(error).__name__)
+        cause, name = error.cause, type(error).__name__
         entry = self._runtime.ledger.get(self._delivery.job_id)
         if (
             isinstance(error, PayloadMissing)
@@ -263,10 +256,11 @@ class Attempt:
             return Ack()
         if entry is not None and not entry.final:
             self._runtime.ledger.die(
-                entry.id, token=None, reason=dead.reason, cause=dead.cause, error=dead.error
+                entry.id, token=None, reason=Reason.UNOPENABLE, cause=cause, error=name
             )
-        self._log.warning("unopenable", cause=dead.cause)
-        return self._letter(dead, entry)
+        self._log.warning("unopenable", cause=cause)
+        attempts = entry.attempts if entry else 0
+        return self._settle.letter(Reason.UNOPENABLE, cause, name, attempts=attempts)
 
     # -- running ---------------------------------------------------------------------
 
@@ -297,7 +291,7 @@ class Attempt:
         ):
             return definition.function(payload, job)
 
-    def _succeeded(self, entry: LedgerEntry, result: Any) -> Disposition:
+    def _succeeded(self, entry: LedgerEntry, result: Any) -> Outcome:
         sealed, omitted = self._seal_result(entry, result)
         try:
             self._runtime.ledger.succeed(
@@ -305,28 +299,18 @@ class Attempt:
             )
         except ClaimLost:
             self._log.warning("late success refused")
-            return Postpone(_SHORT)
+            return Postpone(SHORT)
         self._log.info("job succeeded", result_omitted=omitted)
-        return self._dropped()
+        return self._settle.dropped()
 
-    def _stopped(self, entry: LedgerEntry) -> Disposition:
+    def _stopped(self, entry: LedgerEntry) -> Outcome:
         try:
             self._runtime.ledger.stop(entry.id, token=self._delivery.token)
         except ClaimLost:
             self._log.warning("late stop refused")
-            return Postpone(_SHORT)
+            return Postpone(SHORT)
         self._log.info("job cancelled")
-        return self._dropped()
-
-    def _dropped(self) -> Disposition:
-        """End a message whose job has ended well: its payload is needed no more."""
-        if is_reference(self._delivery.envelope):
-            try:
-                self._runtime.claims.erase(self._delivery.job_id)
-            except SealwaxError as error:
-                # It costs a few cents; the outcome is recorded.
-                self._log.warning("payload not deleted", error=type(error).__name__)
-        return Ack()
+        return self._settle.dropped()
 
     def _seal_result(self, entry: LedgerEntry, result: Any) -> tuple[str | None, str | None]:
         """Seal the result to the API's key; a result that does not fit costs no job."""
@@ -356,62 +340,9 @@ class Attempt:
 
     # -- failing -----------------------------------------------------------------------
 
-    def _failed(self, entry: LedgerEntry, failure: Failure) -> Disposition:
-        now = self._runtime.clock()
-        decision = decide(
-            failure,
-            attempt=entry.attempts,
-            age=now - entry.since,
-            policy=self._policy,
-            max_age=entry.not_after - entry.since,
-            chance=self._chance(),
-        )
-        if isinstance(decision, RetryLater):
-            try:
-                again = self._runtime.ledger.retry(
-                    entry.id,
-                    token=self._delivery.token,
-                    due=now + decision.delay,
-                    cause=decision.cause,
-                    error=decision.error,
-                )
-            except ClaimLost:
-                self._log.warning("late failure refused")
-                return Postpone(_SHORT)
-            if not again:
-                self._log.info("job cancelled")
-                return self._dropped()
-            self._log.info("job retries", seconds=round(decision.delay, 1), cause=decision.cause)
-            return Postpone(decision.delay)
-        return self._dead(entry, decision, self._delivery.token)
+    def _failed(self, entry: LedgerEntry, failure: Failure, *, place: str | None = None) -> Outcome:
+        return self._settle.failed(entry, failure, token=self._delivery.token, place=place)
 
-    def _dead(self, entry: LedgerEntry, dead: Dead, token: str) -> Disposition:
-        died = self._runtime.ledger.die(
-            entry.id, token=token, reason=dead.reason, cause=dead.cause, error=dead.error
-        )
-        if not died:
-            self._log.warning("late death refused")
-            return Postpone(_SHORT)
-        self._log.warning("job dead", reason=dead.reason, cause=dead.cause)
-        if is_reference(self._delivery.envelope):
-            try:
-                self._runtime.claims.bury(entry.id, self._delivery.envelope)
-            except SealwaxError as error:
-                # Where it is it has no expiry either, and a replay finds it.
-                self._log.info("payload not moved", error=type(error).__name__)
-        return self._letter(dead, entry)
-
-    def _letter(self, dead: Dead, entry: LedgerEntry | None) -> DeadLetter:
-        return DeadLetter(
-            DeadLetterReason(
-                reason=dead.reason,
-                error=dead.error,
-                attempts=entry.attempts if entry else 0,
-                job=self._delivery.job_id,
-                details={
-                    "task": self._delivery.task,
-                    "cause": dead.cause,
-                    **({"place": self._place} if self._place else {}),
-                },
-            )
-        )
+    def _dead(self, entry: LedgerEntry, reason: Reason, cause: str, error: str) -> Outcome:
+        failure = Failure(kind="permanent", cause=cause, error=error)
+        return self._settle.dead(entry, reason, failure, token=self._delivery.token)

@@ -7,15 +7,14 @@ of crashes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from sealwax.ledger import EARLY, SUSPICIONS, Claimed, JobState, LedgerEntry
-from sealwax.outcomes import Dead
+from sealwax.outcomes import Ack, Outcome, Postpone, Reason
 from sealwax.runtime import Runtime
-from sealwax.transport.disposition import Ack, Disposition, Postpone
 from sealwax.worker.isolation import JobIsolation
+from sealwax.worker.settlement import Settlement
 
 __all__ = ["JobClaimer"]
 
@@ -41,12 +40,8 @@ class JobClaimer:
     ----------
     room
         The worker's; None where nothing else can run.
-    letter
-        Makes the dead letter of a `Dead`.
-    drop
-        Ends a message whose payload nobody needs any more.
-    log
-        Bound to the job.
+    settlement
+        Makes the dead letter of a message whose job cannot run, and ends what needs no run.
     """
 
     def __init__(
@@ -58,9 +53,7 @@ class JobClaimer:
         generation: int,
         lease: float,
         room: JobIsolation | None,
-        letter: Callable[[Dead, LedgerEntry | None], Disposition],
-        drop: Callable[[], Disposition],
-        log: Any,
+        settlement: Settlement,
     ) -> None:
         self._runtime = runtime
         self._job_id = job_id
@@ -68,12 +61,11 @@ class JobClaimer:
         self._generation = generation
         self._lease = lease
         self._room = room
-        self._letter = letter
-        self._drop = drop
-        self._log = log
+        self._settle = settlement
+        self._log = settlement.log
 
     @contextmanager
-    def held(self) -> Iterator[LedgerEntry | Disposition]:
+    def held(self) -> Iterator[LedgerEntry | Outcome]:
         """Yield the claimed entry, with nobody near that must not be, or the message's end.
 
         Leave the block only when the attempt has ended: a job that runs alone
@@ -105,7 +97,7 @@ class JobClaimer:
         with self._room.alone(wait=_EMPTIES) as empty:
             yield empty
 
-    def _claim(self, *, alone: bool) -> LedgerEntry | Disposition | _MustRunAlone:
+    def _claim(self, *, alone: bool) -> LedgerEntry | Outcome | _MustRunAlone:
         for _ in range(3):
             claim = self._runtime.ledger.claim(
                 self._job_id,
@@ -121,39 +113,33 @@ class JobClaimer:
                 return refused
         return Postpone(1.0)  # it changes quicker than we look
 
-    def _refused(self, entry: LedgerEntry | None) -> Disposition | _MustRunAlone | None:
+    def _refused(self, entry: LedgerEntry | None) -> Outcome | _MustRunAlone | None:
         """Say what becomes of a message whose claim was refused; None: claim again."""
         if entry is None:
             self._log.warning("unknown job")
-            return self._letter(
-                Dead(reason="unknown-job", cause="no-ledger-entry", error="UnknownJob"), None
-            )
+            return self._settle.letter(Reason.UNKNOWN_JOB, "no-ledger-entry", "UnknownJob")
         if self._generation < entry.generation:
             self._log.info("superseded by a replay", generation=self._generation)
             return Ack()
         if self._generation > entry.generation:
             # Replays raise the ledger's before they send: this one is nobody's.
             self._log.warning("generation unknown", generation=self._generation)
-            return self._letter(
-                Dead(reason="malformed", cause="generation", error="generation"), None
-            )
+            return self._settle.letter(Reason.MALFORMED, "generation", "generation")
         if entry.state is JobState.DEAD:
-            return self._letter(
-                Dead(
-                    reason=entry.reason or "rejected",  # type: ignore[arg-type]
-                    cause=entry.cause or "",
-                    error=entry.error or "",
-                ),
-                entry,
+            return self._settle.letter(
+                Reason(entry.reason or Reason.REJECTED),
+                entry.cause or "",
+                entry.error or "",
+                attempts=entry.attempts,
             )
         if entry.final:
             self._log.info("not run", state=entry.state)
-            return self._drop() if entry.state in _DROPPED else Ack()
+            return self._settle.dropped() if entry.state in _DROPPED else Ack()
         if entry.state is JobState.RUNNING:
             return self._runs(entry)
         return self._waits(entry)
 
-    def _runs(self, entry: LedgerEntry) -> Disposition | None:
+    def _runs(self, entry: LedgerEntry) -> Outcome | None:
         """Wait for the end of another attempt's lease, and take the job from it then."""
         wait = entry.lease_until - self._runtime.clock()
         if wait >= 0:
@@ -168,7 +154,7 @@ class JobClaimer:
             )
         return None
 
-    def _waits(self, entry: LedgerEntry) -> Disposition | _MustRunAlone | None:
+    def _waits(self, entry: LedgerEntry) -> Outcome | _MustRunAlone | None:
         """Settle a job that no attempt holds and that may not start."""
         ledger, now = self._runtime.ledger, self._runtime.clock()
         if entry.cancel_asked is not None:

@@ -7,7 +7,6 @@ stores them and pickles them to the parent process.
 
 from __future__ import annotations
 
-import random
 import secrets
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -15,17 +14,16 @@ import structlog
 from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
 
 from sealwax.ledger import ClaimLost, JobState, LedgerError, is_job_id
-from sealwax.outcomes import Dead, Failure, RetryLater, decide
+from sealwax.outcomes import DeadLetter, Failure, Outcome, Postpone, Reason
 from sealwax.producer.publish import CeleryPublisher, Deferral
 from sealwax.runtime import Runtime
 from sealwax.task_definition import TaskDefinition
 from sealwax.transport.celery.request import Request
 from sealwax.transport.celery.task import Task
-from sealwax.transport.dead_letters import DeadLetterReason, Reason
-from sealwax.transport.disposition import Ack, DeadLetter, Disposition, Postpone
 from sealwax.worker.attempt import Attempt, ReceivedJob
 from sealwax.worker.early_deaths import EarlyDeaths
 from sealwax.worker.isolation import JobIsolation
+from sealwax.worker.settlement import SHORT, Settlement
 
 __all__ = ["SealedTask"]
 
@@ -90,19 +88,10 @@ class SealedTask(Task):
         if not is_job_id(str(request.id)):
             # Decided before anything is asked: DynamoDB refuses some such keys,
             # and a refusal would look like an outage that is waited out for ever.
-            reason = DeadLetterReason(
-                reason="malformed", error="job-id", attempts=0, details={"cause": "job-id"}
-            )
-            raise Reject(reason.to_json(), requeue=False)
+            raise Reject(_malformed("job-id", attempts=0), requeue=False)
         generation = getattr(request, "generation", None) or 0
         if type(generation) is not int or generation < 0:
-            reason = DeadLetterReason(
-                reason="malformed",
-                error="generation",
-                job=request.id,
-                details={"cause": "generation"},
-            )
-            raise Reject(reason.to_json(), requeue=False)
+            raise Reject(_malformed("generation", job=str(request.id)), requeue=False)
         sqs = (request.delivery_info or {}).get("sqs") or {}
         runtime = self.runtime.current()
         runtime.refresh_if_old()
@@ -135,14 +124,14 @@ class SealedTask(Task):
         )
         self._apply(attempt.run())
 
-    def _apply(self, disposition: Disposition) -> None:
+    def _apply(self, outcome: Outcome) -> None:
         """Tell Celery what becomes of the message, in the words our Request understands."""
-        if isinstance(disposition, Postpone):
-            raise Retry(when=disposition.seconds) from None
-        if isinstance(disposition, DeadLetter):
-            raise Reject(disposition.reason.to_json(), requeue=False) from None
+        if isinstance(outcome, Postpone):
+            raise Retry(when=outcome.seconds) from None
+        if isinstance(outcome, DeadLetter):
+            raise Reject(outcome, requeue=False) from None
 
-    def on_attempt_lost(self, request: Any, kind: Literal["timeout", "crashed"]) -> Disposition:
+    def on_attempt_lost(self, request: Any, kind: Literal["timeout", "crashed"]) -> Outcome:
         """Settle an attempt whose process is gone; the parent calls this in a thread.
 
         The ledger hears of it first. Where it cannot, the message comes back
@@ -152,9 +141,7 @@ class SealedTask(Task):
         job_id = str(request.id)
         sqs = (request.delivery_info or {}).get("sqs", {})
         if not is_job_id(job_id):
-            return DeadLetter(
-                DeadLetterReason(reason="malformed", error="job-id", details={"cause": "job-id"})
-            )
+            return _malformed("job-id")
         lost = _Lost(
             job_id, str(sqs.get("token") or "unknown"), str(sqs.get("message_id") or job_id), kind
         )
@@ -162,66 +149,39 @@ class SealedTask(Task):
             return self._settle_lost(runtime, lost)
         except LedgerError as error:
             log.warning("lost attempt not recorded", job=job_id, error=type(error).__name__)
-            return Postpone(5.0)
+            return Postpone(SHORT)
 
-    def _settle_lost(self, runtime: Runtime, lost: _Lost) -> Disposition:
+    def _settlement(self, runtime: Runtime, job_id: str) -> Settlement:
+        bound = log.bind(job=job_id, task=self.name)
+        return Settlement(runtime, self.definition, job_id, log=bound)
+
+    def _settle_lost(self, runtime: Runtime, lost: _Lost) -> Outcome:
         ledger, limits = runtime.ledger, runtime.settings.limits
-        job_id, token, kind = lost.job, lost.token, lost.kind
+        job_id, crashed = lost.job, lost.kind == "crashed"
         try:
-            entry = ledger.crash(job_id, token=token) if kind == "crashed" else ledger.get(job_id)
+            entry = ledger.crash(job_id, token=lost.token) if crashed else ledger.get(job_id)
         except ClaimLost:
             entry = None
         if entry is None:
             return self._unclaimed(runtime, lost)
-        if kind == "crashed" and entry.crashes >= limits.crashes:
-            decision: Dead | RetryLater = Dead(
-                reason="crashed", cause="process-died", error="WorkerLost"
-            )
-        else:
-            failure = Failure(
-                kind="crashed" if kind == "crashed" else "transient",
-                cause="process-died" if kind == "crashed" else "time-limit",
-                error="WorkerLost" if kind == "crashed" else "TimeLimitExceeded",
-            )
-            decision = decide(
-                failure,
-                attempt=entry.attempts,
-                age=runtime.clock() - entry.since,
-                policy=self.definition.policy(runtime.settings),
-                max_age=entry.not_after - entry.since,
-                chance=random.random(),  # noqa: S311 - jitter, not a secret
-            )
-        log.warning("attempt lost", job=job_id, task=self.name, kind=kind, crashes=entry.crashes)
-        if isinstance(decision, RetryLater):
-            if kind == "timeout" and not ledger.retry(
-                job_id,
-                token=token,
-                due=runtime.clock() + decision.delay,
-                cause=decision.cause,
-                error=decision.error,
-            ):
-                return Ack()  # somebody had asked to cancel it
-            return Postpone(decision.delay)
-        died = ledger.die(
-            job_id,
-            token=token if kind == "timeout" else None,
-            reason=decision.reason,
-            cause=decision.cause,
-            error=decision.error,
-            verified=True,  # it had been claimed, so its envelope had opened
-        )
-        if not died:
-            return Postpone(5.0)
-        return self._dead(decision.reason, decision.cause, decision.error, job_id, entry.attempts)
+        settlement = self._settlement(runtime, job_id)
+        settlement.log.warning("attempt lost", kind=lost.kind, crashes=entry.crashes)
+        if crashed:
+            died = Failure(kind="crashed", cause="process-died", error="WorkerLost")
+            if entry.crashes >= limits.crashes:
+                return settlement.dead(entry, Reason.CRASHED, died, token=None)
+            return settlement.failed(entry, died, token=lost.token, recorded=True)
+        limit = Failure(kind="transient", cause="time-limit", error="TimeLimitExceeded")
+        return settlement.failed(entry, limit, token=lost.token)
 
-    def _unclaimed(self, runtime: Runtime, lost: _Lost) -> Disposition:
+    def _unclaimed(self, runtime: Runtime, lost: _Lost) -> Outcome:
         """Settle a message whose child died before its claim, or after its outcome was recorded."""
-        job_id = lost.job
-        entry = runtime.ledger.get(job_id)
+        entry = runtime.ledger.get(lost.job)
+        settlement = self._settlement(runtime, lost.job)
         if entry is None:
             # Without this a message that kills its child before the claim
             # would do so until SQS itself gives up.
-            return self._dead("unknown-job", "no-ledger-entry", "UnknownJob", job_id, 0)
+            return settlement.letter(Reason.UNKNOWN_JOB, "no-ledger-entry", "UnknownJob")
         if (
             lost.kind != "crashed"
             or entry.final
@@ -231,27 +191,22 @@ class SealedTask(Task):
             # The message comes back and the ledger says what becomes of it.
             return Postpone(1.0)
         deaths = self.early_deaths.add(lost.message)
-        log.warning("child died before the claim", job=job_id, task=self.name, deaths=deaths)
+        settlement.log.warning("child died before the claim", deaths=deaths)
         if deaths < runtime.settings.limits.crashes:
             return Postpone(1.0)
         self.early_deaths.forget(lost.message)
         # Nobody has verified the message: the job's genuine one, if this is
         # another, brings the job back to life.
         if not runtime.ledger.die(
-            job_id, token=None, reason="crashed", cause="died-before-claim", error="WorkerLost"
+            lost.job,
+            token=None,
+            reason=Reason.CRASHED,
+            cause="died-before-claim",
+            error="WorkerLost",
         ):
-            return Postpone(5.0)
-        return self._dead("crashed", "died-before-claim", "WorkerLost", job_id, 0)
+            return Postpone(SHORT)
+        return settlement.letter(Reason.CRASHED, "died-before-claim", "WorkerLost")
 
-    def _dead(
-        self, reason: Reason, cause: str, error: str, job_id: str, attempts: int
-    ) -> DeadLetter:
-        return DeadLetter(
-            DeadLetterReason(
-                reason=reason,
-                error=error,
-                attempts=attempts,
-                job=job_id,
-                details={"task": self.name, "cause": cause},
-            )
-        )
+
+def _malformed(kind: str, *, job: str | None = None, attempts: int | None = None) -> DeadLetter:
+    return DeadLetter(reason=Reason.MALFORMED, cause=kind, error=kind, job=job, attempts=attempts)

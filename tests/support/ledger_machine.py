@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, multiple, rule
 
 from sealwax.ledger import EARLY, ClaimLost, JobState, Ledger, LedgerEntry, NewJob
-from sealwax.transport.disposition import Ack, DeadLetter, Postpone
+from sealwax.outcomes import Ack, DeadLetter, Postpone
 from sealwax.worker.claiming import JobClaimer
 
 LANE, LEASE, MAX_AGE, KEEP = "default", 30.0, 1_000, 100_000

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwax.outcomes import (
-    DEAD_REASONS,
-    Dead,
-    DeadReason,
+    DeadLetter,
     Failure,
+    Postpone,
+    Reason,
     Rejected,
-    RetryLater,
     Transient,
     classify,
     decide,
@@ -186,9 +186,9 @@ def test_what_follows_a_failed_attempt(
         chance=0.5,
     )
     if isinstance(decision, str):
-        assert found == Dead(reason=decision, cause="c", error="E")  # type: ignore[arg-type]
+        assert found == DeadLetter(reason=Reason(decision), cause="c", error="E")
     else:
-        assert found == RetryLater(delay=decision, cause="c", error="E")
+        assert found == Postpone(decision, cause="c", error="E")
 
 
 @given(
@@ -205,15 +205,24 @@ def test_no_job_is_tried_beyond_its_attempts_or_its_age(
     found = decide(
         failure, attempt=attempt, age=age, policy=RetryPolicy(), max_age=1_000, chance=chance
     )
-    if isinstance(found, RetryLater):
+    if isinstance(found, Postpone):
         assert kind in ("transient", "crashed")
         assert attempt < 8
-        assert found.delay >= 0
-        assert age + found.delay <= 1_000
+        assert found.seconds >= 0
+        assert age + found.seconds <= 1_000
     else:
-        assert found.reason in DEAD_REASONS
+        assert found.reason in Reason
 
 
-def test_every_reason_is_listed_once() -> None:
-    assert get_args(DeadReason) == DEAD_REASONS
-    assert len(set(DEAD_REASONS)) == len(DEAD_REASONS)
+DOCUMENT = Path(__file__).parents[2] / "docs" / "dead-letters.md"
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_a_text_and_a_row_in_the_documentation(reason: Reason) -> None:
+    assert reason.text[0].isupper()
+    assert not reason.text.endswith(".")
+    assert f"| `{reason}` |" in DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_what_an_opened_envelope_vouches_for_is_verified() -> None:
+    assert [reason for reason in Reason if reason.verified] == ["rejected", "exhausted", "crashed"]

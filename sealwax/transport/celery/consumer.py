@@ -17,10 +17,10 @@ from celery.utils.imports import symbol_by_name
 from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.state import task_reserved
 
+from sealwax.outcomes import DeadLetter, Reason
 from sealwax.transport.celery.fair_queue import take_turns
 from sealwax.transport.celery.request import listens
 from sealwax.transport.codec import Malformed
-from sealwax.transport.dead_letters import DeadLetterReason
 from sealwax.transport.message import Message
 from sealwax.transport.validation import check_body
 
@@ -116,7 +116,7 @@ def _well_formed(message: Any) -> bool:
 def _malformed(message: Any, kind: str) -> None:
     message.channel.dead_letter(
         message.delivery_tag,
-        DeadLetterReason(reason="malformed", error=kind, job=message.delivery.job),
+        DeadLetter(reason=Reason.MALFORMED, error=kind, job=message.delivery.job),
         recorded=False,
     )
 

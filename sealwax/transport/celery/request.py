@@ -28,9 +28,8 @@ from celery.exceptions import (
 from celery.worker import state
 from celery.worker.request import Request as CeleryRequest
 
+from sealwax.outcomes import Ack, DeadLetter, Outcome, Postpone, Reason
 from sealwax.transport.celery.retries import CopiedRetry, is_exhausted, receives_charged
-from sealwax.transport.dead_letters import DeadLetterReason, parse_reason
-from sealwax.transport.disposition import Ack, DeadLetter, Disposition, Postpone
 
 __all__ = ["Request", "listens"]
 
@@ -86,7 +85,7 @@ class Request(CeleryRequest):
             # Celery would lose a slot of its semaphore, or the whole worker.
             logger.exception("Task %s could not be handed to the pool", self.id)
             self._end(
-                DeadLetter(DeadLetterReason(reason="malformed", error=type(error).__name__)),
+                DeadLetter(reason=Reason.MALFORMED, error=type(error).__name__),
                 recorded=False,
             )
             raise TaskRevokedError(self.id) from error
@@ -169,11 +168,10 @@ class Request(CeleryRequest):
         if error.requeue:
             self._end(Postpone(1))
             return
-        reason = parse_reason(error.reason)
-        if reason is None:
+        if isinstance(error.reason, DeadLetter):
+            self._end(error.reason, recorded=True)
+        else:
             self._failed(error, already_stored=False)
-            return
-        self._end(DeadLetter(reason), recorded=True)
 
     def _failed(self, error: BaseException, *, already_stored: bool) -> None:
         if not already_stored:
@@ -183,13 +181,11 @@ class Request(CeleryRequest):
         exhausted = is_exhausted(error)
         self._end(
             DeadLetter(
-                DeadLetterReason(
-                    reason="exhausted" if exhausted else "rejected",
-                    error=type(error).__name__,
-                    attempts=self._request_dict.get("retries", 0) + 1,
-                    job=self.id,
-                    details={"cause": "exhausted" if exhausted else "task-raised"},
-                )
+                reason=Reason.EXHAUSTED if exhausted else Reason.REJECTED,
+                cause="exhausted" if exhausted else "task-raised",
+                error=type(error).__name__,
+                attempts=self._request_dict.get("retries", 0) + 1,
+                job=self.id,
             ),
             recorded=False,
         )
@@ -213,15 +209,15 @@ class Request(CeleryRequest):
         if self._settled:
             return
         try:
-            disposition = self.task.on_attempt_lost(self, kind)
+            outcome = self.task.on_attempt_lost(self, kind)
         except Exception:
             logger.exception("The task could not say what becomes of %s", self.id)
             if attempt + 1 < HOOK_ATTEMPTS:
                 self._in_background(self._ask, kind, error, attempt + 1, delay=2.0**attempt)
                 return
-            disposition = Postpone(HOOK_GIVES_UP)
-        self._end(disposition, recorded=True)
-        if isinstance(disposition, DeadLetter):
+            outcome = Postpone(HOOK_GIVES_UP)
+        self._end(outcome, recorded=True)
+        if isinstance(outcome, DeadLetter):
             self._store_failure(error)
 
     def expire(self) -> None:
@@ -231,11 +227,11 @@ class Request(CeleryRequest):
 
     def _ask_expired(self) -> None:
         try:
-            disposition = self.task.on_expired(self)
+            outcome = self.task.on_expired(self)
         except Exception:
             logger.exception("The task could not record the expiry of %s", self.id)
-            disposition = Postpone(HOOK_GIVES_UP)
-        self._end(disposition)
+            outcome = Postpone(HOOK_GIVES_UP)
+        self._end(outcome)
 
     @property
     def expired(self) -> bool:
@@ -247,19 +243,19 @@ class Request(CeleryRequest):
 
     # -- settling
 
-    def _end(self, disposition: Disposition, *, recorded: bool = True) -> None:
-        """Carry out a disposition, once."""
+    def _end(self, outcome: Outcome, *, recorded: bool = True) -> None:
+        """Carry out a outcome, once."""
         with self._lock:
             if self._settled:
                 return
             self._settled = True
         self.acknowledged = True
-        if isinstance(disposition, Ack):
+        if isinstance(outcome, Ack):
             self._channel.basic_ack(self._token)
-        elif isinstance(disposition, Postpone):
-            self._channel.postpone(self._token, disposition.seconds)
+        elif isinstance(outcome, Postpone):
+            self._channel.postpone(self._token, outcome.seconds)
         else:
-            self._channel.dead_letter(self._token, disposition.reason, recorded=recorded)
+            self._channel.dead_letter(self._token, outcome, recorded=recorded)
 
     def acknowledge(self) -> None:
         """Delete the message (Celery's name)."""
@@ -270,7 +266,7 @@ class Request(CeleryRequest):
         if requeue:
             self._end(Postpone(1))
         else:
-            self._end(DeadLetter(DeadLetterReason(reason="rejected", job=self.id)), recorded=False)
+            self._end(DeadLetter(reason=Reason.REJECTED, job=self.id), recorded=False)
 
     def _store_failure(self, error: BaseException) -> None:
         """Tell the result backend, which may block, off the event loop."""

@@ -15,10 +15,9 @@ import celery
 from celery.exceptions import Reject
 
 import sealwax.transport  # noqa: F401 - makes "sealwax://" known
+from sealwax.outcomes import Ack, DeadLetter, Outcome, Postpone, Reason
 from sealwax.transport.celery.retries import CopiedRetry, crash_delay, mark_exhausted
 from sealwax.transport.celery.tracing import without_traceback
-from sealwax.transport.dead_letters import DeadLetterReason
-from sealwax.transport.disposition import Ack, DeadLetter, Disposition, Postpone
 
 __all__ = ["Task"]
 
@@ -53,7 +52,7 @@ class Task(celery.Task):
     def __trace__(self, tracer: Any) -> None:
         self._tracer = None if tracer is None else without_traceback(tracer)
 
-    def on_attempt_lost(self, request: Any, kind: Literal["timeout", "crashed"]) -> Disposition:
+    def on_attempt_lost(self, request: Any, kind: Literal["timeout", "crashed"]) -> Outcome:
         """Say what becomes of a message whose attempt was lost.
 
         Called in the worker's main process on a background thread; may block
@@ -63,17 +62,15 @@ class Task(celery.Task):
         receives = int((request.delivery_info.get("sqs") or {}).get("receive_count", 1))
         if receives >= self.max_crashes:
             return DeadLetter(
-                DeadLetterReason(
-                    reason="crashed",
-                    error="TimeLimitExceeded" if kind == "timeout" else "WorkerLost",
-                    attempts=receives,
-                    job=request.id,
-                    details={"cause": "time-limit" if kind == "timeout" else "process-died"},
-                )
+                reason=Reason.CRASHED,
+                cause="time-limit" if kind == "timeout" else "process-died",
+                error="TimeLimitExceeded" if kind == "timeout" else "WorkerLost",
+                attempts=receives,
+                job=request.id,
             )
         return Postpone(crash_delay(receives))
 
-    def on_expired(self, request: Any) -> Disposition:
+    def on_expired(self, request: Any) -> Outcome:
         """Say what becomes of a message whose `expires` has passed. On a background thread."""
         logger.warning("Task %s[%s] expired before it ran", request.name, request.id)
         self.backend.mark_as_revoked(
@@ -162,12 +159,12 @@ class Task(celery.Task):
             raise copied
         return copied
 
-    def dead_letter(self, reason: DeadLetterReason) -> None:
-        """End this attempt: the message becomes a dead letter with this reason.
+    def dead_letter(self, letter: DeadLetter) -> None:
+        """End this attempt: the message becomes this dead letter.
 
         Raises
         ------
         celery.exceptions.Reject
             Always; to be raised out of the task.
         """
-        raise Reject(reason.to_json(), requeue=False)
+        raise Reject(letter, requeue=False)

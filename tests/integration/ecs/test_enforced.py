@@ -19,6 +19,7 @@ from support.templates import ACCOUNT, REGION, Request, Stack, allows
 
 from sealwax.aws.clients import Aws
 from sealwax.keys.lifecycle import init_keys
+from sealwax.outcomes import Postpone
 from sealwax.provision import provision
 from sealwax.runtime import Runtime
 from sealwax.secrets import SecretAccessDenied
@@ -26,7 +27,6 @@ from sealwax.secrets.factory import make_source
 from sealwax.settings import Settings, load_settings
 from sealwax.task_definition import discover
 from sealwax.transport.checks import check_queue
-from sealwax.transport.disposition import Postpone
 from sealwax.transport.engine import Engine
 from sealwax.transport.options import TransportOptions
 from sealwax.web.app import create_app

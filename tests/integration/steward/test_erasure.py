@@ -42,7 +42,7 @@ def test_a_jobs_traces_are_told_then_erased_and_it_never_runs(parts):
     assert parts.outbox.get(f"{job}#0") is not None
     assert erase("--job", job, "--yes").exit_code == 2  # no reason
 
-    assert erase("--job", job, "--yes", "--reason", "request 17").exit_code == 0
+    assert erase("--job", job, "--yes", "--why", "request 17").exit_code == 0
     entry = parts.ledger.get(job)
     assert (entry.state, entry.tenant, entry.watch) == (JobState.CANCELLED, "erased", None)
     assert entry.expires > time.time() + 14 * 86_400
@@ -52,7 +52,7 @@ def test_a_jobs_traces_are_told_then_erased_and_it_never_runs(parts):
     with pytest.raises(NoSuchLetter):
         parts.letters.archive.body(letter.id)
     assert isinstance(parts.ledger.claim(job, token="t", lease=30), Refused)
-    assert erase("--job", job, "--yes", "--reason", "again").exit_code == 0
+    assert erase("--job", job, "--yes", "--why", "again").exit_code == 0
 
 
 def test_a_tenants_jobs_are_erased_but_one_that_runs(parts, aws):
@@ -68,7 +68,7 @@ def test_a_tenants_jobs_are_erased_but_one_that_runs(parts, aws):
     parts.ledger.claim(mine[1], token="t", lease=60)
     parts.ledger.succeed(mine[1], token="t", result="sealed")
 
-    done = erase("--tenant", "acme", "--yes", "--reason", "they left")
+    done = erase("--tenant", "acme", "--yes", "--why", "they left")
     assert done.exit_code == 1, done.output
     assert "2 erased" in done.output
     assert parts.ledger.get(mine[0]).state is JobState.RUNNING

@@ -11,8 +11,8 @@ import pytest
 from support.job_bench import Bench
 
 from sealwax.ledger import JobState
+from sealwax.outcomes import Ack, Postpone
 from sealwax.producer.submit import IdempotencyConflict, JobInFlux, QueueUnavailable, Submitter
-from sealwax.transport.disposition import Ack, Postpone
 from sealwax.transport.errors import QueueUnreachable
 from sealwax.worker.attempt import Attempt
 

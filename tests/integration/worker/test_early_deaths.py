@@ -10,7 +10,7 @@ from support.waiting import wait_for
 from support.worker_lab import WorkerLab
 
 from sealwax.ledger import JobState
-from sealwax.transport.disposition import Ack, DeadLetter, Disposition, Postpone
+from sealwax.outcomes import Ack, DeadLetter, Outcome, Postpone
 from sealwax.worker.app import make_app
 from sealwax.worker.task import SealedTask
 
@@ -22,7 +22,7 @@ def lost(bench: Bench):
     task = app.tasks["test.number"]
     assert isinstance(task, SealedTask)
 
-    def lose(job_id: str, message: str, *, token: str = "other") -> Disposition:
+    def lose(job_id: str, message: str, *, token: str = "other") -> Outcome:
         facts = {"message_id": message, "token": token}
         request = SimpleNamespace(id=job_id, delivery_info={"sqs": facts})
         return task.on_attempt_lost(request, "crashed")
@@ -37,7 +37,7 @@ def test_a_message_that_ends_its_child_before_the_claim_is_dead_after_as_many_de
     assert [type(lost(job_id, "m1")) for _ in range(2)] == [Postpone, Postpone]
     end = lost(job_id, "m1")
     assert isinstance(end, DeadLetter)
-    assert (end.reason.reason, end.reason.details["cause"]) == ("crashed", "died-before-claim")
+    assert (end.reason, end.cause) == ("crashed", "died-before-claim")
     entry = bench.entry(job_id)
     assert (entry.state, entry.reason, entry.attempts) == (JobState.DEAD, "crashed", 0)
 

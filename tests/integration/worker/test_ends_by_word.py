@@ -7,8 +7,7 @@ from support.job_bench import Bench, Number
 
 from sealwax.job import Job
 from sealwax.ledger import JobState
-from sealwax.outcomes import Transient
-from sealwax.transport.disposition import Ack, Postpone
+from sealwax.outcomes import Ack, Postpone, Transient
 from sealwax.worker import job_context
 
 
@@ -134,7 +133,7 @@ def test_a_copy_of_a_message_that_waits_for_its_retry_burns_no_attempt(bench: Be
 
     bench.does[0] = fails
     job_id = bench.submit()
-    assert bench.run(job_id) == Postpone(100)
+    assert bench.run(job_id) == Postpone(100, cause="downstream-503", error="Transient")
     for _ in range(10):
         bench.clock.now += 5
         assert isinstance(bench.run(job_id), Postpone)

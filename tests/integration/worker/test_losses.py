@@ -11,8 +11,7 @@ from support.job_bench import Bench, Number
 
 from sealwax.job import Job
 from sealwax.ledger import JobState
-from sealwax.outcomes import Transient
-from sealwax.transport.disposition import Ack, DeadLetter, Postpone
+from sealwax.outcomes import Ack, DeadLetter, Postpone, Transient
 from sealwax.worker.attempt import Attempt
 from sealwax.worker.isolation import JobIsolation
 
@@ -92,7 +91,7 @@ def test_lone_losses_end_as_crashed(bench: Bench) -> None:
     bench.does[0] = lambda payload, _: ran.append(payload.n)
     letter = bench.run(job_id)
     assert isinstance(letter, DeadLetter)
-    assert (letter.reason.reason, ran) == ("crashed", [])
+    assert (letter.reason, ran) == ("crashed", [])
     entry = bench.entry(job_id)
     assert (entry.state, entry.reason, entry.crashes) == (JobState.DEAD, "crashed", 3)
 

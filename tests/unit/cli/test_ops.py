@@ -57,7 +57,7 @@ def test_a_change_is_a_dry_run_unless_it_is_meant(asked, command, says, path) ->
     assert says in done.output
     assert "--yes" in done.output
     assert [call[0] for call in asked] == ["GET"]
-    done = CliRunner().invoke(cli, [*command.split(), "--reason", "hot", "--yes"])
+    done = CliRunner().invoke(cli, [*command.split(), "--why", "hot", "--yes"])
     assert done.exit_code == 0, done.output
     assert asked[-1] == ("POST", path, {"reason": "hot"})
 

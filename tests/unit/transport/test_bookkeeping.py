@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sealwax.outcomes import DeadLetter, Reason
 from sealwax.transport.celery.retries import (
     crash_delay,
     is_exhausted,
@@ -17,7 +18,7 @@ from sealwax.transport.celery.retries import (
 )
 from sealwax.transport.checks import check_attributes
 from sealwax.transport.dead_lettering import letter_fields
-from sealwax.transport.dead_letters import ATTRIBUTE, DeadLetterReason, parse_reason
+from sealwax.transport.dead_letters import ATTRIBUTE, read_json, to_json
 from sealwax.transport.errors import (
     DeadLetterQueueMissing,
     MessageTooLarge,
@@ -209,7 +210,7 @@ def test_the_size_limit_holds_at_its_edge() -> None:
 def test_a_dead_letter_keeps_the_attributes_and_says_which_were_dropped() -> None:
     many = {f"a{n}": {"DataType": "String", "StringValue": "v"} for n in range(10)}
     fields = letter_fields(
-        delivery("m", attributes=many), DeadLetterReason(reason="rejected"), now=1.0, fifo=False
+        delivery("m", attributes=many), DeadLetter(reason=Reason.REJECTED), now=1.0, fifo=False
     )
     assert len(fields["MessageAttributes"]) == 10
     letter = json.loads(fields["MessageAttributes"][ATTRIBUTE]["StringValue"])
@@ -221,14 +222,22 @@ def test_a_dead_letter_keeps_the_attributes_and_says_which_were_dropped() -> Non
     "value", [None, 5, "text", "{", "[]", '{"reason":"else"}', '{"error":"x"}']
 )
 def test_what_is_no_reason_of_ours_is_none(value: object) -> None:
-    assert parse_reason(value) is None
+    assert read_json(value) is None
 
 
-def test_a_reason_survives_json() -> None:
-    reason = DeadLetterReason(
-        reason="crashed", error="WorkerLost", attempts=3, job="j", details={"cause": "c"}
+def test_a_letter_survives_json() -> None:
+    letter = DeadLetter(
+        reason=Reason.CRASHED, cause="c", error="WorkerLost", place="p", attempts=3, job="j"
     )
-    assert parse_reason(reason.to_json()) == reason
+    assert read_json(to_json(letter, queue="q", message_id="m")) == (
+        letter,
+        {"queue": "q", "message_id": "m"},
+    )
+
+
+@pytest.mark.parametrize("bad", ['{"reason":"rejected","job":5,"attempts":true,"cause":[1]}'])
+def test_members_of_another_type_are_left_out(bad: str) -> None:
+    assert read_json(bad) == (DeadLetter(reason=Reason.REJECTED), {})
 
 
 # -- checks
