@@ -80,14 +80,17 @@ class Table:
         """Return the store's own error for one of botocore's."""
         code = error_code(error)
         if isinstance(error, BotoCoreError):
-            return self.unreachable(f"DynamoDB cannot be reached ({code}); try again later.")
+            return self.unreachable(
+                f"DynamoDB cannot be reached ({code}); try again later, or ask `sealwax check`."
+            )
         if is_denied(error):
             return self.denied(
                 f"DynamoDB refused {operation} on {self.name} ({code}); check the table's "
-                "name and the role's permissions."
+                "name and the role's permissions, or ask `sealwax check`."
             )
         return self.unreachable(
-            f"DynamoDB does not serve {self.name} now ({code}); try again later."
+            f"DynamoDB does not serve {self.name} now ({code}); try again later, or ask "
+            "`sealwax check`."
         )
 
 
