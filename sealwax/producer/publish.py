@@ -8,6 +8,7 @@ sent later, or cannot be sent now, is the same message in the outbox.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kombu.exceptions import OperationalError
@@ -19,33 +20,41 @@ from sealwax.settings import Settings
 from sealwax.task_definition import TaskDefinition
 from sealwax.transport.errors import QueueUnreachable, TransportError
 
-__all__ = ["MASK", "CeleryPublisher", "CircuitBreakerPublisher", "Deferral", "Publisher"]
+__all__ = [
+    "MASK", "CeleryPublisher", "CircuitBreakerPublisher", "Deferral", "Publisher", "QueuedJob",
+]  # fmt: skip
 
 #: Stands where Celery would repeat the arguments in clear. Not empty: Celery
 #: replaces an empty one by the arguments themselves.
 MASK = "(sealed)"
 
 
+@dataclass(frozen=True, kw_only=True)
+class QueuedJob:
+    """A sealed job on its way to its queue.
+
+    Parameters
+    ----------
+    envelope
+        The message's only argument: an envelope, or a reference to one.
+    group
+        Keyed hash of the tenant, for lanes whose queue is fair.
+    delay
+        Seconds until SQS delivers it, at most 900; not on FIFO queues.
+    """
+
+    definition: TaskDefinition[Any]
+    job_id: str
+    envelope: str
+    group: str
+    delay: float = 0.0
+
+
 class Publisher(Protocol):
-    """Sends an envelope to a task's queue."""
+    """Sends a job to its task's queue."""
 
-    def publish(
-        self,
-        *,
-        definition: TaskDefinition[Any],
-        job_id: str,
-        envelope: str,
-        group: str,
-        delay: float = 0.0,
-    ) -> None:
+    def publish(self, job: QueuedJob) -> None:
         """Return once the queue has the message.
-
-        Parameters
-        ----------
-        group
-            HMAC of the tenant, for lanes whose queue is fair.
-        delay
-            Seconds until SQS delivers it, at most 900; not on FIFO queues.
 
         Raises
         ------
@@ -61,25 +70,18 @@ class CeleryPublisher:
         self._app = app
         self._settings = settings
 
-    def publish(
-        self,
-        *,
-        definition: TaskDefinition[Any],
-        job_id: str,
-        envelope: str,
-        group: str,
-        delay: float = 0.0,
-    ) -> None:
+    def publish(self, job: QueuedJob) -> None:
         """Send one message; see `Publisher`."""
+        definition = job.definition
         fair = self._settings.lanes[definition.lane].fair
-        properties: dict[str, Any] = {"sealwax-group": group} if fair else {}
-        if delay > 0:
-            properties["delay_seconds"] = delay
+        properties: dict[str, Any] = {"sealwax-group": job.group} if fair else {}
+        if job.delay > 0:
+            properties["delay_seconds"] = job.delay
         try:
             self._app.send_task(
                 definition.name,
-                args=(envelope,),
-                task_id=job_id,
+                args=(job.envelope,),
+                task_id=job.job_id,
                 queue=self._settings.queue_name(definition.lane),
                 argsrepr=MASK,
                 kwargsrepr=MASK,
@@ -112,28 +114,14 @@ class CircuitBreakerPublisher:
         self._seconds = seconds
         self._circuits: dict[str, CircuitBreaker] = {}
 
-    def publish(
-        self,
-        *,
-        definition: TaskDefinition[Any],
-        job_id: str,
-        envelope: str,
-        group: str,
-        delay: float = 0.0,
-    ) -> None:
+    def publish(self, job: QueuedJob) -> None:
         """Send one message; see `Publisher`."""
-        circuit = self._circuits.setdefault(definition.lane, CircuitBreaker(self._seconds))
+        circuit = self._circuits.setdefault(job.definition.lane, CircuitBreaker(self._seconds))
         if not circuit.enter():
             raise QueueUnreachable
         reached = True
         try:
-            self._publisher.publish(
-                definition=definition,
-                job_id=job_id,
-                envelope=envelope,
-                group=group,
-                delay=delay,
-            )
+            self._publisher.publish(job)
         except QueueUnreachable:
             reached = False
             raise
@@ -157,26 +145,19 @@ class Deferral:
         self._settings = settings
         self._outbox = outbox
 
-    def defer(
-        self,
-        *,
-        definition: TaskDefinition[Any],
-        job_id: str,
-        envelope: str,
-        group: str,
-        due: float,
-    ) -> None:
+    def defer(self, job: QueuedJob, *, due: float) -> None:
         """Return once the outbox has the message; the steward sends it at `due`.
 
         Raises
         ------
         sealwax.outbox.store.OutboxError
         """
+        definition = job.definition
         queue = self._settings.queue_name(definition.lane)
         fields = self._app.amqp.as_task_v2(
-            job_id,
+            job.job_id,
             definition.name,
-            (envelope,),
+            (job.envelope,),
             {},
             argsrepr=MASK,
             kwargsrepr=MASK,
@@ -185,7 +166,7 @@ class Deferral:
         content_type, encoding, body = dumps(fields.body, serializer="json")
         properties = dict(fields.properties)
         if self._settings.lanes[definition.lane].fair:
-            properties["sealwax-group"] = group
+            properties["sealwax-group"] = job.group
         with self._app.producer_or_acquire() as producer:
             channel = producer.channel
             message = channel.prepare_message(
@@ -198,13 +179,13 @@ class Deferral:
             entry = channel.compose(queue, message)
         self._outbox().put(
             Item(
-                id=f"{job_id}#0",
+                id=f"{job.job_id}#0",
                 due=due,
                 queue=queue,
                 body=entry["MessageBody"],
                 attributes=entry.get("MessageAttributes") or {},
                 group=entry.get("MessageGroupId"),
-                job=job_id,
+                job=job.job_id,
                 task=definition.name,
                 lane=definition.lane,
             )

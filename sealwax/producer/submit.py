@@ -25,7 +25,7 @@ from sealwax.ledger import JobState, Ledger, LedgerEntry, LedgerError, NewJob
 from sealwax.outbox.payloads import PayloadStore
 from sealwax.outbox.store import MAX_BYTES as OUTBOX_BYTES
 from sealwax.outbox.store import OutboxError
-from sealwax.producer.publish import Deferral, Publisher
+from sealwax.producer.publish import Deferral, Publisher, QueuedJob
 from sealwax.settings import Settings
 from sealwax.task_definition import TaskDefinition
 from sealwax.transport.errors import QueueUnreachable, TransportError
@@ -161,7 +161,7 @@ class Submitter:
         Raises
         ------
         IdempotencyConflict, JobInFlux, QueueUnavailable, PayloadTooLarge
-        sealwax.ledger.LedgerUnreachable, sealwax.outbox.payloads.ClaimsUnreachable
+        sealwax.ledger.LedgerUnreachable, sealwax.outbox.payloads.PayloadStoreUnreachable
             Nothing was recorded.
         """
         digests = self._digests()
@@ -330,37 +330,35 @@ class Submitter:
     def _send(
         self, definition: TaskDefinition[Any], job: NewJob, envelope: str, *, may_abandon: bool
     ) -> None:
-        message: dict[str, Any] = {
-            "definition": definition,
-            "job_id": job.id,
-            "envelope": envelope,
-            # The tenant's HMAC again hashed: what SQS shows says nothing of the ledger's.
-            "group": self._digests().fair_group(job.tenant),
-        }
+        fifo = self._settings.queue_name(definition.lane).endswith(".fifo")
         delay = max(0.0, job.not_before - job.created) if job.not_before else 0.0
+        # Longer than SQS delays a message; on a FIFO queue it delays none.
+        later = delay > MAX_DELAY or (delay > 0 and fifo)
+        queued = QueuedJob(
+            definition=definition,
+            job_id=job.id,
+            envelope=envelope,
+            # The tenant's HMAC again hashed: what SQS shows says nothing of the ledger's.
+            group=self._digests().fair_group(job.tenant),
+            delay=0.0 if later else delay,
+        )
         try:
-            fifo = self._settings.queue_name(definition.lane).endswith(".fifo")
-            if delay > MAX_DELAY or (delay and fifo):
-                self._defer(job, message)
-            else:
-                self._publish(job, message, delay)
+            if not later:
+                try:
+                    return self._publisher.publish(queued)
+                except QueueUnreachable as error:
+                    if self._deferral is None:
+                        raise
+                    # SQS may have it all the same: then it comes twice, which the
+                    # ledger absorbs.
+                    log.warning(
+                        "queue unreachable, job to the outbox", job=job.id, cause=_cause(error)
+                    )
+            if self._deferral is None:
+                raise QueueUnreachable
+            self._deferral.defer(queued, due=job.not_before or job.created)
         except (TransportError, OutboxError) as error:
             self._give_up(job, error, may_abandon=may_abandon)
-
-    def _publish(self, job: NewJob, message: dict[str, Any], delay: float) -> None:
-        try:
-            self._publisher.publish(**message, delay=delay)
-        except QueueUnreachable as error:
-            if self._deferral is None:
-                raise
-            # SQS may have it all the same: then it comes twice, which the ledger absorbs.
-            self._defer(job, message)
-            log.warning("queue unreachable, job in the outbox", job=job.id, cause=_cause(error))
-
-    def _defer(self, job: NewJob, message: dict[str, Any]) -> None:
-        if self._deferral is None:
-            raise QueueUnreachable
-        self._deferral.defer(**message, due=job.not_before or job.created)
 
     def _give_up(self, job: NewJob, error: SealwaxError, *, may_abandon: bool) -> None:
         """Answer that the job was not accepted, unless it was after all.

@@ -28,6 +28,7 @@ from sealwax.ledger import (
     Refused,
 )
 from sealwax.outcomes import Postpone
+from sealwax.producer.publish import QueuedJob
 from sealwax.producer.submit import Submitter
 from sealwax.runtime import Runtime
 from sealwax.secrets import SecretNotFound
@@ -182,18 +183,10 @@ class _Queue:
         self._message: tuple[str, str, str] | None = None
         self.tasks: list[str] = []
 
-    def publish(
-        self,
-        *,
-        definition: TaskDefinition[Any],
-        job_id: str,
-        envelope: str,
-        group: str,
-        delay: float = 0.0,
-    ) -> None:
-        del group, delay  # one queue, one tenant, at once
-        self._message = (job_id, definition.name, envelope)
-        self.tasks.append(definition.name)
+    def publish(self, job: QueuedJob) -> None:
+        # One queue, one tenant, at once.
+        self._message = (job.job_id, job.definition.name, job.envelope)
+        self.tasks.append(job.definition.name)
 
     def deliver(self) -> ReceivedJob:
         assert self._message is not None  # noqa: S101 - published before

@@ -159,7 +159,7 @@ def long(self: Any, payload: Any) -> None:
     attempt(self, work, 10)
 
 
-class EnrichmentContext(BaseHTTPRequestHandler):
+class Edge(BaseHTTPRequestHandler):
     """Takes jobs over HTTP and queues them."""
 
     protocol_version = "HTTP/1.1"
@@ -202,7 +202,7 @@ class Server(ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
-    server = Server(("127.0.0.1", int(sys.argv[1])), EnrichmentContext)
+    server = Server(("127.0.0.1", int(sys.argv[1])), Edge)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     server.serve_forever()

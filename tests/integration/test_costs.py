@@ -12,6 +12,7 @@ from sealwax.aws.clients import Aws
 from sealwax.job import Job
 from sealwax.keys.lifecycle import init_keys
 from sealwax.outcomes import Ack
+from sealwax.producer.publish import QueuedJob
 from sealwax.producer.submit import Submitter
 from sealwax.runtime import Runtime
 from sealwax.secrets.factory import make_source
@@ -31,14 +32,14 @@ def nothing(payload: Nothing, job: Job):
     return {"n": payload.n}
 
 
-class ErasureReport:
+class KeptMessages:
     """Keeps what would go to the queue: SQS calls are counted elsewhere."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, str]] = []
 
-    def publish(self, *, definition, job_id: str, envelope: str, group: str, delay: float) -> None:
-        self.messages.append((job_id, envelope))
+    def publish(self, job: QueuedJob) -> None:
+        self.messages.append((job.job_id, job.envelope))
 
 
 def test_a_job_that_succeeds_at_once_costs_three_writes_and_asks_no_secrets(
@@ -47,7 +48,7 @@ def test_a_job_that_succeeds_at_once_costs_three_writes_and_asks_no_secrets(
     init_keys(provisioned, make_source(provisioned, Aws()))
     served = {nothing.name: nothing}
     api, worker = Runtime(provisioned, "api", served), Runtime(provisioned, "worker", served)
-    kept = ErasureReport()
+    kept = KeptMessages()
     submitter = Submitter(
         settings=provisioned,
         keyring=lambda: api.keyring,

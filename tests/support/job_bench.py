@@ -15,6 +15,7 @@ from sealwax.job import Job
 from sealwax.keys.lifecycle import init_keys
 from sealwax.ledger import LedgerEntry
 from sealwax.outcomes import Outcome
+from sealwax.producer.publish import QueuedJob
 from sealwax.producer.submit import Submitter
 from sealwax.retry import RetryPolicy
 from sealwax.runtime import Runtime
@@ -51,8 +52,8 @@ class Bench:
     does: list[Callable[[Number, Job], Any]]
     sent: list[tuple[str, str]] = field(default_factory=list)
 
-    def publish(self, *, definition, job_id: str, envelope: str, group: str, **_: Any) -> None:
-        self.sent.append((job_id, envelope))
+    def publish(self, job: QueuedJob) -> None:
+        self.sent.append((job.job_id, job.envelope))
 
     def _submitter(self) -> Submitter:
         return Submitter(

@@ -20,6 +20,7 @@ from support.templates import ACCOUNT, REGION, Request, Stack, allows
 from sealwax.aws.clients import Aws
 from sealwax.keys.lifecycle import init_keys
 from sealwax.outcomes import Postpone
+from sealwax.producer.publish import QueuedJob
 from sealwax.provision import provision
 from sealwax.runtime import Runtime
 from sealwax.secrets import SecretAccessDenied
@@ -172,9 +173,9 @@ class Recorder:
         self._publisher = publisher
         self.sent: list[tuple[str, str, str]] = []
 
-    def publish(self, *, definition: Any, job_id: str, envelope: str, **more: Any) -> None:
-        self._publisher.publish(definition=definition, job_id=job_id, envelope=envelope, **more)
-        self.sent.append((definition.name, job_id, envelope))
+    def publish(self, job: QueuedJob) -> None:
+        self._publisher.publish(job)
+        self.sent.append((job.definition.name, job.job_id, job.envelope))
 
 
 def submit(settings: Settings, enforcer: Enforcer, body: Any) -> tuple[str, str, str]:

@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from sealwax.ledger import JobState
+from sealwax.producer.publish import QueuedJob
 
 CANARY = "canary-7f3a"
 GOOD = {"task": "webhooks.relay", "payload": {"event": "ping", "body": {"a": 1}}}
@@ -334,13 +335,13 @@ def test_a_repeat_that_was_promised_is_not_abandoned_by_the_first_that_gave_up(
     first_sends, first_may_fail = threading.Event(), threading.Event()
     calls: list[int] = []
 
-    def publish(**arguments: object) -> None:
+    def publish(job: QueuedJob) -> None:
         calls.append(1)
         if len(calls) == 1:
             first_sends.set()
             assert first_may_fail.wait(30)
             raise QueueUnreachable
-        real(**arguments)
+        real(job)
 
     monkeypatch.setattr(services.submitter._publisher, "publish", publish)
     monkeypatch.setattr(services.submitter, "_deferral", None)  # nor does the outbox take it

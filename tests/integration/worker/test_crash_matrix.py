@@ -12,6 +12,7 @@ from support.job_bench import Bench
 
 from sealwax.ledger import JobState
 from sealwax.outcomes import Ack, Postpone
+from sealwax.producer.publish import QueuedJob
 from sealwax.producer.submit import IdempotencyConflict, JobInFlux, QueueUnavailable, Submitter
 from sealwax.transport.errors import QueueUnreachable
 from sealwax.worker.attempt import Attempt
@@ -53,8 +54,8 @@ class Queue:
     def __init__(self, bench: Bench, dying: Dying, *, answers: bool) -> None:
         self._bench, self._dying, self._answers = bench, dying, answers
 
-    def publish(self, **message: Any) -> None:
-        self._dying.step(self._bench.publish, **message)
+    def publish(self, job: QueuedJob) -> None:
+        self._dying.step(lambda: self._bench.publish(job))
         if not self._answers:
             raise QueueUnreachable("The message arrived, the answer did not.")
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from sealwax.deadletters import Letter, LetterState
 from sealwax.deadletters.letter import LetterText
 from sealwax.deadletters.resend import LetterResender, message_of
 from sealwax.keys.hmac import KeyedHashes
 from sealwax.ledger import JobState, LedgerEntry
+from sealwax.producer.publish import QueuedJob
 from sealwax.producer.submit import Submitter
 from sealwax.settings import Lane, Settings
 
@@ -61,10 +62,10 @@ def test_on_a_fair_queue_a_replay_joins_its_tenants_first_sends_and_names_no_ten
     replayed = resender.message(letter(queue), text, entry())
 
     class Publisher:
-        sent: ClassVar[list[dict[str, Any]]] = []
+        sent: ClassVar[list[QueuedJob]] = []
 
-        def publish(self, **message: Any) -> None:
-            self.sent.append(message)
+        def publish(self, job: QueuedJob) -> None:
+            self.sent.append(job)
 
     first = Submitter(
         settings=settings, keyring=None, digests=lambda: hashes, ledger=None, publisher=Publisher()
@@ -73,7 +74,7 @@ def test_on_a_fair_queue_a_replay_joins_its_tenants_first_sends_and_names_no_ten
     job = SimpleNamespace(id=JOB, tenant=entry().tenant, not_before=None, created=1.0)
     first._send(definition, job, "swx1", may_abandon=False)
     assert replayed is not None
-    assert replayed.group == Publisher.sent[0]["group"]
+    assert replayed.group == Publisher.sent[0].group
     assert entry().tenant not in str(replayed.fields())
 
 
