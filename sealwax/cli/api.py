@@ -22,13 +22,19 @@ __all__ = ["api"]
     type=click.IntRange(1, 512),
     help="Requests that a process serves at once.",
 )
-def api(host: str, port: int, workers: int, threads: int) -> None:
+@click.option(
+    "--app",
+    metavar="MODULE:FUNCTION",
+    help="Application factory.  [default: the setting `app`, else the product's own]",
+)
+def api(*, host: str, port: int, workers: int, threads: int, app: str | None) -> None:
     r"""Serve the HTTP API until SIGTERM.
 
     \b
     Example:
-      sealwax api --host 0.0.0.0 --port 8080 --workers 2
+      sealwax api --host 0.0.0.0 --port 8080 --workers 2 --app api:create_app
     """
     from sealwax.web.serve import serve
 
-    serve(load_settings(), host=host, port=port, workers=workers, threads=threads)
+    settings = load_settings() if app is None else load_settings(app=app)
+    serve(settings, host=host, port=port, workers=workers, threads=threads)

@@ -68,6 +68,8 @@ def dev(
         api_port=port,
         emulator_port=emulator_port,
         sandbox_port=sandbox_port,
+        # The processes look for the tasks where this one was told to.
+        app_dir=click.get_current_context().find_root().params["app_dir"].absolute(),
     )
     stop = Stop()
     up = False

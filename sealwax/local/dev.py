@@ -55,12 +55,19 @@ class DemoFailed(SealwaxError):
 
 @dataclass(frozen=True, kw_only=True)
 class DevOptions:
-    """What the user chose; ports are `None` where they did not."""
+    """What the user chose; ports are `None` where they did not.
+
+    Parameters
+    ----------
+    app_dir
+        Folder whose modules the roles can import; None: the one they start in.
+    """
 
     state: Path
     api_port: int | None = None
     emulator_port: int | None = None
     sandbox_port: int | None = None
+    app_dir: Path | None = None
 
 
 class Stack:
@@ -90,6 +97,7 @@ class Stack:
         self._stop = stop
         self._say = say
         self.state = options.state
+        self._app_dir = options.app_dir
         # All are chosen before anything listens.
         self.emulator_port = choose_port(
             EMULATOR_PORT, options.emulator_port, what="the emulated AWS (--emulator-port)"
@@ -248,23 +256,27 @@ class Stack:
         return [
             Program(
                 name="api",
-                command=[sys.executable, "-m", "sealwax", "api", "--port", str(self.api_port)],
+                command=self._role("api", "--port", str(self.api_port)),
                 environment=self.environment,
                 ready=lambda _: _answers(self.api_port, "/readyz"),
             ),
             Program(
                 name="worker",
-                command=[sys.executable, "-m", "sealwax", "worker"],
+                command=self._role("worker"),
                 environment=self.environment,
                 ready=_says_ready,
             ),
             Program(
                 name="steward",
-                command=[sys.executable, "-m", "sealwax", "steward"],
+                command=self._role("steward"),
                 environment=self.environment,
                 ready=_says_ready,
             ),
         ]
+
+    def _role(self, *arguments: str) -> list[str]:
+        chosen = [] if self._app_dir is None else ["--app-dir", str(self._app_dir)]
+        return [sys.executable, "-m", "sealwax", *chosen, *arguments]
 
     def run_demo(self) -> str | None:
         """Submit the demo job over HTTP, follow it to its end, return its id.
