@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-import sysconfig
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
-from support.aws import REPOSITORY
-
-PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]
+from support.installing import PIP, run
 
 TASKS = """
 from pydantic import BaseModel
@@ -28,32 +22,6 @@ def send(payload: Parcel, job: Job) -> int:
 """
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    # Without isolation: what builds is installed with the tests, and no index is asked.
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder)]
-    subprocess.run([*PIP, "wheel", *options, str(REPOSITORY)], check=True, timeout=120)
-    (found,) = folder.glob("sealwax-*.whl")
-    return found
-
-
-@pytest.fixture(scope="module")
-def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel; dependencies are those of the tests' own."""
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=False)
-    found = folder / "bin" / "python"
-    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
-    # A plain folder on the path: its own `.pth` files, an editable sealwax's too, are not read.
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    subprocess.run(
-        [*PIP, "--python", str(found), "install", "--no-deps", "--no-index", str(wheel)],
-        check=True, timeout=120,
-    )  # fmt: skip
-    return found
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A team's repository, with a `tasks` and an `api` of its own."""
@@ -63,17 +31,6 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "tasks" / "parcels.py").write_text(TASKS)
     (tmp_path / "sealwax.toml").write_text('task_modules = ["tasks"]\n')
     return tmp_path
-
-
-def run(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "SEALWAX_", "PYTHON"))
-    }
-    return subprocess.run(
-        command, cwd=folder, env=kept | variables, capture_output=True, text=True, timeout=120
-    )
 
 
 def test_it_holds_sealwax_only_and_all_that_it_reads(wheel: Path) -> None:
@@ -175,6 +132,15 @@ from tasks.parcels import send
 print(sealwax.run_task(send, {"number": 4}).result)
 """
 
+BY_NAME = """
+import sys
+from celery import Celery
+app = Celery("shop", broker="sealwax://")
+app.conf.broker_transport = "sealwax.transport:Transport"
+assert "sealwax" not in sys.modules
+print(type(app.connection_for_write().transport).__module__)
+"""
+
 ALONE = """
 import sys, sealwax.transport, sealwax.transport.celery.task
 rooms = {"settings", "keys", "envelope", "ledger", "runtime", "worker", "producer", "outbox"}
@@ -189,6 +155,13 @@ print(sorted(
 def test_the_core_alone_is_a_broker_and_runs_tasks(python: Path, project: Path) -> None:
     done = run([str(python), "-c", BLOCK + CORE], project)
     assert done.stdout.splitlines()[-1:] == ["4"], done.stdout + done.stderr
+
+
+def test_a_producer_may_name_the_transport_without_importing_it(
+    python: Path, tmp_path: Path
+) -> None:
+    done = run([str(python), "-c", BLOCK + BY_NAME], tmp_path)
+    assert done.stdout == "sealwax.transport.transport\n", done.stdout + done.stderr
 
 
 def test_the_transport_loads_neither_settings_nor_keys(python: Path, tmp_path: Path) -> None:
