@@ -30,5 +30,5 @@ def run(command: list[str], folder: Path, **variables: str) -> subprocess.Comple
         if not name.startswith(("AWS_", "SEALWAX_", "PYTHON"))
     }
     return subprocess.run(
-        command, cwd=folder, env=kept | variables, capture_output=True, text=True, timeout=120
+        command, cwd=folder, env=kept | variables, capture_output=True, text=True, timeout=300
     )
