@@ -53,7 +53,7 @@ def _totals(counters: Mapping[str, int]) -> dict[str, int]:
     return {
         "finished": counters.get("acknowledged", 0),
         "postponed": counters.get("postponed", 0),
-        "dead": sum(n for name, n in counters.items() if name.startswith("quarantined.")),
+        "dead": sum(n for name, n in counters.items() if name.startswith("dead_lettered.")),
         "latency": counters.get("latency.milliseconds", 0),
         "run": counters.get("run.milliseconds", 0),
     }

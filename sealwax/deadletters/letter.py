@@ -15,8 +15,9 @@ from typing import Any
 
 from sealwax.aws.sqs import bare_attributes
 from sealwax.ledger import is_job_id
+from sealwax.outcomes import Reason
 from sealwax.transport.codec import Malformed, decode
-from sealwax.transport.dead_letters import ATTRIBUTE, parse_reason
+from sealwax.transport.dead_letters import ATTRIBUTE, read_attribute
 from sealwax.transport.validation import check_message
 
 __all__ = [
@@ -32,7 +33,7 @@ __all__ = [
 
 #: Reasons given before the envelope was opened: whoever can write to the queue
 #: can make such a letter in a job's name, so it never takes the job's own place.
-UNVERIFIED = frozenset({"malformed", "unknown-task", "unopenable", "unknown-job", "backstop"})
+UNVERIFIED = frozenset(reason for reason in Reason if not reason.verified)
 
 #: A task's name as far as it may name a group when nobody has verified it.
 _TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -181,23 +182,23 @@ def read(
     """
     attributes = dict(message.get("MessageAttributes") or {})
     said = attributes.pop(ATTRIBUTE, {}).get("StringValue")
-    given = parse_reason(said)
+    given = read_attribute(said)
     details = given.details if given else {}
     body: str = message["Body"]
     data = body.encode("utf-8", "surrogatepass")
     digest = hashlib.sha256(data).hexdigest()
     headers, kind = _headers(body)
-    why: str = given.reason if given else "malformed" if kind else "backstop"
+    why = given.reason if given else Reason.MALFORMED if kind else Reason.BACKSTOP
     job = (given.job if given else None) or _text(headers.get("id"))
     job = job if job is not None and is_job_id(job) else None
     task = _text(details.get("task")) or _text(headers.get("task"))
     task = task if task is not None and _TASK.fullmatch(task) else None
-    if why == "malformed":
+    if why is Reason.MALFORMED:
         task = None  # whoever cannot write a message well may name any task
     cause, error, place = (
-        _word(details.get("cause")),
+        _word(given.cause if given else None),
         _word(given.error if given else kind),
-        _word(details.get("place")),
+        _word(given.place if given else None),
     )
     message_id = _word(details.get("message_id")) or str(message["MessageId"])
     generation = headers.get("generation")
@@ -210,10 +211,10 @@ def read(
         id=_name(job, generation, why, digest, queue, message_id),
         state=LetterState.OPEN,
         group=fingerprint(
-            queue=queue, task=task, reason=why, cause=cause, error=error, place=place
+            queue=queue, task=task, reason=why.value, cause=cause, error=error, place=place
         ),
         queue=queue,
-        reason=why,
+        reason=why.value,
         at=now,
         first=at,
         last=at,
@@ -266,18 +267,6 @@ def _word(value: object) -> str | None:
     return value if isinstance(value, str) and _WORD.fullmatch(value) else None
 
 
-#: What each reason means, and what to do.
-_REASONS = {
-    "rejected": "The task refused the job for good",
-    "exhausted": "The job used up its attempts or its time",
-    "crashed": "The job's process died again and again",
-    "unopenable": "The envelope could not be opened: altered, forged, or its key retired",
-    "unknown-job": "The message is genuine but the ledger knows no such job",
-    "malformed": "The message is no task message",
-    "unknown-task": "No worker of this queue knows the task",
-    "backstop": "SQS gave up on the message after a thousand receives",
-}
-
 #: What is wrong with a malformed message, by the kind that its reader found.
 _KINDS = {
     "not-json": "its body is neither JSON nor the base64 of it",
@@ -310,8 +299,9 @@ _KINDS = {
 
 def explain(letter: Letter) -> str:
     """Return a sentence for people on why the letter died."""
-    text = _REASONS.get(letter.reason, f"It was dead-lettered as {letter.reason}")
-    if letter.reason == "malformed":
+    reason = Reason.read(letter.reason)
+    text = reason.text if reason else f"It was dead-lettered as {letter.reason}"
+    if reason is Reason.MALFORMED:
         kind = letter.error or ""
         return f"{text}: {_KINDS.get(kind, f'its field {kind!r} is wrong')}."
     if letter.cause:

@@ -23,7 +23,7 @@ class Counters:
 
     Names: `receives`, `empty`, `received`, `batches.<kind>`, `entries.<kind>`,
     `failures.<kind>.<code>`, `leases.renewed`, `leases.lost`, `postponed`,
-    `parked`, `quarantined.<reason>`, `archived`, `released`, `acknowledged`.
+    `parked`, `dead_lettered.<reason>`, `archived`, `released`, `acknowledged`.
     """
 
     def __init__(self) -> None:

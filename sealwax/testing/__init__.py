@@ -27,12 +27,12 @@ from sealwax.ledger import (
     NewJob,
     Refused,
 )
+from sealwax.outcomes import Retry
 from sealwax.producer.submit import Submitter
 from sealwax.runtime import Runtime
 from sealwax.secrets import SecretNotFound
 from sealwax.settings import Settings, load_settings
 from sealwax.task_definition import TaskDefinition
-from sealwax.transport.disposition import Postpone
 from sealwax.worker.attempt import Attempt, ReceivedJob
 
 __all__ = ["MemoryLedger", "Outcome", "run_task"]
@@ -122,12 +122,10 @@ def run_task(
     follow_ups = _Queue()
     delays = []
     for _ in range(attempts):
-        disposition = Attempt(
-            worker, definition, queue.deliver(), lease=60, publisher=follow_ups
-        ).run()
-        if not isinstance(disposition, Postpone):
+        outcome = Attempt(worker, definition, queue.deliver(), lease=60, publisher=follow_ups).run()
+        if not isinstance(outcome, Retry):
             break
-        delays.append(disposition.seconds)
+        delays.append(outcome.after)
     entry = ledger.get(job_id)
     assert entry is not None  # noqa: S101 - it was accepted above
     return Outcome(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.transport import TRANSPORT_ALIASES
 
-from sealwax.transport.dead_letters import DeadLetterEvent, DeadLetterReason
+from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
+from sealwax.transport.dead_letters import DeadLetterEvent, RefusedLetter
 from sealwax.transport.engine import snapshot
 from sealwax.transport.errors import (
     DeadLetterQueueMissing,
@@ -29,15 +30,20 @@ if TYPE_CHECKING:
     from sealwax.transport.celery.task import Task
 
 __all__ = [
+    "Ack",
+    "DeadLetter",
     "DeadLetterEvent",
     "DeadLetterQueueMissing",
-    "DeadLetterReason",
     "MessageTooLarge",
+    "Outcome",
     "PermissionMissing",
     "QueueMisconfigured",
     "QueueNotFound",
     "QueueOptions",
     "QueueUnreachable",
+    "Reason",
+    "RefusedLetter",
+    "Retry",
     "Task",
     "Transport",
     "TransportError",

@@ -1,9 +1,10 @@
 """Moving a message to its dead-letter queue: record, send, and only then delete.
 
-Runs on background threads, for as long as it takes: what fails is tried again
-while the lease is kept. What the dead-letter queue will never take (too large,
-or an attribute it refuses) goes without its own attributes, then to the
-`archive` option. A message that cannot be buried stays in its queue.
+Runs on background threads, for as long as it takes: a failed step is tried
+again while the lease is kept. A letter that the dead-letter queue will never
+take (too large, or an attribute it refuses) goes without its own attributes,
+then to the `archive` option. A message that cannot be dead-lettered stays in
+its queue.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from typing import Any
 from sealwax.aws.backoff import jittered
 from sealwax.aws.errors import GONE, error_code
 from sealwax.aws.sqs import bare_attributes, message_size
+from sealwax.outcomes import DeadLetter
 from sealwax.transport.batching import BatchEntry, EntryResult
 from sealwax.transport.dead_letters import (
     ATTRIBUTE,
     DeadLetterEvent,
-    DeadLetterReason,
     RefusedLetter,
+    attribute_text,
 )
 from sealwax.transport.engine import Engine
 from sealwax.transport.errors import DeadLetterQueueMissing
@@ -43,7 +45,7 @@ PAUSE_MAX = 30.0
 
 def letter_fields(
     delivery: Delivery,
-    reason: DeadLetterReason,
+    letter: DeadLetter,
     *,
     now: float,
     fifo: bool,
@@ -56,14 +58,14 @@ def letter_fields(
     dropped = [attributes.popitem()[0] for _ in range(excess)]
     attributes[ATTRIBUTE] = {
         "DataType": "String",
-        "StringValue": reason.to_json(
-            job=reason.job or delivery.job,
+        "StringValue": attribute_text(
+            letter,
+            job=letter.job or delivery.job,
             task=delivery.task,
             queue=delivery.queue,
             at=round(now, 3),
             message_id=delivery.message_id,
             receive_count=delivery.receive_count,
-            attempts=reason.attempts,
             dropped_attributes=dropped or None,
         ),
     }
@@ -79,64 +81,64 @@ class _PendingDeadLetter:
     """One delivery on its way to the dead-letter queue."""
 
     delivery: Delivery
-    reason: DeadLetterReason
+    letter: DeadLetter
     recorded: bool
     attempt: int = 0
     bare: bool = False
     #: SQS's code, once the queue has refused even the bare letter.
     refused: str = ""
 
-    def letter(self) -> DeadLetterEvent:
-        """Return what the application is told."""
-        return DeadLetterEvent(
-            reason=self.reason,
-            job=self.delivery.job,
-            task=self.delivery.task,
-            queue=self.delivery.queue,
-            message_id=self.delivery.message_id,
-            receive_count=self.delivery.receive_count,
-            body_bytes=len(self.delivery.body.encode("utf-8", "surrogatepass")),
-        )
+    def event(self) -> dict[str, Any]:
+        """Return the fields of a `DeadLetterEvent`."""
+        return {
+            "letter": self.letter,
+            "job": self.delivery.job,
+            "task": self.delivery.task,
+            "queue": self.delivery.queue,
+            "message_id": self.delivery.message_id,
+            "receive_count": self.delivery.receive_count,
+            "body_bytes": len(self.delivery.body.encode("utf-8", "surrogatepass")),
+        }
 
 
 class DeadLetterer:
-    """Buries deliveries, one attempt after another.
+    """Sender of dead letters; each is tried until it is confirmed.
 
     Parameters
     ----------
-    on_buried
+    on_confirmed
         Deletes the original; called when the dead letter is confirmed.
     """
 
-    def __init__(self, engine: Engine, *, on_buried: Callable[[Delivery], None]) -> None:
+    def __init__(self, engine: Engine, *, on_confirmed: Callable[[Delivery], None]) -> None:
         self._engine = engine
-        self._on_buried = on_buried
+        self._on_confirmed = on_confirmed
         self._lock = threading.Lock()
         self._open: dict[str, Delivery] = {}
 
-    def bury(self, delivery: Delivery, reason: DeadLetterReason, *, recorded: bool) -> None:
-        """Begin."""
+    def send(self, delivery: Delivery, letter: DeadLetter, *, recorded: bool) -> None:
+        """Dead-letter a settled delivery, in the background."""
         with self._lock:
             self._open[delivery.token] = delivery
-        self._engine.background.run(self._attempt, _PendingDeadLetter(delivery, reason, recorded))
+        self._engine.background.run(self._attempt, _PendingDeadLetter(delivery, letter, recorded))
 
     def unfinished(self) -> list[Delivery]:
-        """Take out, at shutdown, what could not be buried yet: it goes back to its queue."""
+        """Take out, at shutdown, the deliveries without a confirmed letter; they are released."""
         with self._lock:
             found = list(self._open.values())
             self._open.clear()
             return found
 
-    def _attempt(self, grave: _PendingDeadLetter) -> None:
-        delivery = grave.delivery
+    def _attempt(self, pending: _PendingDeadLetter) -> None:
+        delivery = pending.delivery
         if delivery.token not in self._open:
             return
         try:
-            if not grave.recorded:
+            if not pending.recorded:
                 hook = self._engine.options.on_dead_letter
                 if hook is not None:
-                    hook(grave.letter())
-                grave.recorded = True
+                    hook(DeadLetterEvent(**pending.event()))
+                pending.recorded = True
             url = self._engine.dead_letter_url(delivery.queue)
         except Exception as error:
             if isinstance(error, DeadLetterQueueMissing):
@@ -148,93 +150,93 @@ class DeadLetterer:
                     "Message %s cannot be dead-lettered yet (%s); trying again",
                     delivery.message_id,
                     error_code(error),
-                    exc_info=not grave.recorded,
+                    exc_info=not pending.recorded,
                 )
-            self._again(grave)
+            self._retry(pending)
             return
         fields = letter_fields(
             delivery,
-            grave.reason,
+            pending.letter,
             now=time.time(),
             fifo=url.endswith(".fifo"),
-            bare=grave.bare,
+            bare=pending.bare,
         )
-        if grave.refused and self._engine.options.archive is not None:
-            self._archive(grave, fields)
+        if pending.refused and self._engine.options.archive is not None:
+            self._archive(pending, fields)
             return
         self._engine.calls(url).letters.submit(
             BatchEntry(
                 fields,
-                done=lambda outcome: self._sent(grave, outcome),
+                done=lambda outcome: self._sent(pending, outcome),
                 deadline=time.monotonic() + self._engine.options.send_timeout,
                 size=message_size(fields),
                 group=fields.get("MessageGroupId"),
             )
         )
 
-    def _sent(self, grave: _PendingDeadLetter, outcome: EntryResult) -> None:
+    def _sent(self, pending: _PendingDeadLetter, outcome: EntryResult) -> None:
         if outcome.ok:
-            self._buried(grave)
+            self._confirmed(pending)
             return
         logger.warning(
             "The dead-letter queue refused message %s (%s); trying again",
-            grave.delivery.message_id,
+            pending.delivery.message_id,
             outcome.code,
         )
         if outcome.code in GONE:
-            self._engine.forget_dead_letter_url(grave.delivery.queue)
+            self._engine.forget_dead_letter_url(pending.delivery.queue)
         elif not outcome.retryable:
-            self._refused(grave, outcome.code)
+            self._refused(pending, outcome.code)
             return
-        self._again(grave)
+        self._retry(pending)
 
-    def _refused(self, grave: _PendingDeadLetter, code: str) -> None:
+    def _refused(self, pending: _PendingDeadLetter, code: str) -> None:
         """Go on with a letter that would be refused again and again."""
-        if not grave.bare:
-            grave.bare = True
-            self._engine.background.run(self._attempt, grave)
+        if not pending.bare:
+            pending.bare = True
+            self._engine.background.run(self._attempt, pending)
             return
-        grave.refused = code
+        pending.refused = code
         if self._engine.options.archive is not None:
-            self._engine.background.run(self._attempt, grave)
+            self._engine.background.run(self._attempt, pending)
             return
         logger.error(
             "The dead-letter queue will not take message %s on %s (%s); it stays in its queue "
             "until the dead-letter queue allows it or the transport option `archive` is set",
-            grave.delivery.message_id,
-            grave.delivery.queue,
+            pending.delivery.message_id,
+            pending.delivery.queue,
             code,
         )
-        self._again(grave)
+        self._retry(pending)
 
-    def _archive(self, grave: _PendingDeadLetter, fields: dict[str, Any]) -> None:
+    def _archive(self, pending: _PendingDeadLetter, fields: dict[str, Any]) -> None:
         archive = self._engine.options.archive
         if archive is None:
             return
         try:
             archive(
                 RefusedLetter(
-                    letter=grave.letter(),
-                    body=grave.delivery.body,
-                    attributes=grave.delivery.attributes,
+                    **pending.event(),
+                    body=pending.delivery.body,
+                    attributes=pending.delivery.attributes,
                     reason=fields["MessageAttributes"][ATTRIBUTE]["StringValue"],
-                    group=grave.delivery.group,
-                    code=grave.refused,
+                    group=pending.delivery.group,
+                    code=pending.refused,
                 )
             )
         except Exception as error:  # noqa: BLE001 - the application's; the message waits
             logger.warning(
                 "Message %s could not be archived (%s); trying again",
-                grave.delivery.message_id,
+                pending.delivery.message_id,
                 error_code(error),
             )
-            self._again(grave)
+            self._retry(pending)
             return
         self._engine.counters.add("archived")
-        self._buried(grave)
+        self._confirmed(pending)
 
-    def _buried(self, grave: _PendingDeadLetter) -> None:
-        delivery, reason = grave.delivery, grave.reason
+    def _confirmed(self, pending: _PendingDeadLetter) -> None:
+        delivery, letter = pending.delivery, pending.letter
         with self._lock:
             if self._open.pop(delivery.token, None) is None:
                 return  # it went back to its queue meanwhile: a second letter may follow
@@ -242,12 +244,12 @@ class DeadLetterer:
             "Message %s on %s was dead-lettered: %s (%s)",
             delivery.message_id,
             delivery.queue,
-            reason.reason,
-            reason.error or "no detail",
+            letter.reason,
+            letter.error or "no detail",
         )
-        self._on_buried(delivery)
+        self._on_confirmed(delivery)
 
-    def _again(self, grave: _PendingDeadLetter) -> None:
-        pause = jittered(grave.attempt, base=1.0, cap=PAUSE_MAX)
-        grave.attempt += 1
-        self._engine.background.run(self._attempt, grave, delay=pause)
+    def _retry(self, pending: _PendingDeadLetter) -> None:
+        pause = jittered(pending.attempt, base=1.0, cap=PAUSE_MAX)
+        pending.attempt += 1
+        self._engine.background.run(self._attempt, pending, delay=pause)

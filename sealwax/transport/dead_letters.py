@@ -1,86 +1,46 @@
-"""Dead letters: why a message leaves its queue for the dead-letter queue.
+"""Dead-letter attribute: how a dead letter says why it left its queue.
 
 A dead letter is the original body and attributes plus one String attribute,
 `sealwax-dead-letter`, with a JSON object. It never holds payload, exception
-text or traceback.
+text or traceback. Written by the dead-letterer, read by the steward; within a
+process a `sealwax.outcomes.DeadLetter` goes as it is.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sealwax.outcomes import DeadLetter, Reason
 
 __all__ = [
     "ATTRIBUTE",
     "DeadLetterEvent",
-    "DeadLetterReason",
-    "Reason",
     "RefusedLetter",
-    "parse_reason",
+    "attribute_text",
+    "read_attribute",
 ]
 
 #: Name of the message attribute.
 ATTRIBUTE: Final = "sealwax-dead-letter"
 
-Reason = Literal[
-    "rejected",
-    "exhausted",
-    "crashed",
-    "unopenable",
-    "unknown-job",
-    "malformed",
-    "unknown-task",
-]
-
-_REASONS = frozenset(get_args(Reason))
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeadLetterReason:
-    """Why a message is dead.
-
-    Parameters
-    ----------
-    reason
-        One of the seven.
-    error
-        A class name or short kebab-case cause; never an exception's text.
-    attempts
-        Attempts so far, where somebody counted.
-    job
-        Job id, where it could be read.
-    details
-        More JSON values for the attribute, such as a fingerprint.
-    """
-
-    reason: Reason
-    error: str | None = None
-    attempts: int | None = None
-    job: str | None = None
-    details: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self, **more: Any) -> str:
-        """Return the attribute's value; unset fields are left out."""
-        fields = {
-            **self.details,
-            "reason": self.reason,
-            "error": self.error,
-            "attempts": self.attempts,
-            "job": self.job,
-            **more,
-        }
-        return json.dumps(
-            {name: value for name, value in fields.items() if value is not None},
-            separators=(",", ":"),
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetterEvent:
-    """What `on_dead_letter` is told before a message is dead-lettered."""
+    """A message that is about to be dead-lettered, for the `on_dead_letter` option.
 
-    reason: DeadLetterReason
+    Parameters
+    ----------
+    letter
+        Why.
+    job, task
+        As the message's headers name them; None where they could not be read.
+    queue
+        Logical name of the queue it leaves.
+    """
+
+    letter: DeadLetter
     job: str | None
     task: str | None
     queue: str
@@ -90,13 +50,11 @@ class DeadLetterEvent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefusedLetter:
+class RefusedLetter(DeadLetterEvent):
     """A dead letter that the dead-letter queue will never take, for the `archive` option.
 
     Parameters
     ----------
-    letter
-        What and why.
     body, attributes
         The message as it was received, whole.
     reason
@@ -107,7 +65,6 @@ class RefusedLetter:
         SQS's error code.
     """
 
-    letter: DeadLetterEvent
     body: str
     attributes: dict[str, Any]
     reason: str
@@ -115,29 +72,51 @@ class RefusedLetter:
     code: str
 
 
-def parse_reason(value: object) -> DeadLetterReason | None:
-    """Read the reason that a task put into `Reject`: a JSON object, or one of ours.
+def attribute_text(letter: DeadLetter, **more: Any) -> str:
+    """Return the attribute's value, a JSON object; fields that are None are left out.
 
-    None where it is anything else.
+    Parameters
+    ----------
+    more
+        What the transport adds: `queue`, `at`, `message_id` and the like. They
+        win over the letter's own.
     """
-    if isinstance(value, DeadLetterReason):
-        return value
+    fields = {
+        **letter.details,
+        "cause": letter.cause,
+        "place": letter.place,
+        "reason": letter.reason.value,
+        "error": letter.error,
+        "attempts": letter.attempts,
+        "job": letter.job,
+        **more,
+    }
+    return json.dumps(
+        {name: value for name, value in fields.items() if value is not None},
+        separators=(",", ":"),
+    )
+
+
+def read_attribute(value: object) -> DeadLetter | None:
+    """Read an attribute's value; None where it is no letter that a worker could have written.
+
+    Fields of another type than they should have are left out; all other fields
+    are in `details`.
+    """
     if not isinstance(value, str) or not value.startswith("{"):
         return None
     try:
         fields = json.loads(value)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(fields, dict) or fields.get("reason") not in _REASONS:
+    reason = Reason.read(fields.pop("reason", None)) if isinstance(fields, dict) else None
+    if reason is None or reason is Reason.BACKSTOP:  # which is the steward's own word
         return None
-    reason = fields.pop("reason")
-    error = fields.pop("error", None)
     attempts = fields.pop("attempts", None)
-    job = fields.pop("job", None)
-    return DeadLetterReason(
+    texts = {name: fields.pop(name, None) for name in ("cause", "error", "place", "job")}
+    return DeadLetter(
         reason=reason,
-        error=error if isinstance(error, str) else None,
         attempts=attempts if isinstance(attempts, int) else None,
-        job=job if isinstance(job, str) else None,
         details=fields,
+        **{name: text if isinstance(text, str) else None for name, text in texts.items()},
     )

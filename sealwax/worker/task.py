@@ -7,25 +7,23 @@ stores them and pickles them to the parent process.
 
 from __future__ import annotations
 
-import random
 import secrets
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import structlog
-from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
+from celery.exceptions import Reject, SoftTimeLimitExceeded
+from celery.exceptions import Retry as CeleryRetry
 
-from sealwax.ledger import ClaimLost, JobState, LedgerError, is_job_id
-from sealwax.outcomes import Dead, Failure, RetryLater, decide
+from sealwax.ledger import LedgerError, is_job_id
+from sealwax.outcomes import DeadLetter, Outcome, Reason, Retry
 from sealwax.producer.publish import CeleryPublisher, Deferral
 from sealwax.runtime import Runtime
 from sealwax.task_definition import TaskDefinition
 from sealwax.transport.celery.request import Request
 from sealwax.transport.celery.task import Task
-from sealwax.transport.dead_letters import DeadLetterReason, Reason
-from sealwax.transport.disposition import Ack, DeadLetter, Disposition, Postpone
 from sealwax.worker.attempt import Attempt, ReceivedJob
-from sealwax.worker.early_deaths import EarlyDeaths
 from sealwax.worker.isolation import JobIsolation
+from sealwax.worker.settlement import SHORT, EarlyDeaths, LostAttempt, Settlement
 
 __all__ = ["SealedTask"]
 
@@ -57,15 +55,6 @@ class SealedRequest(Request):
             super()._failed(error, already_stored=already_stored)
 
 
-class _Lost(NamedTuple):
-    """An attempt whose process is gone: of which job, by which receive of which message."""
-
-    job: str
-    token: str
-    message: str
-    kind: Literal["timeout", "crashed"]
-
-
 class SealedTask(Task):
     """Opens, runs and settles one sealed job."""
 
@@ -80,7 +69,7 @@ class SealedTask(Task):
     definition: ClassVar[TaskDefinition[Any]]
     runtime: ClassVar[Runtime]
     #: Of the worker whose process, or whose parent, this is.
-    room: ClassVar[JobIsolation | None] = None
+    isolation: ClassVar[JobIsolation | None] = None
     #: The main process counts here; made with the app.
     early_deaths: ClassVar[EarlyDeaths]
 
@@ -90,19 +79,10 @@ class SealedTask(Task):
         if not is_job_id(str(request.id)):
             # Decided before anything is asked: DynamoDB refuses some such keys,
             # and a refusal would look like an outage that is waited out for ever.
-            reason = DeadLetterReason(
-                reason="malformed", error="job-id", attempts=0, details={"cause": "job-id"}
-            )
-            raise Reject(reason.to_json(), requeue=False)
+            raise Reject(_malformed("job-id", attempts=0), requeue=False)
         generation = getattr(request, "generation", None) or 0
         if type(generation) is not int or generation < 0:
-            reason = DeadLetterReason(
-                reason="malformed",
-                error="generation",
-                job=request.id,
-                details={"cause": "generation"},
-            )
-            raise Reject(reason.to_json(), requeue=False)
+            raise Reject(_malformed("generation", job=request.id), requeue=False)
         sqs = (request.delivery_info or {}).get("sqs") or {}
         runtime = self.runtime.current()
         runtime.refresh_if_old()
@@ -131,127 +111,37 @@ class SealedTask(Task):
             lease=lane.lease,
             publisher=CeleryPublisher(self.app, runtime.settings),
             deferral=Deferral(self.app, runtime.settings, lambda: runtime.outbox),
-            room=self.room,
+            isolation=self.isolation,
         )
-        self._apply(attempt.run())
+        outcome = attempt.run()
+        # Celery has exceptions for these; our Request reads them.
+        if isinstance(outcome, Retry):
+            raise CeleryRetry(when=outcome.after)
+        if isinstance(outcome, DeadLetter):
+            raise Reject(outcome, requeue=False)
 
-    def _apply(self, disposition: Disposition) -> None:
-        """Tell Celery what becomes of the message, in the words our Request understands."""
-        if isinstance(disposition, Postpone):
-            raise Retry(when=disposition.seconds) from None
-        if isinstance(disposition, DeadLetter):
-            raise Reject(disposition.reason.to_json(), requeue=False) from None
-
-    def on_attempt_lost(self, request: Any, kind: Literal["timeout", "crashed"]) -> Disposition:
+    def on_attempt_lost(self, request: Any, kind: Literal["timeout", "crashed"]) -> Outcome:
         """Settle an attempt whose process is gone; the parent calls this in a thread.
 
         The ledger hears of it first. Where it cannot, the message comes back
         and waits for the end of the claim's lease.
         """
-        runtime = self.runtime.current()
         job_id = str(request.id)
-        sqs = (request.delivery_info or {}).get("sqs", {})
         if not is_job_id(job_id):
-            return DeadLetter(
-                DeadLetterReason(reason="malformed", error="job-id", details={"cause": "job-id"})
-            )
-        lost = _Lost(
-            job_id, str(sqs.get("token") or "unknown"), str(sqs.get("message_id") or job_id), kind
+            return _malformed("job-id")
+        sqs = (request.delivery_info or {}).get("sqs", {})
+        lost = LostAttempt(
+            token=str(sqs.get("token") or "unknown"),
+            message=str(sqs.get("message_id") or job_id),
+            kind=kind,
         )
+        settlement = Settlement(self.runtime.current(), self.definition, job_id)
         try:
-            return self._settle_lost(runtime, lost)
+            return settlement.lost(lost, self.early_deaths)
         except LedgerError as error:
             log.warning("lost attempt not recorded", job=job_id, error=type(error).__name__)
-            return Postpone(5.0)
+            return Retry(SHORT)
 
-    def _settle_lost(self, runtime: Runtime, lost: _Lost) -> Disposition:
-        ledger, limits = runtime.ledger, runtime.settings.limits
-        job_id, token, kind = lost.job, lost.token, lost.kind
-        try:
-            entry = ledger.crash(job_id, token=token) if kind == "crashed" else ledger.get(job_id)
-        except ClaimLost:
-            entry = None
-        if entry is None:
-            return self._unclaimed(runtime, lost)
-        if kind == "crashed" and entry.crashes >= limits.crashes:
-            decision: Dead | RetryLater = Dead(
-                reason="crashed", cause="process-died", error="WorkerLost"
-            )
-        else:
-            failure = Failure(
-                kind="crashed" if kind == "crashed" else "transient",
-                cause="process-died" if kind == "crashed" else "time-limit",
-                error="WorkerLost" if kind == "crashed" else "TimeLimitExceeded",
-            )
-            decision = decide(
-                failure,
-                attempt=entry.attempts,
-                age=runtime.clock() - entry.since,
-                policy=self.definition.policy(runtime.settings),
-                max_age=entry.not_after - entry.since,
-                chance=random.random(),  # noqa: S311 - jitter, not a secret
-            )
-        log.warning("attempt lost", job=job_id, task=self.name, kind=kind, crashes=entry.crashes)
-        if isinstance(decision, RetryLater):
-            if kind == "timeout" and not ledger.retry(
-                job_id,
-                token=token,
-                due=runtime.clock() + decision.delay,
-                cause=decision.cause,
-                error=decision.error,
-            ):
-                return Ack()  # somebody had asked to cancel it
-            return Postpone(decision.delay)
-        died = ledger.die(
-            job_id,
-            token=token if kind == "timeout" else None,
-            reason=decision.reason,
-            cause=decision.cause,
-            error=decision.error,
-            verified=True,  # it had been claimed, so its envelope had opened
-        )
-        if not died:
-            return Postpone(5.0)
-        return self._dead(decision.reason, decision.cause, decision.error, job_id, entry.attempts)
 
-    def _unclaimed(self, runtime: Runtime, lost: _Lost) -> Disposition:
-        """Settle a message whose child died before its claim, or after its outcome was recorded."""
-        job_id = lost.job
-        entry = runtime.ledger.get(job_id)
-        if entry is None:
-            # Without this a message that kills its child before the claim
-            # would do so until SQS itself gives up.
-            return self._dead("unknown-job", "no-ledger-entry", "UnknownJob", job_id, 0)
-        if (
-            lost.kind != "crashed"
-            or entry.final
-            or entry.state is JobState.RUNNING
-            or entry.token == lost.token
-        ):
-            # The message comes back and the ledger says what becomes of it.
-            return Postpone(1.0)
-        deaths = self.early_deaths.add(lost.message)
-        log.warning("child died before the claim", job=job_id, task=self.name, deaths=deaths)
-        if deaths < runtime.settings.limits.crashes:
-            return Postpone(1.0)
-        self.early_deaths.forget(lost.message)
-        # Nobody has verified the message: the job's genuine one, if this is
-        # another, brings the job back to life.
-        if not runtime.ledger.die(
-            job_id, token=None, reason="crashed", cause="died-before-claim", error="WorkerLost"
-        ):
-            return Postpone(5.0)
-        return self._dead("crashed", "died-before-claim", "WorkerLost", job_id, 0)
-
-    def _dead(
-        self, reason: Reason, cause: str, error: str, job_id: str, attempts: int
-    ) -> DeadLetter:
-        return DeadLetter(
-            DeadLetterReason(
-                reason=reason,
-                error=error,
-                attempts=attempts,
-                job=job_id,
-                details={"task": self.name, "cause": cause},
-            )
-        )
+def _malformed(kind: str, *, job: str | None = None, attempts: int | None = None) -> DeadLetter:
+    return DeadLetter(reason=Reason.MALFORMED, cause=kind, error=kind, job=job, attempts=attempts)

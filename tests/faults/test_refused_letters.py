@@ -38,7 +38,7 @@ def test_a_letter_that_is_refused_goes_bare_and_then_to_the_archive(lab: Lab) ->
     assert len(letters["full"]["dropped_attributes"]) == 1
     assert len(lab.notes("ok")) == 1
     assert worker.poll() is None
-    wait_for(lambda: "quarantined.malformed=3" in lab.log())
+    wait_for(lambda: "dead_lettered.malformed=3" in lab.log())
     line = next(x for x in lab.log().splitlines()[::-1] if "Transport counters: " in x)
     for name in ("receives=", "batches.send=", "entries.delete=", "archived=1", "acknowledged=1"):
         assert name in line

@@ -11,12 +11,12 @@ from pydantic import BaseModel
 from sealwax.aws.clients import Aws
 from sealwax.job import Job
 from sealwax.keys.lifecycle import init_keys
+from sealwax.outcomes import Ack
 from sealwax.producer.submit import Submitter
 from sealwax.runtime import Runtime
 from sealwax.secrets.factory import make_source
 from sealwax.settings import Settings
 from sealwax.task_definition import task
-from sealwax.transport.disposition import Ack
 from sealwax.worker.attempt import Attempt, ReceivedJob
 
 JOBS = 20

@@ -14,13 +14,13 @@ from sealwax.aws.clients import Aws
 from sealwax.job import Job
 from sealwax.keys.lifecycle import init_keys
 from sealwax.ledger import LedgerEntry
+from sealwax.outcomes import Outcome
 from sealwax.producer.submit import Submitter
 from sealwax.retry import RetryPolicy
 from sealwax.runtime import Runtime
 from sealwax.secrets.factory import make_source
 from sealwax.settings import Settings
 from sealwax.task_definition import TaskDefinition, task
-from sealwax.transport.disposition import Disposition
 from sealwax.worker.attempt import Attempt, ReceivedJob
 
 
@@ -83,7 +83,7 @@ class Bench:
         }
         return ReceivedJob(**(values | changes))
 
-    def run(self, job_id: str, **changes: Any) -> Disposition:
+    def run(self, job_id: str, **changes: Any) -> Outcome:
         return Attempt(
             self.worker, self.definition, self.deliver(job_id, **changes), lease=30
         ).run()

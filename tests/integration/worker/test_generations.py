@@ -6,8 +6,7 @@ from support.job_bench import Bench, Number
 
 from sealwax.job import Job
 from sealwax.ledger import JobState
-from sealwax.outcomes import Rejected
-from sealwax.transport.disposition import Ack, DeadLetter
+from sealwax.outcomes import Ack, DeadLetter, Rejected
 
 
 def refuse(payload: Number, job: Job):
@@ -40,7 +39,7 @@ def test_a_message_of_a_generation_that_nobody_made_is_dead_lettered_alone(bench
     job_id = killed_and_replayed(bench)
     letter = bench.run(job_id, generation=2)
     assert isinstance(letter, DeadLetter)
-    assert (letter.reason.reason, letter.reason.details["cause"]) == ("malformed", "generation")
+    assert (letter.reason, letter.cause) == ("malformed", "generation")
     assert bench.entry(job_id).state is JobState.ACCEPTED
 
 

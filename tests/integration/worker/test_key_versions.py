@@ -7,9 +7,9 @@ from support.job_bench import Bench
 
 from sealwax.aws.clients import Aws
 from sealwax.keys.hmac import rotate_hmac
+from sealwax.outcomes import Ack
 from sealwax.producer.submit import IdempotencyConflict
 from sealwax.secrets.factory import make_source
-from sealwax.transport.disposition import Ack
 
 
 def rotate(bench: Bench, *, after: float) -> None:

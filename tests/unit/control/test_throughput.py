@@ -8,7 +8,7 @@ def test_counts_land_in_their_interval_and_rates_leave_the_open_one_out():
     series.add({}, 1_000)
     series.add({"acknowledged": 20, "latency.milliseconds": 4_000}, 1_000)
     series.add({"acknowledged": 50, "latency.milliseconds": 10_000}, 1_010)
-    series.add({"acknowledged": 60, "quarantined.rejected": 2, "quarantined.crashed": 1}, 1_020)
+    series.add({"acknowledged": 60, "dead_lettered.rejected": 2, "dead_lettered.crashed": 1}, 1_020)
     summary = summarise([series.report()], 1_020)
     assert summary.row("finished")[-2:] == [2.0, 3.0]
     assert summary.rate("finished", 2) == 2.5
