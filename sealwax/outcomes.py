@@ -1,65 +1,83 @@
-"""How an attempt ends: one value for each outcome, one pure function that decides.
+"""Outcomes: what becomes of a job's message, as values, and one pure function that decides.
 
 Tasks raise `Rejected` (can never succeed) or `Transient` (try again later);
 any other exception counts as transient, because a bug that is mended tomorrow
 must not cost the job. The worker turns what was raised into a `Failure` and
-asks `decide` what follows. Nothing here does I/O, and nothing here keeps an
-exception's text: it may hold the payload.
+asks `decide` for the outcome: `Ack`, `Retry` or `DeadLetter`. The transport
+carries it out. Nothing here does I/O, and nothing here keeps an exception's
+text: it may hold the payload.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from sealwax.errors import SealwaxError
 from sealwax.retry import RetryPolicy
 
 __all__ = [
-    "Ack", "DeadLetter", "Failure", "Outcome", "Postpone", "Reason", "Rejected", "Transient",
-    "classify", "decide",
-]  # fmt: skip
+    "Ack",
+    "DeadLetter",
+    "Failure",
+    "Outcome",
+    "Reason",
+    "Rejected",
+    "Retry",
+    "Transient",
+    "classify",
+    "decide",
+]
 
 
 class Reason(StrEnum):
-    """Why a message is in a dead-letter queue."""
+    """Dead-letter reasons, each with its text for operators.
 
-    REJECTED = "rejected"
-    EXHAUSTED = "exhausted"
-    CRASHED = "crashed"
-    UNOPENABLE = "unopenable"
-    UNKNOWN_JOB = "unknown-job"
-    MALFORMED = "malformed"
-    UNKNOWN_TASK = "unknown-task"
-    #: SQS's own redrive names no reason: only the steward gives this one.
-    BACKSTOP = "backstop"
+    Attributes
+    ----------
+    text
+        One sentence without its full stop: what happened to the message.
+    verified
+        Whether the reason is given only after the envelope was opened. A letter
+        of any other reason may be anybody's who can write to the queue: it names
+        a job by its own word and never takes the place of the job's own letter.
+    """
 
-    @property
-    def text(self) -> str:
-        """What it means, for people; a sentence without its full stop."""
-        return _MEANINGS[self]
+    text: str
+    verified: bool
 
-    @property
-    def verified(self) -> bool:
-        """Whether whoever gave it had opened the envelope first.
+    def __new__(cls, value: str, verified: bool, text: str) -> Self:  # noqa: FBT001 - a row of the table below
+        """Make the member of one row."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.verified = verified
+        member.text = text
+        return member
 
-        If not, whoever can write to the queue can make such a letter in a job's name.
-        """
-        return self in (Reason.REJECTED, Reason.EXHAUSTED, Reason.CRASHED)
+    REJECTED = "rejected", True, "The task refused the job for good"
+    EXHAUSTED = "exhausted", True, "The job used up its attempts or its time"
+    CRASHED = "crashed", True, "The job's process died again and again"
+    UNOPENABLE = (
+        "unopenable",
+        False,
+        "The envelope could not be opened: altered, forged, or its key retired",
+    )
+    UNKNOWN_JOB = "unknown-job", False, "The message is genuine but the ledger knows no such job"
+    MALFORMED = "malformed", False, "The message is no task message"
+    UNKNOWN_TASK = "unknown-task", False, "No worker of this queue knows the task"
+    #: Given by the steward to letters that SQS's own redrive moved; never by a worker.
+    BACKSTOP = "backstop", False, "SQS gave up on the message after a thousand receives"
 
-
-_MEANINGS = {
-    Reason.REJECTED: "The task refused the job for good",
-    Reason.EXHAUSTED: "The job used up its attempts or its time",
-    Reason.CRASHED: "The job's process died again and again",
-    Reason.UNOPENABLE: "The envelope could not be opened: altered, forged, or its key retired",
-    Reason.UNKNOWN_JOB: "The message is genuine but the ledger knows no such job",
-    Reason.MALFORMED: "The message is no task message",
-    Reason.UNKNOWN_TASK: "No worker of this queue knows the task",
-    Reason.BACKSTOP: "SQS gave up on the message after a thousand receives",
-}
+    @classmethod
+    def read(cls, value: object) -> Reason | None:
+        """Return the reason that a stored text names; None for any other value."""
+        try:
+            return cls(value)  # type: ignore[call-arg,arg-type]
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -68,12 +86,10 @@ class Ack:
 
 
 @dataclass(frozen=True)
-class Postpone:
-    """Deliver the same message again after `seconds`; `cause` and `error` where it failed."""
+class Retry:
+    """Deliver the same message again after `after` seconds."""
 
-    seconds: float
-    cause: str = ""
-    error: str = ""
+    after: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,16 +98,20 @@ class DeadLetter:
 
     Parameters
     ----------
+    reason
+        A `Reason`, or its text.
     cause
-        Short kebab-case code.
+        Short kebab-case code, such as `http-400`.
     error
-        A class name; never an exception's text.
+        Class name of the exception; never its text.
     place
         Module and function where the task's code raised.
     attempts
         Attempts so far, where somebody counted.
-    job, task
-        Where they could be read.
+    job
+        Job id, where it could be read.
+    details
+        More JSON values for the letter's attribute.
     """
 
     reason: Reason
@@ -100,11 +120,15 @@ class DeadLetter:
     place: str | None = None
     attempts: int | None = None
     job: str | None = None
-    task: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a text that is no reason (ValueError)."""
+        object.__setattr__(self, "reason", Reason(self.reason))  # type: ignore[call-arg]
 
 
-#: What becomes of a message: one of three.
-Outcome = Ack | Postpone | DeadLetter
+#: What becomes of a message.
+Outcome = Ack | Retry | DeadLetter
 
 _CAUSE = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 
@@ -205,8 +229,8 @@ def decide(
     policy: RetryPolicy,
     max_age: float,
     chance: float,
-) -> Postpone | DeadLetter:
-    """Decide what follows a failed attempt.
+) -> Retry | DeadLetter:
+    """Return the outcome of a failed attempt.
 
     Parameters
     ----------
@@ -219,13 +243,19 @@ def decide(
     chance
         A random number in [0, 1) for the jitter.
     """
-    if failure.kind == "permanent":
-        return DeadLetter(reason=Reason.REJECTED, cause=failure.cause, error=failure.error)
-    if failure.kind == "unopenable":
-        return DeadLetter(reason=Reason.UNOPENABLE, cause=failure.cause, error=failure.error)
     limit = min(max_age, policy.max_age) if policy.max_age is not None else max_age
     delay = max(policy.delay(attempt, chance), failure.retry_after or 0.0)
-    if attempt >= policy.attempts or age + delay > limit:
+    if failure.kind == "permanent":
+        reason = Reason.REJECTED
+    elif failure.kind == "unopenable":
+        reason = Reason.UNOPENABLE
+    elif attempt < policy.attempts and age + delay <= limit:
+        return Retry(delay)
+    else:
         reason = Reason.CRASHED if failure.kind == "crashed" else Reason.EXHAUSTED
-        return DeadLetter(reason=reason, cause=failure.cause, error=failure.error)
-    return Postpone(delay, cause=failure.cause, error=failure.error)
+    return DeadLetter(
+        reason=reason,
+        cause=failure.cause,
+        error=failure.error,
+        attempts=attempt,
+    )

@@ -32,13 +32,14 @@ def selecting(command: Any) -> Any:
         ("group", "A group's fingerprint; see `sealwax groups`."),
         ("queue", "Name of the queue they come from."),
         ("task", "Name of the task."),
-        ("reason", f"The letter's reason: {', '.join(Reason)}."),
+        ("reason", "Reason of the death."),
         ("cause", "Such as http-400."),
         ("error", "Class of the exception."),
         ("since", "Archived not before: ISO 8601 with an offset, or epoch seconds."),
         ("until", "Archived not after."),
     ):
-        command = click.option(f"--{name}", help=text)(command)
+        choice = click.Choice([str(reason) for reason in Reason]) if name == "reason" else None
+        command = click.option(f"--{name}", type=choice, help=text)(command)
     return command
 
 

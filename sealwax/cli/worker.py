@@ -21,7 +21,7 @@ __all__ = ["worker"]
 def worker(lane: str, concurrency: int | None) -> None:
     r"""Run the tasks of one lane until SIGTERM.
 
-    On SIGTERM the worker takes no more messages, gives back at once those it
+    On SIGTERM the worker takes no more messages, releases at once those it
     has not started, and ends when the running ones have finished.
 
     \b
@@ -51,27 +51,27 @@ def worker(lane: str, concurrency: int | None) -> None:
     definitions = discover(settings.task_modules)
     log_warnings(configuration_checks(settings, definitions))
     runtime = Runtime(settings, "worker", definitions, patience=START_PATIENCE)
-    holds = ConsumerPauses()
-    app = make_app(settings, definitions, runtime, lane=lane, holds=holds)
+    pauses = ConsumerPauses()
+    app = make_app(settings, definitions, runtime, lane=lane, pauses=pauses)
     control = ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control"))
     revealing = RevealResponder(runtime, make_letters(settings, runtime.aws), Reveals(control))
-    reporting = WorkerHeartbeat(
+    heartbeat = WorkerHeartbeat(
         control,
         settings,
         lane,
-        holds,
+        pauses,
         concurrency=concurrency or settings.lanes[lane].concurrency,
         version=version(),
     )
-    lookout = LedgerWatch(runtime, holds, settings.queue_name(lane))
+    ledger_watch = LedgerWatch(runtime, pauses, settings.queue_name(lane))
 
-    def give_back(job_id: str, token: str) -> None:
+    def release(job_id: str, token: str) -> None:
         if is_job_id(job_id):
             runtime.ledger.release(job_id, token=token)
 
-    grace = GracefulShutdown(holds, settings.limits.stop_seconds, give_back=give_back)
+    shutdown = GracefulShutdown(pauses, settings.limits.stop_seconds, release=release)
     # Before anything is received: a worker that starts into a pause runs nothing.
-    reporting.listen()
+    heartbeat.apply_pauses()
 
     def own_logging(**_: Any) -> None:
         """Keep Celery from putting its own handlers in place of ours."""
@@ -79,18 +79,18 @@ def worker(lane: str, concurrency: int | None) -> None:
     def reload_on_hangup(**_: Any) -> None:
         # Celery restarts the whole program on SIGHUP; ours reads the secrets again.
         signal.signal(signal.SIGHUP, lambda *_: _in_thread(runtime))
-        reporting.start()
-        lookout.start()
+        heartbeat.start()
+        ledger_watch.start()
         revealing.start()
 
     def stopping(**_: Any) -> None:
-        grace.begin()
+        shutdown.start()
 
     def last_word(**_: Any) -> None:
-        grace.cancel()
+        shutdown.cancel()
         revealing.stop()
-        reporting.stop()
-        lookout.stop()
+        heartbeat.stop()
+        ledger_watch.stop()
 
     signals.setup_logging.connect(own_logging, weak=False)
     signals.worker_ready.connect(reload_on_hangup, weak=False)

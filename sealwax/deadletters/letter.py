@@ -17,7 +17,7 @@ from sealwax.aws.sqs import bare_attributes
 from sealwax.ledger import is_job_id
 from sealwax.outcomes import Reason
 from sealwax.transport.codec import Malformed, decode
-from sealwax.transport.dead_letters import ATTRIBUTE, read_json
+from sealwax.transport.dead_letters import ATTRIBUTE, read_attribute
 from sealwax.transport.validation import check_message
 
 __all__ = [
@@ -31,7 +31,8 @@ __all__ = [
     "read",
 ]
 
-#: Reasons of letters that never take the job's own place.
+#: Reasons given before the envelope was opened: whoever can write to the queue
+#: can make such a letter in a job's name, so it never takes the job's own place.
 UNVERIFIED = frozenset(reason for reason in Reason if not reason.verified)
 
 #: A task's name as far as it may name a group when nobody has verified it.
@@ -181,7 +182,8 @@ def read(
     """
     attributes = dict(message.get("MessageAttributes") or {})
     said = attributes.pop(ATTRIBUTE, {}).get("StringValue")
-    given, more = read_json(said) or (None, {})
+    given = read_attribute(said)
+    details = given.details if given else {}
     body: str = message["Body"]
     data = body.encode("utf-8", "surrogatepass")
     digest = hashlib.sha256(data).hexdigest()
@@ -209,7 +211,7 @@ def read(
         id=_name(job, generation, why, digest, queue, message_id),
         state=LetterState.OPEN,
         group=fingerprint(
-            queue=queue, task=task, reason=why, cause=cause, error=error, place=place
+            queue=queue, task=task, reason=why.value, cause=cause, error=error, place=place
         ),
         queue=queue,
         reason=why.value,
@@ -297,9 +299,9 @@ _KINDS = {
 
 def explain(letter: Letter) -> str:
     """Return a sentence for people on why the letter died."""
-    known = letter.reason in frozenset(Reason)
-    text = Reason(letter.reason).text if known else f"It was dead-lettered as {letter.reason}"
-    if letter.reason == "malformed":
+    reason = Reason.read(letter.reason)
+    text = reason.text if reason else f"It was dead-lettered as {letter.reason}"
+    if reason is Reason.MALFORMED:
         kind = letter.error or ""
         return f"{text}: {_KINDS.get(kind, f'its field {kind!r} is wrong')}."
     if letter.cause:

@@ -111,7 +111,7 @@ class PayloadStore:
             return body.decode("ascii", "replace")
         raise PayloadMissing
 
-    def bury(self, job_id: str, reference: str) -> None:
+    def move_to_dead(self, job_id: str, reference: str) -> None:
         """Move the object to the dead jobs' prefix.
 
         Raises

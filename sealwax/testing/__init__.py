@@ -27,8 +27,7 @@ from sealwax.ledger import (
     NewJob,
     Refused,
 )
-from sealwax.outcomes import Postpone
-from sealwax.producer.publish import QueuedJob
+from sealwax.outcomes import Retry
 from sealwax.producer.submit import Submitter
 from sealwax.runtime import Runtime
 from sealwax.secrets import SecretNotFound
@@ -123,12 +122,10 @@ def run_task(
     follow_ups = _Queue()
     delays = []
     for _ in range(attempts):
-        disposition = Attempt(
-            worker, definition, queue.deliver(), lease=60, publisher=follow_ups
-        ).run()
-        if not isinstance(disposition, Postpone):
+        outcome = Attempt(worker, definition, queue.deliver(), lease=60, publisher=follow_ups).run()
+        if not isinstance(outcome, Retry):
             break
-        delays.append(disposition.seconds)
+        delays.append(outcome.after)
     entry = ledger.get(job_id)
     assert entry is not None  # noqa: S101 - it was accepted above
     return Outcome(

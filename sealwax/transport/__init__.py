@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.transport import TRANSPORT_ALIASES
 
-from sealwax.outcomes import DeadLetter, Reason
-from sealwax.transport.dead_letters import DeadLetterEvent
+from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
+from sealwax.transport.dead_letters import DeadLetterEvent, RefusedLetter
 from sealwax.transport.engine import snapshot
 from sealwax.transport.errors import (
     DeadLetterQueueMissing,
@@ -30,16 +30,20 @@ if TYPE_CHECKING:
     from sealwax.transport.celery.task import Task
 
 __all__ = [
+    "Ack",
     "DeadLetter",
     "DeadLetterEvent",
     "DeadLetterQueueMissing",
     "MessageTooLarge",
+    "Outcome",
     "PermissionMissing",
     "QueueMisconfigured",
     "QueueNotFound",
     "QueueOptions",
     "QueueUnreachable",
     "Reason",
+    "RefusedLetter",
+    "Retry",
     "Task",
     "Transport",
     "TransportError",

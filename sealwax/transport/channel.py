@@ -10,19 +10,19 @@ Nothing here creates, purges or deletes a queue.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
 from queue import Empty
 from typing import Any
 
 from kombu.transport import virtual
 
 from sealwax.aws.errors import GONE
-from sealwax.outcomes import DeadLetter, Reason
+from sealwax.outcomes import Ack, DeadLetter, Reason, Retry
 from sealwax.transport.batching import BatchEntry, EntryResult
 from sealwax.transport.codec import Malformed, decode
 from sealwax.transport.engine import Engine
@@ -42,58 +42,55 @@ __all__ = ["Channel"]
 
 logger = logging.getLogger(__name__)
 
-#: Longest time an unknown task's message waits between two looks, in seconds.
-GRACE_STEP = 30.0
-
 
 class QoS(virtual.QoS):
-    """Prefetch accounting, kept by the intake."""
+    """Prefetch accounting, read from what is in flight."""
 
     def __init__(self, channel: Channel, prefetch_count: int = 0) -> None:
         self.channel = channel
-        self.intake = channel.intake
-        self.intake.held.limit = prefetch_count or 0
+        self._settler = channel.settler
+        self._settler.in_flight.limit = prefetch_count or 0
 
     @property
     def prefetch_count(self) -> int:
         """Most messages held at once; 0: no limit."""
-        return self.intake.held.limit
+        return self._settler.in_flight.limit
 
     @prefetch_count.setter
     def prefetch_count(self, value: int) -> None:
-        self.intake.held.limit = value or 0
+        self._settler.in_flight.limit = value or 0
 
     def can_consume(self) -> bool:
         """Whether one more message may be received."""
-        return self.intake.held.free() > 0
+        return self._settler.in_flight.free() > 0
 
     def can_consume_max_estimate(self) -> int:
         """How many more messages may be received."""
-        return max(0, self.intake.held.free())
+        return max(0, self._settler.in_flight.free())
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Do nothing: a message is accounted for when it is received."""
 
     def get(self, delivery_tag: str) -> Delivery | None:
         """Return the delivery of a tag."""
-        return self.intake.held.get(delivery_tag)
+        return self._settler.in_flight.get(delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge."""
+        """Acknowledge the message of a tag."""
         self.channel.basic_ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Reject."""
+        """Reject the message of a tag."""
         self.channel.basic_reject(delivery_tag, requeue=requeue)
 
     def restore_unacked(self) -> list[Any]:
-        """Make everything held visible again."""
-        self.intake.release_all()
+        """Make all unsettled messages visible again."""
+        self._settler.release_all()
         return []
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
-        """Make everything held visible again."""
-        self.intake.release_all()
+        """Make all unsettled messages visible again."""
+        self._settler.release_all()
 
 
 class Channel(virtual.Channel):
@@ -111,7 +108,7 @@ class Channel(virtual.Channel):
         self.options = connection.options
         self._callbacks: dict[str, Callable[[Any], Any]] = {}
         self._no_ack: set[str] = set()
-        self._intake: Settler | None = None
+        self._settler: Settler | None = None
         self._ended = False
 
     @property
@@ -123,11 +120,12 @@ class Channel(virtual.Channel):
         return self._engine
 
     @property
-    def intake(self) -> Settler:
-        """The consuming side, made when it is first needed."""
-        if self._intake is None:
-            self._intake = Settler(self.engine, self.connection.liveness, self._arrived)
-        return self._intake
+    def settler(self) -> Settler:
+        """The consuming side, made when it is first needed: it ends messages."""
+        if self._settler is None:
+            arrived = partial(self.connection.arrived, self)
+            self._settler = Settler(self.engine, self.connection.liveness, arrived)
+        return self._settler
 
     # -- publishing
 
@@ -138,8 +136,12 @@ class Channel(virtual.Channel):
 
         Raises
         ------
-        QueueUnreachable, QueueNotFound, MessageTooLarge
-            See there.
+        QueueUnreachable
+            SQS did not confirm within `send_timeout`; the message may be queued.
+        QueueNotFound
+            The queue does not exist, or none is bound.
+        MessageTooLarge
+            The message exceeds one SQS message.
         """
         self._inplace_augment_message(message, exchange, routing_key)
         queues = [routing_key] if not exchange else self._lookup(exchange, routing_key)
@@ -154,11 +156,18 @@ class Channel(virtual.Channel):
     def compose(self, queue: str, message: dict[str, Any]) -> dict[str, Any]:
         """Return the fields of the SQS entry that a prepared message would be sent as.
 
-        Asks nobody and sends nothing: for who keeps the message elsewhere first.
+        Makes no call: for callers that keep the message elsewhere first.
+
+        Returns
+        -------
+        dict
+            `MessageBody`, `MessageAttributes`, and on FIFO queues the group and
+            deduplication ids.
 
         Raises
         ------
         MessageTooLarge
+            The message exceeds one SQS message.
         """
         self._inplace_augment_message(message, "", queue)
         name = self.options.queue(queue).queue or queue
@@ -241,7 +250,7 @@ class Channel(virtual.Channel):
                 return self.codecs["base64"].encode(body), "base64"
         return body, encoding
 
-    # -- declarations: queues are somebody else's to make
+    # -- declarations: queues are made by infrastructure code
 
     def _size(self, queue: str) -> int:
         return 0
@@ -266,7 +275,7 @@ class Channel(virtual.Channel):
         consumer_tag: str,
         **kwargs: Any,
     ) -> None:
-        """Begin to receive from a queue."""
+        """Receive from a queue."""
         self._tag_to_queue[consumer_tag] = queue
         self._active_queues.append(queue)
         self._consumers.add(consumer_tag)
@@ -274,10 +283,10 @@ class Channel(virtual.Channel):
         if no_ack:
             self._no_ack.add(queue)
         self.connection.before_consuming(queue)
-        self.intake.consume(queue)
+        self.settler.consume(queue)
 
     def basic_cancel(self, consumer_tag: str) -> None:
-        """Stop receiving from a queue and give back what was not started."""
+        """Stop receiving from a queue; release the messages that were not started."""
         if consumer_tag not in self._consumers:
             return
         self._consumers.discard(consumer_tag)
@@ -288,16 +297,11 @@ class Channel(virtual.Channel):
             self._active_queues.remove(queue)
         self._callbacks.pop(queue, None)
         self._no_ack.discard(queue)
-        self.intake.cancel(queue)
+        self.settler.cancel(queue)
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> None:
         """Return nothing: SQS has no cheap look for a single message."""
         return
-
-    def _arrived(self, deliveries: list[Delivery]) -> None:
-        # Groups are joined in the order of arrival, before anything can finish.
-        admitted = [d for d in deliveries if self.intake.groups.admit(d)]
-        self.connection.arrived(self, admitted)
 
     def deliver(self, delivery: Delivery) -> None:
         """Hand one received message to Celery. Never raises an `Exception`.
@@ -305,7 +309,7 @@ class Channel(virtual.Channel):
         What is not a task message becomes a dead letter here; what is due later
         goes back; a FIFO group's second message waits.
         """
-        if delivery.state is not MessageState.HELD:
+        if delivery.state is not MessageState.RECEIVED:
             return
         try:
             message = self._open(delivery)
@@ -313,7 +317,7 @@ class Channel(virtual.Channel):
                 return
             callback = self._callbacks.get(delivery.queue)
             if callback is None:
-                self.intake.release(delivery.token)
+                self.settler.release(delivery.token)
                 return
         except Malformed as finding:
             self._malformed(delivery, finding.kind)
@@ -331,11 +335,11 @@ class Channel(virtual.Channel):
             logger.warning(
                 "Celery could not take message %s: %s", delivery.message_id, type(error).__name__
             )
-            if delivery.state is MessageState.HELD:
+            if delivery.state is MessageState.RECEIVED:
                 self._malformed(delivery, type(error).__name__)
             return
         if delivery.queue in self._no_ack:
-            self.basic_ack(delivery.token)
+            self.settler.settle(delivery.token, Ack())
 
     def _open(self, delivery: Delivery) -> SqsMessage | None:
         payload = decode(delivery.body, max_depth=self.options.max_depth)
@@ -355,70 +359,24 @@ class Channel(virtual.Channel):
         if early > 0:
             # However close it is: Celery promises "not before". Visibility counts in
             # whole seconds, and SQS may be early by the fraction it does not keep.
-            self.postpone(delivery.token, early)
+            self.settler.settle(delivery.token, Retry(early))
             return None
         return SqsMessage.of(payload, delivery, self)
 
     def _malformed(self, delivery: Delivery, kind: str) -> None:
-        self.dead_letter(
-            delivery.token,
-            DeadLetter(reason=Reason.MALFORMED, cause=kind, error=kind, job=delivery.job),
-            recorded=False,
-        )
+        letter = DeadLetter(reason=Reason.MALFORMED, cause=kind, error=kind, job=delivery.job)
+        self.settler.settle(delivery.token, letter, recorded=False)
 
-    # -- how a delivery ends
-
-    def start(self, delivery_tag: str) -> bool:
-        """Mark a message as handed to the pool; False: it was given back, do not run it."""
-        return self.intake.held.start(delivery_tag)
+    # -- how a delivery ends, as kombu's messages ask for it
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
         """Delete the message, in a batch, soon."""
-        self.intake.acknowledge(delivery_tag)
+        self.settler.settle(delivery_tag, Ack())
 
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Dead-letter the message as `rejected`, or make it visible again."""
-        if requeue:
-            self.postpone(delivery_tag, 1)
-        else:
-            self.dead_letter(delivery_tag, DeadLetter(reason=Reason.REJECTED), recorded=False)
-
-    def postpone(self, delivery_tag: str, seconds: float) -> bool:
-        """Have the same message delivered again after `seconds` (whole ones, rounded up).
-
-        Returns False where the message has already met another end.
-        """
-        return self.intake.postpone(delivery_tag, math.ceil(max(0.0, seconds)))
-
-    def dead_letter(self, delivery_tag: str, letter: DeadLetter, *, recorded: bool = True) -> bool:
-        """Move the message to its dead-letter queue as a letter.
-
-        Parameters
-        ----------
-        recorded
-            Whether the caller has recorded it; otherwise `on_dead_letter` is
-            asked to, first.
-        """
-        return self.intake.dead_letter(delivery_tag, letter, recorded=recorded)
-
-    def unknown_task(self, delivery_tag: str) -> bool:
-        """Let a message of an unknown task wait for a newer worker, then dead-letter it."""
-        delivery = self.intake.held.get(delivery_tag)
-        if delivery is None:
-            return False
-        left = delivery.first_received_at + self.options.unknown_task_grace - time.time()
-        if left > 0:
-            return self.postpone(delivery_tag, min(left, GRACE_STEP))
-        return self.dead_letter(
-            delivery_tag,
-            DeadLetter(
-                reason=Reason.UNKNOWN_TASK,
-                cause="unknown-task",
-                error="UnknownTask",
-                job=delivery.job,
-            ),
-            recorded=False,
-        )
+        """Dead-letter the message as `rejected`, or make it visible again after a second."""
+        outcome = Retry(1) if requeue else DeadLetter(reason=Reason.REJECTED)
+        self.settler.settle(delivery_tag, outcome, recorded=False)
 
     # -- kombu's blocking side
 
@@ -428,14 +386,14 @@ class Channel(virtual.Channel):
             raise Empty
 
     def close(self) -> None:
-        """Give back what is not finished, confirm the rest, and stop."""
+        """Release the messages that are not finished, confirm the rest, and stop."""
         if self._ended:
             return
         self._ended = self.closed = True
         for tag in list(self._consumers):
             self.basic_cancel(tag)
-        if self._intake is not None and self._intake.engine.pid == os.getpid():
-            self._intake.close()
+        if self._settler is not None and self._settler.engine.pid == os.getpid():
+            self._settler.close()
         if self.connection is not None:
             self.connection.close_channel(self)
         self.exchange_types = None

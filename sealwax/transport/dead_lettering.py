@@ -1,9 +1,10 @@
 """Moving a message to its dead-letter queue: record, send, and only then delete.
 
-Runs on background threads, for as long as it takes: what fails is tried again
-while the lease is kept. What the dead-letter queue will never take (too large,
-or an attribute it refuses) goes without its own attributes, then to the
-`archive` option. A message that cannot be moved stays in its queue.
+Runs on background threads, for as long as it takes: a failed step is tried
+again while the lease is kept. A letter that the dead-letter queue will never
+take (too large, or an attribute it refuses) goes without its own attributes,
+then to the `archive` option. A message that cannot be dead-lettered stays in
+its queue.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sealwax.transport.dead_letters import (
     ATTRIBUTE,
     DeadLetterEvent,
     RefusedLetter,
-    to_json,
+    attribute_text,
 )
 from sealwax.transport.engine import Engine
 from sealwax.transport.errors import DeadLetterQueueMissing
@@ -57,8 +58,10 @@ def letter_fields(
     dropped = [attributes.popitem()[0] for _ in range(excess)]
     attributes[ATTRIBUTE] = {
         "DataType": "String",
-        "StringValue": to_json(
-            replace(letter, job=letter.job or delivery.job, task=delivery.task),
+        "StringValue": attribute_text(
+            letter,
+            job=letter.job or delivery.job,
+            task=delivery.task,
             queue=delivery.queue,
             at=round(now, 3),
             message_id=delivery.message_id,
@@ -85,42 +88,42 @@ class _PendingDeadLetter:
     #: SQS's code, once the queue has refused even the bare letter.
     refused: str = ""
 
-    def event(self) -> DeadLetterEvent:
-        """Return what the application is told."""
-        return DeadLetterEvent(
-            letter=self.letter,
-            job=self.delivery.job,
-            task=self.delivery.task,
-            queue=self.delivery.queue,
-            message_id=self.delivery.message_id,
-            receive_count=self.delivery.receive_count,
-            body_bytes=len(self.delivery.body.encode("utf-8", "surrogatepass")),
-        )
+    def event(self) -> dict[str, Any]:
+        """Return the fields of a `DeadLetterEvent`."""
+        return {
+            "letter": self.letter,
+            "job": self.delivery.job,
+            "task": self.delivery.task,
+            "queue": self.delivery.queue,
+            "message_id": self.delivery.message_id,
+            "receive_count": self.delivery.receive_count,
+            "body_bytes": len(self.delivery.body.encode("utf-8", "surrogatepass")),
+        }
 
 
 class DeadLetterer:
-    """Moves deliveries to their dead-letter queues, one attempt after another.
+    """Sender of dead letters; each is tried until it is confirmed.
 
     Parameters
     ----------
-    on_moved
+    on_confirmed
         Deletes the original; called when the dead letter is confirmed.
     """
 
-    def __init__(self, engine: Engine, *, on_moved: Callable[[Delivery], None]) -> None:
+    def __init__(self, engine: Engine, *, on_confirmed: Callable[[Delivery], None]) -> None:
         self._engine = engine
-        self._on_moved = on_moved
+        self._on_confirmed = on_confirmed
         self._lock = threading.Lock()
         self._open: dict[str, Delivery] = {}
 
-    def dead_letter(self, delivery: Delivery, letter: DeadLetter, *, recorded: bool) -> None:
-        """Begin to move a message; what fails is tried again in the background."""
+    def send(self, delivery: Delivery, letter: DeadLetter, *, recorded: bool) -> None:
+        """Dead-letter a settled delivery, in the background."""
         with self._lock:
             self._open[delivery.token] = delivery
         self._engine.background.run(self._attempt, _PendingDeadLetter(delivery, letter, recorded))
 
     def unfinished(self) -> list[Delivery]:
-        """Take out, at shutdown, what could not be moved yet: it goes back to its queue."""
+        """Take out, at shutdown, the deliveries without a confirmed letter; they are released."""
         with self._lock:
             found = list(self._open.values())
             self._open.clear()
@@ -134,7 +137,7 @@ class DeadLetterer:
             if not pending.recorded:
                 hook = self._engine.options.on_dead_letter
                 if hook is not None:
-                    hook(pending.event())
+                    hook(DeadLetterEvent(**pending.event()))
                 pending.recorded = True
             url = self._engine.dead_letter_url(delivery.queue)
         except Exception as error:
@@ -149,7 +152,7 @@ class DeadLetterer:
                     error_code(error),
                     exc_info=not pending.recorded,
                 )
-            self._again(pending)
+            self._retry(pending)
             return
         fields = letter_fields(
             delivery,
@@ -173,7 +176,7 @@ class DeadLetterer:
 
     def _sent(self, pending: _PendingDeadLetter, outcome: EntryResult) -> None:
         if outcome.ok:
-            self._moved(pending)
+            self._confirmed(pending)
             return
         logger.warning(
             "The dead-letter queue refused message %s (%s); trying again",
@@ -185,7 +188,7 @@ class DeadLetterer:
         elif not outcome.retryable:
             self._refused(pending, outcome.code)
             return
-        self._again(pending)
+        self._retry(pending)
 
     def _refused(self, pending: _PendingDeadLetter, code: str) -> None:
         """Go on with a letter that would be refused again and again."""
@@ -204,7 +207,7 @@ class DeadLetterer:
             pending.delivery.queue,
             code,
         )
-        self._again(pending)
+        self._retry(pending)
 
     def _archive(self, pending: _PendingDeadLetter, fields: dict[str, Any]) -> None:
         archive = self._engine.options.archive
@@ -213,7 +216,7 @@ class DeadLetterer:
         try:
             archive(
                 RefusedLetter(
-                    event=pending.event(),
+                    **pending.event(),
                     body=pending.delivery.body,
                     attributes=pending.delivery.attributes,
                     reason=fields["MessageAttributes"][ATTRIBUTE]["StringValue"],
@@ -227,12 +230,12 @@ class DeadLetterer:
                 pending.delivery.message_id,
                 error_code(error),
             )
-            self._again(pending)
+            self._retry(pending)
             return
         self._engine.counters.add("archived")
-        self._moved(pending)
+        self._confirmed(pending)
 
-    def _moved(self, pending: _PendingDeadLetter) -> None:
+    def _confirmed(self, pending: _PendingDeadLetter) -> None:
         delivery, letter = pending.delivery, pending.letter
         with self._lock:
             if self._open.pop(delivery.token, None) is None:
@@ -244,9 +247,9 @@ class DeadLetterer:
             letter.reason,
             letter.error or "no detail",
         )
-        self._on_moved(delivery)
+        self._on_confirmed(delivery)
 
-    def _again(self, pending: _PendingDeadLetter) -> None:
+    def _retry(self, pending: _PendingDeadLetter) -> None:
         pause = jittered(pending.attempt, base=1.0, cap=PAUSE_MAX)
         pending.attempt += 1
         self._engine.background.run(self._attempt, pending, delay=pause)

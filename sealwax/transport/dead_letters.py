@@ -1,8 +1,9 @@
-"""Dead letters: why a message leaves its queue for the dead-letter queue.
+"""Dead-letter attribute: how a dead letter says why it left its queue.
 
 A dead letter is the original body and attributes plus one String attribute,
 `sealwax-dead-letter`, with a JSON object. It never holds payload, exception
-text or traceback.
+text or traceback. Written by the dead-letterer, read by the steward; within a
+process a `sealwax.outcomes.DeadLetter` goes as it is.
 """
 
 from __future__ import annotations
@@ -13,18 +14,31 @@ from typing import Any, Final
 
 from sealwax.outcomes import DeadLetter, Reason
 
-__all__ = ["ATTRIBUTE", "DeadLetterEvent", "RefusedLetter", "read_json", "to_json"]
+__all__ = [
+    "ATTRIBUTE",
+    "DeadLetterEvent",
+    "RefusedLetter",
+    "attribute_text",
+    "read_attribute",
+]
 
 #: Name of the message attribute.
 ATTRIBUTE: Final = "sealwax-dead-letter"
 
-#: What a worker may say; the steward alone says `backstop`.
-_REASONS = frozenset(Reason) - {Reason.BACKSTOP}
-
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetterEvent:
-    """What `on_dead_letter` is told before a message is dead-lettered."""
+    """A message that is about to be dead-lettered, for the `on_dead_letter` option.
+
+    Parameters
+    ----------
+    letter
+        Why.
+    job, task
+        As the message's headers name them; None where they could not be read.
+    queue
+        Logical name of the queue it leaves.
+    """
 
     letter: DeadLetter
     job: str | None
@@ -36,13 +50,11 @@ class DeadLetterEvent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefusedLetter:
+class RefusedLetter(DeadLetterEvent):
     """A dead letter that the dead-letter queue will never take, for the `archive` option.
 
     Parameters
     ----------
-    event
-        What and why.
     body, attributes
         The message as it was received, whole.
     reason
@@ -53,7 +65,6 @@ class RefusedLetter:
         SQS's error code.
     """
 
-    event: DeadLetterEvent
     body: str
     attributes: dict[str, Any]
     reason: str
@@ -61,10 +72,17 @@ class RefusedLetter:
     code: str
 
 
-def to_json(letter: DeadLetter, **more: Any) -> str:
-    """Return the attribute's value; what is not set is left out, `more` goes before the letter."""
+def attribute_text(letter: DeadLetter, **more: Any) -> str:
+    """Return the attribute's value, a JSON object; fields that are None are left out.
+
+    Parameters
+    ----------
+    more
+        What the transport adds: `queue`, `at`, `message_id` and the like. They
+        win over the letter's own.
+    """
     fields = {
-        "task": letter.task,
+        **letter.details,
         "cause": letter.cause,
         "place": letter.place,
         "reason": letter.reason.value,
@@ -79,27 +97,27 @@ def to_json(letter: DeadLetter, **more: Any) -> str:
     )
 
 
-def read_json(text: object) -> tuple[DeadLetter, dict[str, Any]] | None:
-    """Read the attribute's value: the letter, and what else stands there.
+def read_attribute(value: object) -> DeadLetter | None:
+    """Read an attribute's value; None where it is no letter that a worker could have written.
 
-    None where it is anything else.
+    Fields of another type than they should have are left out; all other fields
+    are in `details`.
     """
-    if not isinstance(text, str) or not text.startswith("{"):
+    if not isinstance(value, str) or not value.startswith("{"):
         return None
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(fields, dict) or fields.get("reason") not in _REASONS:
+    reason = Reason.read(fields.pop("reason", None)) if isinstance(fields, dict) else None
+    if reason is None or reason is Reason.BACKSTOP:  # which is the steward's own word
         return None
-    texts: dict[str, str | None] = {}
-    for name in ("cause", "error", "place", "job", "task"):
-        value = fields.pop(name, None)
-        texts[name] = value if isinstance(value, str) else None
     attempts = fields.pop("attempts", None)
-    letter = DeadLetter(
-        reason=Reason(fields.pop("reason")),
-        attempts=attempts if type(attempts) is int else None,
-        **texts,
+    texts = {name: fields.pop(name, None) for name in ("cause", "error", "place", "job")}
+    return DeadLetter(
+        reason=reason,
+        attempts=attempts if isinstance(attempts, int) else None,
+        details=fields,
+        **{name: text if isinstance(text, str) else None for name, text in texts.items()},
     )
     return letter, fields

@@ -17,7 +17,7 @@ __all__ = ["FifoGroups"]
 
 
 class FifoGroups:
-    """The groups of which this worker holds messages."""
+    """Message groups of which this worker has messages in flight."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -26,9 +26,9 @@ PATIENCE = 0.25
 
 
 class MessageState(enum.Enum):
-    """How far a delivery has come."""
+    """States of a delivery, in their order."""
 
-    HELD = enum.auto()
+    RECEIVED = enum.auto()
     STARTED = enum.auto()
     SETTLING = enum.auto()
     GONE = enum.auto()
@@ -52,13 +52,13 @@ class Delivery:
     group: str | None = None
     job: str | None = None
     task: str | None = None
-    state: MessageState = MessageState.HELD
+    state: MessageState = MessageState.RECEIVED
     renewing: bool = False
     lost: bool = False
     started_at: float = field(default=0.0)
 
-    def facts(self) -> dict[str, Any]:
-        """Return what `task.request.delivery_info["sqs"]` says."""
+    def metadata(self) -> dict[str, Any]:
+        """Return `task.request.delivery_info["sqs"]`: plain values, times in epoch s."""
         return {
             "message_id": self.message_id,
             "receive_count": self.receive_count,
@@ -83,7 +83,7 @@ class InFlight:
 
     @property
     def limit(self) -> int:
-        """Most deliveries held at once; 0: no limit."""
+        """Most deliveries in flight at once; 0: no limit."""
         return self._limit
 
     @limit.setter
@@ -141,14 +141,14 @@ class InFlight:
         """Whether some receiver waits for a slot."""
         return bool(self._needs)
 
-    def give_back(self, slots: int) -> None:
+    def return_slots(self, slots: int) -> None:
         """Return reserved slots that brought no message."""
         with self._condition:
             self._reserved -= slots
             self._freed()
 
     def add(self, deliveries: Iterable[Delivery], slots: int) -> None:
-        """Hold what a receive brought, in exchange for its reserved slots."""
+        """Add the deliveries of a receive, in exchange for its reserved slots."""
         with self._condition:
             self._reserved -= slots
             for delivery in deliveries:
@@ -165,13 +165,13 @@ class InFlight:
             delivery = self._deliveries.get(token)
             if delivery is None:
                 return False
-            if delivery.state is MessageState.HELD:
+            if delivery.state is MessageState.RECEIVED:
                 delivery.state = MessageState.STARTED
                 delivery.started_at = self._clock()
             return True
 
     def settle(self, token: str) -> Delivery | None:
-        """Take a delivery out for its end; None: somebody else has."""
+        """Take a delivery out for its end; None: it was taken out before."""
         with self._condition:
             delivery = self._deliveries.pop(token, None)
             if delivery is not None:
@@ -186,7 +186,7 @@ class InFlight:
             found = [
                 d
                 for d in self._deliveries.values()
-                if d.state is MessageState.HELD and (queues is None or d.queue in queues)
+                if d.state is MessageState.RECEIVED and (queues is None or d.queue in queues)
             ]
             for delivery in found:
                 del self._deliveries[delivery.token]

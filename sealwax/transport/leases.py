@@ -1,4 +1,4 @@
-"""Keeps the visibility of everything held, in batches.
+"""Lease keeping: renews the visibility of everything in flight, in batches.
 
 One thread a consuming channel. A lease that cannot be renewed because the
 message is gone is lost, counted and not tried again; any other failure is
@@ -42,9 +42,9 @@ class LeaseKeeper:
         Called at each turn, for what else must be done now and then.
     """
 
-    def __init__(self, engine: Engine, held: InFlight, *, tick: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, in_flight: InFlight, *, tick: Callable[[], None]) -> None:
         self._engine = engine
-        self._held = held
+        self._in_flight = in_flight
         self._tick = tick
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -52,13 +52,13 @@ class LeaseKeeper:
         self._interval = min(5.0, lease / 6)
 
     def start(self) -> None:
-        """Begin to keep leases."""
+        """Start the thread that keeps leases."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="sealwax-leases", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """End; what is still held keeps the lease it has."""
+        """Stop the thread; what is in flight keeps the lease it has."""
         self._stop.set()
 
     def _run(self) -> None:
@@ -74,7 +74,7 @@ class LeaseKeeper:
         options = self._engine.options
         now = time.monotonic()
         started: list[tuple[str, str]] = []
-        for delivery in self._held.due(options.lease * 0.6):
+        for delivery in self._in_flight.due(options.lease * 0.6):
             seconds = int(min(options.lease, visibility_left(delivery, now)))
             if seconds <= 0:
                 delivery.lost = True

@@ -37,7 +37,7 @@ class Message(KombuMessage):
                 "exchange": info.get("exchange") or "",
                 "routing_key": info.get("routing_key") or delivery.queue,
                 "redelivered": delivery.receive_count > 1,
-                "sqs": delivery.facts(),
+                "sqs": delivery.metadata(),
             },
             properties=properties,
             headers=payload["headers"],

@@ -71,7 +71,7 @@ class TransportOptions:
     queues
         Logical name to `QueueOptions` (or a mapping of its fields).
     lease
-        How long a held message stays invisible before it must be renewed.
+        How long a message in flight stays invisible before it must be renewed.
     wait_time
         Long-poll duration of an idle receive.
     receivers
@@ -113,8 +113,8 @@ class TransportOptions:
         Seconds between two lines of counters in the log; 0: none.
     fair_queues
         Send the property `sealwax-group` as MessageGroupId on standard queues too.
-    holds
-        What this process must not receive or start now; None: nothing ever.
+    pauses
+        The queues and tasks that this process must not receive or start now; None: never any.
     check
         Check the queues when a worker starts to consume.
     """
@@ -145,7 +145,7 @@ class TransportOptions:
     counters_every: float = 60
     liveness_file: str | None = None
     fair_queues: bool = False
-    holds: ConsumerPauses | None = None
+    pauses: ConsumerPauses | None = None
     check: bool = True
 
     @classmethod

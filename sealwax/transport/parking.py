@@ -31,8 +31,8 @@ LONGEST = 900
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 CROWDED = 60_000
 
-#: Seconds between two looks at a queue's count.
-LOOK = 30.0
+#: Seconds between two counts of a queue's messages in flight.
+COUNT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +52,13 @@ class Parked:
 def should_park(seconds: float, not_visible: int, *, fifo: bool) -> bool:
     """Whether a wait is better spent elsewhere. Pure.
 
-    Never on a FIFO queue: what waits there holds its group, which is the point.
+    Never on a FIFO queue: a message that waits there keeps its group waiting, which is the point.
     """
     return not fifo and (seconds > LONGEST or not_visible > CROWDED)
 
 
 class Parking:
-    """Decides and hands over.
+    """Parking of long waits: decides, and hands messages to the `park` option.
 
     Parameters
     ----------
@@ -80,13 +80,13 @@ class Parking:
         self._refused = refused
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
-        self._looked: dict[str, float] = {}
+        self._counted: dict[str, float] = {}
 
     def take(self, delivery: Delivery, seconds: int) -> bool:
         """Take over a settled delivery that is to wait; False: it is to wait in the queue."""
         if self._engine.options.park is None:
             return False
-        self._look(delivery.queue)
+        self._refresh_count(delivery.queue)
         crowd = self._counts.get(delivery.queue, 0)
         if not should_park(seconds, crowd, fifo=delivery.queue.endswith(".fifo")):
             return False
@@ -121,12 +121,12 @@ class Parking:
         self._engine.counters.add("parked")
         self._parked(delivery)
 
-    def _look(self, queue: str) -> None:
+    def _refresh_count(self, queue: str) -> None:
         now = time.monotonic()
         with self._lock:
-            if now - self._looked.get(queue, -LOOK) < LOOK:
+            if now - self._counted.get(queue, -COUNT_SECONDS) < COUNT_SECONDS:
                 return
-            self._looked[queue] = now
+            self._counted[queue] = now
         self._engine.background.run(self._count, queue)
 
     def _count(self, queue: str) -> None:
@@ -136,5 +136,5 @@ class Parking:
                 AttributeNames=["ApproximateNumberOfMessagesNotVisible"],
             )["Attributes"]
             self._counts[queue] = int(attributes["ApproximateNumberOfMessagesNotVisible"])
-        except Exception as error:  # noqa: BLE001 - the next look may succeed
+        except Exception as error:  # noqa: BLE001 - the next count may succeed
             self._engine.counters.add(f"failures.count.{error_code(error)}")

@@ -1,9 +1,9 @@
-"""What this process must not receive or start now, and why.
+"""Consumer pauses: queues that are not received from, and tasks that are not started.
 
 Set by whoever watches over a worker (operators' pauses, a drain, a ledger that
-is away); asked by the intake before it receives and by the consumer before it
-hands a task on. A hold never costs an attempt: what was received and not
-started is given back. Outlives connections: a new one asks again.
+is away); asked by the settler before it receives and by the consumer before it
+hands a task on. A pause never costs an attempt: messages that were received and
+not started are released. Pauses outlive connections: a new one asks again.
 """
 
 from __future__ import annotations
@@ -21,63 +21,63 @@ _SOONEST, _LATEST = 15.0, 600.0
 
 
 class Pausable(Protocol):
-    """What a hold tells."""
+    """A consumer that obeys pauses."""
 
-    def held_changed(self, queue: str) -> None:
-        """Look at the holds of a queue again."""
+    def pauses_changed(self, queue: str) -> None:
+        """Read the pauses of a queue again."""
 
     def running(self) -> list[tuple[str, str]]:
-        """Return the jobs that were handed to the pool and have not ended, with their tokens."""
+        """Return (job id, delivery token) of each job that was handed to the pool and runs."""
 
     def close(self) -> None:
-        """Receive no more; give back what is not finished."""
+        """Stop receiving; release what is not finished."""
 
 
 class ConsumerPauses:
-    """Reasons by queue, and paused tasks; thread-safe."""
+    """Paused queues with their reasons, and paused tasks; thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._reasons: dict[str, set[str]] = {}
         self._tasks: dict[str, float] = {}
-        self._intakes: weakref.WeakSet[Pausable] = weakref.WeakSet()
+        self._consumers: weakref.WeakSet[Pausable] = weakref.WeakSet()
 
     def __repr__(self) -> str:
         # Options are told apart by their text: two of one kind share an engine.
-        return "Holds()"
+        return "ConsumerPauses()"
 
-    def join(self, intake: Pausable) -> None:
-        """Tell this intake of changes while it lives."""
-        self._intakes.add(intake)
+    def register(self, consumer: Pausable) -> None:
+        """Notify a consumer of changes for as long as it lives."""
+        self._consumers.add(consumer)
 
     @property
-    def intakes(self) -> list[Pausable]:
-        """Those that are told now."""
-        return list(self._intakes)
+    def consumers(self) -> list[Pausable]:
+        """The consumers that are notified now."""
+        return list(self._consumers)
 
     def reasons(self, queue: str) -> frozenset[str]:
         """Return why a queue is not received from; empty where it is."""
         with self._lock:
             return frozenset(self._reasons.get(queue, ()))
 
-    def hold(self, queue: str, reason: str) -> None:
-        """Receive no more from a queue, and give back what was not started."""
+    def pause(self, queue: str, reason: str) -> None:
+        """Stop receiving from a queue, and release the messages that were not started."""
         with self._lock:
             reasons = self._reasons.setdefault(queue, set())
             changed = reason not in reasons
             reasons.add(reason)
         if changed:
-            self._tell(queue)
+            self._notify(queue)
 
-    def release(self, queue: str, reason: str) -> None:
-        """Take one reason away; receiving begins again after the last one."""
+    def resume(self, queue: str, reason: str) -> None:
+        """Remove one reason; the queue is received from again after the last one."""
         with self._lock:
             reasons = self._reasons.get(queue, set())
             changed = reason in reasons
             reasons.discard(reason)
         if changed:
-            self._tell(queue)
+            self._notify(queue)
 
     def set_tasks(self, paused: Mapping[str, float] | Iterable[str]) -> None:
         """Set which tasks are paused, by name, with the epoch second since when."""
@@ -85,14 +85,14 @@ class ConsumerPauses:
         with self._lock:
             self._tasks = dict(since)
 
-    def paused(self, task: str) -> float | None:
-        """Return for how many seconds a task's message is to stay away; None: start it."""
+    def task_delay(self, task: str) -> float | None:
+        """Return for how many seconds a task's message stays away; None: start it."""
         since = self._tasks.get(task)
         return None if since is None else postponement(self._clock() - since)
 
-    def _tell(self, queue: str) -> None:
-        for intake in self.intakes:
-            intake.held_changed(queue)
+    def _notify(self, queue: str) -> None:
+        for consumer in self.consumers:
+            consumer.pauses_changed(queue)
 
 
 def postponement(paused_for: float) -> float:

@@ -46,7 +46,7 @@ class Receivers:
         self,
         engine: Engine,
         queue: str,
-        held: InFlight,
+        in_flight: InFlight,
         liveness: Liveness,
         *,
         deliver: Callable[[list[Delivery]], None],
@@ -54,7 +54,7 @@ class Receivers:
     ) -> None:
         self._engine = engine
         self._queue = queue
-        self._held = held
+        self._in_flight = in_flight
         self._liveness = liveness
         self._deliver = deliver
         self._give_up = give_up
@@ -64,7 +64,7 @@ class Receivers:
         self._failures = 0
 
     def start(self) -> None:
-        """Begin to receive."""
+        """Start the first receiving thread."""
         self._liveness.watch(self._queue)
         threading.Thread(
             target=self._main, name=f"sealwax-receive-{self._queue}", daemon=True
@@ -73,7 +73,7 @@ class Receivers:
     def stop(self) -> None:
         """Receive no more. A poll under way ends by itself; what it brings is given up."""
         self._stop.set()
-        self._held.wake()
+        self._in_flight.wake()
         self._liveness.forget(self._queue)
 
     @property
@@ -94,7 +94,7 @@ class Receivers:
         with self._lock:
             if self._helpers >= self._engine.options.receivers - 1 or self._stop.is_set():
                 return
-            if self._held.free() < 10:
+            if self._in_flight.free() < 10:
                 return
             self._helpers += 1
         threading.Thread(
@@ -111,15 +111,15 @@ class Receivers:
 
     def _receive(self, wait: int, *, helper: bool = False) -> bool:
         """Make one receive; return whether it came back full."""
-        slots = self._held.reserve(10, 0.2 if helper else SLOT_WAIT)
+        slots = self._in_flight.reserve(10, 0.2 if helper else SLOT_WAIT)
         if not slots:
             self._liveness.finished(self._queue)
             return False
         if self._stop.is_set():
-            # The slots may be those of what was just given back: not to be taken again.
-            self._held.give_back(slots)
+            # The slots may be those of what was just released: not to be taken again.
+            self._in_flight.return_slots(slots)
             return False
-        if self._held.contended and wait:
+        if self._in_flight.contended and wait:
             # Another queue waits for the slots that this poll would keep.
             wait = 1
         received: list[Delivery] | None = None
@@ -136,12 +136,12 @@ class Receivers:
             return False
         finally:
             if received is None:
-                self._held.give_back(slots)
+                self._in_flight.return_slots(slots)
         self._failures = 0
         self._engine.counters.add("receives")
         self._engine.counters.add("received", len(received))
         self._liveness.succeeded(self._queue)
-        self._held.add(received, slots)
+        self._in_flight.add(received, slots)
         if not received:
             self._engine.counters.add("empty")
         elif self._stop.is_set():

@@ -9,11 +9,12 @@ failing call does not make the message run again.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 
-from sealwax.outcomes import DeadLetter
+from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
 from sealwax.transport.batching import BatchEntry, EntryResult
 from sealwax.transport.dead_lettering import DeadLetterer
 from sealwax.transport.engine import Engine
@@ -31,14 +32,17 @@ logger = logging.getLogger(__name__)
 #: How long a delete or a visibility change is tried, in seconds.
 SETTLE_DEADLINE = 600.0
 
+#: Longest time an unknown task's message waits between two tries, in seconds.
+UNKNOWN_TASK_STEP = 30.0
+
 
 class Settler:
-    """What one channel receives and how it ends.
+    """Settlement of the messages that one channel receives.
 
     Parameters
     ----------
     arrived
-        Takes new deliveries, from a receiving thread.
+        Takes the deliveries that may run now; called from receiving threads.
     """
 
     def __init__(
@@ -49,62 +53,62 @@ class Settler:
     ) -> None:
         self.engine = engine
         self.liveness = liveness
-        self.held = InFlight()
+        self.in_flight = InFlight()
         self.groups = FifoGroups()
         self._arrived = arrived
         self._receivers: dict[str, Receivers] = {}
         self._wanted: set[str] = set()
-        self._leases = LeaseKeeper(engine, self.held, tick=self._tick)
-        self._dead_letterer = DeadLetterer(engine, on_moved=self._delete)
+        self._leases = LeaseKeeper(engine, self.in_flight, tick=self._tick)
+        self._dead_letterer = DeadLetterer(engine, on_confirmed=self._delete)
         self._parking = Parking(engine, parked=self._delete, refused=self._return)
         self._lock = threading.Lock()
         self._closed = False
-        if engine.options.holds is not None:
-            engine.options.holds.join(self)
+        if engine.options.pauses is not None:
+            engine.options.pauses.register(self)
 
     # -- receiving
 
     def consume(self, queue: str) -> None:
-        """Begin to receive from a queue, or as soon as nothing holds it."""
+        """Receive from a queue: now, or as soon as it is not paused."""
         self._wanted.add(queue)
         self._leases.start()
-        self.held_changed(queue)
+        self.pauses_changed(queue)
 
-    def held_changed(self, queue: str) -> None:
-        """Receive, or stop receiving, as the process's holds say now."""
-        holds = self.engine.options.holds
+    def pauses_changed(self, queue: str) -> None:
+        """Receive, or stop receiving, as the process's pauses say now."""
+        pauses = self.engine.options.pauses
         with self._lock:
             wanted = queue in self._wanted and not self._closed
-            receives = wanted and not (holds and holds.reasons(queue))
+            receives = wanted and not (pauses and pauses.reasons(queue))
             if receives == (queue in self._receivers):
                 return
             if receives:
                 receivers = self._receivers[queue] = Receivers(
                     self.engine,
                     queue,
-                    self.held,
+                    self.in_flight,
                     self.liveness,
-                    deliver=self._arrived,
+                    deliver=self._admit,
                     give_up=self._give_up,
                 )
                 receivers.start()
                 return
             receivers = self._receivers.pop(queue)
         receivers.stop()
-        self._release(self.held.settle_unstarted({queue}))
+        self._release(self.in_flight.settle_unstarted({queue}))
 
     def cancel(self, queue: str) -> None:
-        """Receive no more from a queue; give back what was not started, at once."""
+        """Stop receiving from a queue; release the messages that were not started."""
         self._wanted.discard(queue)
-        self.held_changed(queue)
-        self._release(self.held.settle_unstarted({queue}))
+        self.pauses_changed(queue)
+        self._release(self.in_flight.settle_unstarted({queue}))
 
     def running(self) -> list[tuple[str, str]]:
-        """Return the jobs that were handed to the pool and have not ended, with their tokens."""
-        return [(each.job, each.token) for each in self.held.started() if each.job]
+        """Return (job id, delivery token) of each job that was handed to the pool and runs."""
+        return [(each.job, each.token) for each in self.in_flight.started() if each.job]
 
     def close(self) -> None:
-        """End: confirm what is settled, give back what is not."""
+        """Stop consuming: confirm what is settled, release what is not."""
         if self._closed:
             return
         self._closed = True
@@ -113,11 +117,15 @@ class Settler:
         timeout = self.engine.options.drain_timeout
         until = time.monotonic() + timeout
         self.engine.flush(timeout)
-        self._release(self.held.settle_all())
+        self._release(self.in_flight.settle_all())
         self._release(self._dead_letterer.unfinished())
         self.engine.flush(max(1.0, until - time.monotonic()))
         self._leases.stop()
         self.engine.counter_log.write()
+
+    def _admit(self, deliveries: list[Delivery]) -> None:
+        # Groups are joined in the order of arrival, before anything can finish.
+        self._arrived([each for each in deliveries if self.groups.admit(each)])
 
     def _give_up(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
@@ -131,33 +139,57 @@ class Settler:
 
     # -- ends
 
-    def acknowledge(self, token: str) -> bool:
-        """Delete the message."""
-        delivery = self.held.settle(token)
+    def start(self, token: str) -> bool:
+        """Mark a message as handed to the pool; False: it was released, do not run it."""
+        return self.in_flight.start(token)
+
+    def settle(self, token: str, outcome: Outcome, *, recorded: bool = True) -> bool:
+        """Carry out a message's outcome, once.
+
+        Parameters
+        ----------
+        outcome
+            A `Retry` counts in whole seconds, rounded up, as far as SQS allows.
+        recorded
+            Of a `DeadLetter`: whether the caller has recorded it. If not, the
+            option `on_dead_letter` is called first.
+
+        Returns
+        -------
+        bool
+            False where the message has already met another end.
+        """
+        delivery = self.in_flight.settle(token)
         if delivery is None:
             return False
-        counters = self.engine.counters
-        counters.add("acknowledged")
-        if delivery.sent_at:
-            counters.add("latency.milliseconds", _milliseconds(time.time() - delivery.sent_at))
-        if delivery.started_at:
-            counters.add("run.milliseconds", _milliseconds(time.monotonic() - delivery.started_at))
-        self._delete(delivery)
+        if isinstance(outcome, Ack):
+            self._acknowledge(delivery)
+        elif isinstance(outcome, Retry):
+            self._postpone(delivery, math.ceil(max(0.0, outcome.after)))
+        else:
+            self.engine.counters.add(f"dead_lettered.{outcome.reason.value}")
+            self._dead_letterer.send(delivery, outcome, recorded=recorded)
         return True
 
-    def postpone(self, token: str, seconds: int) -> bool:
-        """Make the message visible again after some seconds, as far as SQS allows."""
-        delivery = self.held.settle(token)
+    def settle_unknown_task(self, token: str) -> bool:
+        """Postpone a message of an unknown task for a newer worker; at last dead-letter it.
+
+        Returns False where the message has already met another end.
+        """
+        delivery = self.in_flight.get(token)
         if delivery is None:
             return False
-        self.engine.counters.add("postponed")
-        if not self._parking.take(delivery, seconds):
-            self._return(delivery, seconds)
-        return True
+        left = delivery.first_received_at + self.engine.options.unknown_task_grace - time.time()
+        if left > 0:
+            return self.settle(token, Retry(min(left, UNKNOWN_TASK_STEP)))
+        letter = DeadLetter(
+            reason=Reason.UNKNOWN_TASK, cause="unknown-task", error="UnknownTask", job=delivery.job
+        )
+        return self.settle(token, letter, recorded=False)
 
     def release(self, token: str) -> bool:
         """Make the message visible again now."""
-        delivery = self.held.settle(token)
+        delivery = self.in_flight.settle(token)
         if delivery is None:
             return False
         self._release([delivery])
@@ -165,16 +197,21 @@ class Settler:
 
     def release_all(self) -> None:
         """Make everything unsettled visible again now."""
-        self._release(self.held.settle_all())
+        self._release(self.in_flight.settle_all())
 
-    def dead_letter(self, token: str, letter: DeadLetter, *, recorded: bool) -> bool:
-        """Move the message to its dead-letter queue."""
-        delivery = self.held.settle(token)
-        if delivery is None:
-            return False
-        self.engine.counters.add(f"dead_lettered.{letter.reason}")
-        self._dead_letterer.dead_letter(delivery, letter, recorded=recorded)
-        return True
+    def _acknowledge(self, delivery: Delivery) -> None:
+        counters = self.engine.counters
+        counters.add("acknowledged")
+        if delivery.sent_at:
+            counters.add("latency.milliseconds", _milliseconds(time.time() - delivery.sent_at))
+        if delivery.started_at:
+            counters.add("run.milliseconds", _milliseconds(time.monotonic() - delivery.started_at))
+        self._delete(delivery)
+
+    def _postpone(self, delivery: Delivery, seconds: int) -> None:
+        self.engine.counters.add("postponed")
+        if not self._parking.take(delivery, seconds):
+            self._return(delivery, seconds)
 
     def _delete(self, delivery: Delivery) -> None:
         self.engine.calls(self.engine.url(delivery.queue)).delete.submit(
@@ -192,7 +229,7 @@ class Settler:
 
     def _release(self, deliveries: list[Delivery], *, from_group: bool = False) -> None:
         for delivery in deliveries:
-            if from_group and self.held.settle(delivery.token) is None:
+            if from_group and self.in_flight.settle(delivery.token) is None:
                 continue
             self.engine.counters.add("released")
             self._change(delivery, 0)
@@ -219,7 +256,7 @@ class Settler:
                 delivery.queue,
                 outcome.code,
             )
-        self.held.done(delivery)
+        self.in_flight.done(delivery)
         if kind == "delete":
             # Not before: were this worker killed in between, the group's next
             # would have run before this one's repetition.

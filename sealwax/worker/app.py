@@ -20,8 +20,8 @@ from sealwax.task_definition import TaskDefinition
 from sealwax.transport.dead_letters import DeadLetterEvent
 from sealwax.transport.parking import Parked
 from sealwax.transport.pauses import ConsumerPauses
-from sealwax.worker.early_deaths import EarlyDeaths
 from sealwax.worker.isolation import JobIsolation
+from sealwax.worker.settlement import EarlyDeaths
 from sealwax.worker.task import KILL_AFTER, SealedTask
 
 __all__ = ["make_app", "worker_arguments"]
@@ -33,7 +33,7 @@ def make_app(
     runtime: Runtime,
     *,
     lane: str | None = None,
-    holds: ConsumerPauses | None = None,
+    pauses: ConsumerPauses | None = None,
 ) -> Celery:
     """Return the Celery app of a worker, with a task for each definition.
 
@@ -41,13 +41,13 @@ def make_app(
     ----------
     lane
         The lane that it serves; None for an app that only runs tasks in tests.
-    holds
-        What the worker must not receive or start now.
+    pauses
+        The queues and tasks that the worker must not receive or start now.
     """
     app = make_celery(
         settings,
         lane or next(iter(settings.lanes)),
-        _transport_options(settings, runtime, lane) | {"holds": holds},
+        _transport_options(settings, runtime, lane) | {"pauses": pauses},
         prefetch=settings.lanes[lane].prefetch if lane else 1,
     )
     # Celery's own tasks (group, chord, accumulate, ...) run whatever an
@@ -55,17 +55,17 @@ def make_app(
     app.finalize()
     for name in [name for name in app.tasks if name.startswith("celery.")]:
         del app.tasks[name]
-    room = JobIsolation.make() if lane is not None else None
+    isolation = JobIsolation.make() if lane is not None else None
     early_deaths = EarlyDeaths()
     for definition in definitions.values():
-        app.register_task(_make_task(definition, runtime, room, early_deaths)())
+        app.register_task(_make_task(definition, runtime, isolation, early_deaths)())
     return app
 
 
 def _make_task(
     definition: TaskDefinition[Any],
     runtime: Runtime,
-    room: JobIsolation | None,
+    isolation: JobIsolation | None,
     early_deaths: EarlyDeaths,
 ) -> type[SealedTask]:
     limit = definition.time_limit or runtime.settings.limits.task_seconds
@@ -76,7 +76,7 @@ def _make_task(
             "name": definition.name,
             "definition": definition,
             "runtime": runtime,
-            "room": room,
+            "isolation": isolation,
             "early_deaths": early_deaths,
             "soft_time_limit": limit,
             "time_limit": limit + KILL_AFTER,
@@ -96,15 +96,16 @@ def _transport_options(settings: Settings, runtime: Runtime, lane: str | None) -
         options["liveness_file"] = str(settings.liveness_file) if settings.liveness_file else None
 
     def record(event: DeadLetterEvent) -> None:
-        """Let the ledger know before the transport dead-letters on its own."""
+        """Record a death in the ledger before the transport dead-letters on its own."""
         if event.job is None or not is_job_id(event.job):
-            # No job of ours: there is nothing to record, the letter says all.
+            # No job of ours: the ledger has no entry to change.
             return
-        runtime.current().ledger.die(
+        current = runtime.current()
+        current.ledger.die(
             event.job,
             token=None,
-            reason=event.letter.reason,
-            cause=event.letter.reason,
+            reason=event.letter.reason.value,
+            cause=event.letter.reason.value,
             error=event.letter.error or "",
         )
 

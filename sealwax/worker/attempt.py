@@ -6,7 +6,7 @@ Called by the Celery task in the process that runs the business code, and by
 1. open the envelope: an unopenable message never touches a running job;
 2. claim in the ledger: nothing runs that has succeeded or runs elsewhere;
 3. validate again, run, record the outcome;
-4. only then say what becomes of the message.
+4. only then return the message's outcome.
 
 No exception leaves `Attempt.run`; no text of one is kept.
 """
@@ -39,7 +39,7 @@ from sealwax.outbox.payloads import (
     PayloadStoreUnreachable,
     is_reference,
 )
-from sealwax.outcomes import Ack, Failure, Outcome, Postpone, Reason, Rejected, classify
+from sealwax.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, Rejected, Retry, classify
 from sealwax.producer.publish import Deferral, Publisher
 from sealwax.producer.submit import encode_payload
 from sealwax.runtime import Runtime
@@ -48,7 +48,7 @@ from sealwax.telemetry.logs import code_place, describe_exception, within_task
 from sealwax.worker.claiming import JobClaimer
 from sealwax.worker.isolation import JobIsolation
 from sealwax.worker.job_context import FollowUpSender, LeaseChecker, ProgressReporter
-from sealwax.worker.settlement import SHORT, Settlement
+from sealwax.worker.settlement import CRASHED, SHORT, Settlement
 
 __all__ = ["Attempt", "ReceivedJob"]
 
@@ -67,7 +67,7 @@ class ReceivedJob:
         Epoch seconds of the message's first receive.
     generation
         Which replay of the job the message belongs to. Nobody has signed it: it
-        says which message is the job's, never what becomes of the job.
+        tells the job's messages apart, and never decides the job's outcome.
     """
 
     job_id: str
@@ -79,7 +79,7 @@ class ReceivedJob:
 
 
 class Attempt:
-    """One attempt; make a new one for each delivery.
+    """One attempt of a job; make a new one for each delivery.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class Attempt:
         Sends the follow-ups that the task enqueues.
     deferral
         Keeps those that SQS does not take.
-    room
+    isolation
         The worker's; None where nothing else can run.
     chance
         Random numbers in [0, 1) for the jitter.
@@ -104,7 +104,7 @@ class Attempt:
         lease: float,
         publisher: Publisher | None = None,
         deferral: Deferral | None = None,
-        room: JobIsolation | None = None,
+        isolation: JobIsolation | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._runtime = runtime
@@ -114,33 +114,26 @@ class Attempt:
         self._lease = lease
         self._publisher = publisher
         self._deferral = deferral
-        self._room = room
+        self._isolation = isolation
         self._claimed: LedgerEntry | None = None
         self._returned: tuple[LedgerEntry, Any] | None = None
         self._log = log.bind(job=delivery.job_id, task=delivery.task)
-        self._settle = Settlement(
-            runtime,
-            definition,
-            delivery.job_id,
-            log=self._log,
-            envelope=delivery.envelope,
-            chance=chance,
-        )
 
     def run(self) -> Outcome:
-        """Run the attempt; return what becomes of the message."""
+        """Run the attempt; return the message's outcome."""
         try:
             return self._run()
         except (LedgerError, PayloadStoreUnreachable) as error:
-            # Nothing was decided: the message comes back and the ledger tells.
+            # Nothing was decided: the message comes back, and the next claim is
+            # answered by the ledger.
             if isinstance(error, LedgerError):
                 self._runtime.ledger_failed()
             self._log.warning("store unavailable", error=type(error).__name__)
-            return Postpone(SHORT)
+            return Retry(SHORT)
         except Exception as error:  # noqa: BLE001 - no exception leaves an attempt
-            return self._astray(error)
+            return self._interrupted(error)
 
-    def _astray(self, error: Exception) -> Outcome:
+    def _interrupted(self, error: Exception) -> Outcome:
         """End an attempt that a time limit, or a fault of ours, met outside the task.
 
         What the task returned stays its outcome: recording is repeated, which
@@ -151,27 +144,29 @@ class Attempt:
             if self._returned is not None:
                 return self._succeeded(*self._returned)
             if self._claimed is not None:
-                return self._failed(self._claimed, classify(error, self._policy))
+                failure = classify(error, self._policy)
+                return self._settlement().failed(self._claimed, failure, token=self._delivery.token)
         except (LedgerError, PayloadStoreUnreachable) as trouble:
             if isinstance(trouble, LedgerError):
                 self._runtime.ledger_failed()
             self._log.warning("store unavailable", error=type(trouble).__name__)
-        return Postpone(SHORT)
+        return Retry(SHORT)
 
     def _run(self) -> Outcome:
         opened = self._open()
         if not isinstance(opened, Opened):
             return opened
-        claiming = JobClaimer(
+        claimer = JobClaimer(
             self._runtime,
             job_id=self._delivery.job_id,
             token=self._delivery.token,
             generation=self._delivery.generation,
             lease=self._lease,
-            room=self._room,
-            settlement=self._settle,
+            isolation=self._isolation,
+            settlement=self._settlement(),
+            log=self._log,
         )
-        with claiming.held() as entry:
+        with claimer.claimed() as entry:
             if not isinstance(entry, LedgerEntry):
                 return entry
             return self._attempt(entry, opened)
@@ -179,7 +174,7 @@ class Attempt:
     def _attempt(self, entry: LedgerEntry, opened: Opened) -> Outcome:
         self._claimed = entry
         self._log = self._log.bind(tenant=entry.tenant, attempt=entry.attempts)
-        self._settle.log = self._log
+        settlement, token = self._settlement(), self._delivery.token
         # The signature vouches for the envelope's own context; the ledger's
         # entry must agree with it.
         for name, ours in (("tenant", entry.tenant), ("task", entry.task)):
@@ -187,25 +182,27 @@ class Attempt:
                 failure = Failure(
                     kind="unopenable", cause="context-mismatch", error="ContextMismatch"
                 )
-                return self._failed(entry, failure)
+                return settlement.failed(entry, failure, token=token)
         now = self._runtime.clock()
         if entry.crashes >= self._runtime.settings.limits.crashes:
-            # Its last death was recorded by nobody who could have ended it.
-            return self._dead(entry, Reason.CRASHED, "process-died", "WorkerLost")
+            # Its last death was counted, and no process was left to end the job.
+            return settlement.dead(entry, CRASHED, token=token)
         if now >= entry.not_after:
-            return self._dead(entry, Reason.EXHAUSTED, "max-age", "JobTooOld")
+            letter = DeadLetter(reason=Reason.EXHAUSTED, cause="max-age", error="JobTooOld")
+            return settlement.dead(entry, letter, token=token)
         try:
             result = self._call(entry, opened)
         except LeaseLost:
             self._log.warning("lease lost")
-            return Postpone(SHORT)
+            return Retry(SHORT)
         except Cancelled:
             return self._stopped(entry)
         except BaseException as error:  # noqa: BLE001 - a task that calls sys.exit() has failed
             failure = classify(error, self._policy)
             package = self._definition.function.__module__.split(".", 1)[0]
+            place = code_place(error, package)
             self._log.info("attempt failed", cause=failure.cause, error=describe_exception(error))
-            return self._failed(entry, failure, place=code_place(error, package))
+            return settlement.failed(entry, failure, token=token, place=place)
         self._returned = (entry, result)
         return self._succeeded(entry, result)
 
@@ -215,8 +212,8 @@ class Attempt:
         delivery = self._delivery
         expect = Expected(purpose=Purpose.JOB, task=delivery.task, job=delivery.job_id, tenant=None)
         runtime = self._runtime
-        # Whether the job is too old is the ledger's to say (max-age, below), so
-        # that a job that waited too long is exhausted, not unopenable.
+        # The ledger decides whether the job is too old (max-age, below), so that
+        # a job that waited too long is exhausted, not unopenable.
         for again in (True, False):
             try:
                 return open_envelope(
@@ -231,7 +228,7 @@ class Attempt:
                     waited = runtime.clock() - delivery.first_received_at
                     if waited < runtime.settings.limits.unknown_key_seconds:
                         self._log.warning("key unknown yet", cause=error.cause)
-                        return Postpone(min(SHORT, runtime.settings.limits.unknown_key_seconds))
+                        return Retry(min(SHORT, runtime.settings.limits.unknown_key_seconds))
                 return self._unopenable(error)
         raise AssertionError("unreachable")
 
@@ -244,7 +241,6 @@ class Attempt:
 
     def _unopenable(self, error: EnvelopeError | PayloadStoreError) -> Outcome:
         """Dead-letter the message; the job too, unless it runs or has ended."""
-        cause, name = error.cause, type(error).__name__
         entry = self._runtime.ledger.get(self._delivery.job_id)
         if (
             isinstance(error, PayloadMissing)
@@ -254,13 +250,9 @@ class Attempt:
         ):
             # A copy of a message whose job has succeeded: its payload is gone by right.
             return Ack()
-        if entry is not None and not entry.final:
-            self._runtime.ledger.die(
-                entry.id, token=None, reason=Reason.UNOPENABLE, cause=cause, error=name
-            )
-        self._log.warning("unopenable", cause=cause)
-        attempts = entry.attempts if entry else 0
-        return self._settle.letter(Reason.UNOPENABLE, cause, name, attempts=attempts)
+        self._log.warning("unopenable", cause=error.cause)
+        letter = DeadLetter(reason=Reason.UNOPENABLE, cause=error.cause, error=type(error).__name__)
+        return self._settlement().unverified(entry, letter)
 
     # -- running ---------------------------------------------------------------------
 
@@ -299,18 +291,18 @@ class Attempt:
             )
         except ClaimLost:
             self._log.warning("late success refused")
-            return Postpone(SHORT)
+            return Retry(SHORT)
         self._log.info("job succeeded", result_omitted=omitted)
-        return self._settle.dropped()
+        return self._settlement().drop()
 
     def _stopped(self, entry: LedgerEntry) -> Outcome:
         try:
             self._runtime.ledger.stop(entry.id, token=self._delivery.token)
         except ClaimLost:
             self._log.warning("late stop refused")
-            return Postpone(SHORT)
+            return Retry(SHORT)
         self._log.info("job cancelled")
-        return self._settle.dropped()
+        return self._settlement().drop()
 
     def _seal_result(self, entry: LedgerEntry, result: Any) -> tuple[str | None, str | None]:
         """Seal the result to the API's key; a result that does not fit costs no job."""
@@ -338,11 +330,12 @@ class Attempt:
             plaintext, context, recipient=keyring.recipient("api"), signer=keyring.signer
         ), None
 
-    # -- failing -----------------------------------------------------------------------
-
-    def _failed(self, entry: LedgerEntry, failure: Failure, *, place: str | None = None) -> Outcome:
-        return self._settle.failed(entry, failure, token=self._delivery.token, place=place)
-
-    def _dead(self, entry: LedgerEntry, reason: Reason, cause: str, error: str) -> Outcome:
-        failure = Failure(kind="permanent", cause=cause, error=error)
-        return self._settle.dead(entry, reason, failure, token=self._delivery.token)
+    def _settlement(self) -> Settlement:
+        return Settlement(
+            self._runtime,
+            self._definition,
+            self._delivery.job_id,
+            envelope=self._delivery.envelope,
+            log=self._log,
+            chance=self._chance,
+        )

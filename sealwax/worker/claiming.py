@@ -1,8 +1,8 @@
-"""From an opened envelope to a claimed job, or to what becomes of the message instead.
+"""Claiming of a job for one delivery: the claimed entry, or the message's outcome instead.
 
 Called by `Attempt` once it knows that the message is genuine. It starts
-nothing; it ends jobs only by the word of the ledger: cancelled, expired, dead
-of crashes.
+nothing; it ends jobs only as the ledger says: cancelled, expired, dead of
+crashes.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sealwax.ledger import EARLY, SUSPICIONS, Claimed, JobState, LedgerEntry
-from sealwax.outcomes import Ack, Outcome, Postpone, Reason
+from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
 from sealwax.runtime import Runtime
 from sealwax.worker.isolation import JobIsolation
-from sealwax.worker.settlement import Settlement
+from sealwax.worker.settlement import UNKNOWN_JOB, Settlement
 
 __all__ = ["JobClaimer"]
 
@@ -24,24 +24,26 @@ _DROPPED = (JobState.SUCCEEDED, JobState.CANCELLED, JobState.EXPIRED)
 
 #: Seconds that a message waits in its child for a job that runs alone, and
 #: then outside.
-_MAKES_WAY = 5.0
+_SHARED_WAIT = 5.0
 
 #: Seconds that a job waits for its neighbours' ends, so as to run alone.
-_EMPTIES = 60.0
+_EXCLUSIVE_WAIT = 60.0
 
-#: Again, in this worker or another, after the neighbours had no end.
-_LATER = 10.0
+#: Seconds until the next try, in this worker or another, when they did not end in time.
+_EXCLUSIVE_RETRY = 10.0
 
 
 class JobClaimer:
-    """The claim of one delivery.
+    """Claimer of the job of one delivery.
 
     Parameters
     ----------
-    room
+    isolation
         The worker's; None where nothing else can run.
     settlement
-        Makes the dead letter of a message whose job cannot run, and ends what needs no run.
+        The message's.
+    log
+        Bound to the job.
     """
 
     def __init__(
@@ -52,50 +54,51 @@ class JobClaimer:
         token: str,
         generation: int,
         lease: float,
-        room: JobIsolation | None,
+        isolation: JobIsolation | None,
         settlement: Settlement,
+        log: Any,
     ) -> None:
         self._runtime = runtime
         self._job_id = job_id
         self._token = token
         self._generation = generation
         self._lease = lease
-        self._room = room
-        self._settle = settlement
-        self._log = settlement.log
+        self._isolation = isolation
+        self._settlement = settlement
+        self._log = log
 
     @contextmanager
-    def held(self) -> Iterator[LedgerEntry | Outcome]:
-        """Yield the claimed entry, with nobody near that must not be, or the message's end.
+    def claimed(self) -> Iterator[LedgerEntry | Outcome]:
+        """Yield the claimed entry, isolated as it must be, or the message's outcome instead.
 
         Leave the block only when the attempt has ended: a job that runs alone
         does so until then.
         """
-        with self._together() as here:
-            found = self._claim(alone=False) if here else Postpone(_MAKES_WAY)
+        with self._shared() as entered:
+            found = self._claim(alone=False) if entered else Retry(_SHARED_WAIT)
             if not isinstance(found, _MustRunAlone):
                 yield found
                 return
-        with self._alone() as empty:
-            found = self._claim(alone=True) if empty else Postpone(_LATER)
-            yield Postpone(_LATER) if isinstance(found, _MustRunAlone) else found
+        with self._exclusive() as entered:
+            found = self._claim(alone=True) if entered else Retry(_EXCLUSIVE_RETRY)
+            yield Retry(_EXCLUSIVE_RETRY) if isinstance(found, _MustRunAlone) else found
 
     @contextmanager
-    def _together(self) -> Iterator[bool]:
-        if self._room is None:
+    def _shared(self) -> Iterator[bool]:
+        if self._isolation is None:
             yield True
             return
-        with self._room.together(wait=_MAKES_WAY) as here:
-            yield here
+        with self._isolation.shared(wait=_SHARED_WAIT) as entered:
+            yield entered
 
     @contextmanager
-    def _alone(self) -> Iterator[bool]:
+    def _exclusive(self) -> Iterator[bool]:
         self._log.info("to run alone")
-        if self._room is None:
+        if self._isolation is None:
             yield True
             return
-        with self._room.alone(wait=_EMPTIES) as empty:
-            yield empty
+        with self._isolation.exclusive(wait=_EXCLUSIVE_WAIT) as entered:
+            yield entered
 
     def _claim(self, *, alone: bool) -> LedgerEntry | Outcome | _MustRunAlone:
         for _ in range(3):
@@ -111,30 +114,31 @@ class JobClaimer:
             refused = self._refused(claim.entry)
             if refused is not None:
                 return refused
-        return Postpone(1.0)  # it changes quicker than we look
+        return Retry(1.0)  # it changes faster than it can be claimed
 
     def _refused(self, entry: LedgerEntry | None) -> Outcome | _MustRunAlone | None:
-        """Say what becomes of a message whose claim was refused; None: claim again."""
+        """Return the outcome of a message whose claim was refused; None: claim again."""
         if entry is None:
             self._log.warning("unknown job")
-            return self._settle.letter(Reason.UNKNOWN_JOB, "no-ledger-entry", "UnknownJob")
+            return self._settlement.letter(UNKNOWN_JOB, None)
         if self._generation < entry.generation:
             self._log.info("superseded by a replay", generation=self._generation)
             return Ack()
         if self._generation > entry.generation:
-            # Replays raise the ledger's before they send: this one is nobody's.
+            # Replays raise the ledger's before they send: no replay sent this one.
             self._log.warning("generation unknown", generation=self._generation)
-            return self._settle.letter(Reason.MALFORMED, "generation", "generation")
+            letter = DeadLetter(reason=Reason.MALFORMED, cause="generation", error="generation")
+            return self._settlement.letter(letter, None)
         if entry.state is JobState.DEAD:
-            return self._settle.letter(
-                Reason(entry.reason or Reason.REJECTED),
-                entry.cause or "",
-                entry.error or "",
-                attempts=entry.attempts,
+            letter = DeadLetter(
+                reason=Reason.read(entry.reason) or Reason.REJECTED,
+                cause=entry.cause or "",
+                error=entry.error or "",
             )
+            return self._settlement.letter(letter, entry)
         if entry.final:
             self._log.info("not run", state=entry.state)
-            return self._settle.dropped() if entry.state in _DROPPED else Ack()
+            return self._settlement.drop() if entry.state in _DROPPED else Ack()
         if entry.state is JobState.RUNNING:
             return self._runs(entry)
         return self._waits(entry)
@@ -144,7 +148,7 @@ class JobClaimer:
         wait = entry.lease_until - self._runtime.clock()
         if wait >= 0:
             self._log.info("runs elsewhere", seconds=round(wait, 1))
-            return Postpone(min(wait + 1.0, 900.0))
+            return Retry(min(wait + 1.0, 900.0))
         suspected = self._runtime.ledger.suspect(entry)
         if suspected is not None:
             self._log.warning(
@@ -168,7 +172,7 @@ class JobClaimer:
         if wait > EARLY:
             # A copy of a message that waits for its time.
             self._log.info("not due yet", seconds=round(wait, 1))
-            return Postpone(wait)
+            return Retry(wait)
         return _MustRunAlone() if entry.suspicions >= SUSPICIONS else None
 
 

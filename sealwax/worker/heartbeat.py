@@ -1,8 +1,8 @@
-"""The thread by which a worker reports itself and hears what operators asked of it.
+"""Heartbeat of a worker: a thread that reports its state and applies operators' pauses.
 
 Started by `sealwax worker` in its main process. It never decides about a job,
 never ends because of an error, and while the control table cannot be reached
-goes on with what it heard last.
+keeps the pauses that it read last.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def worker_id(lane: str) -> str:
 
 
 class WorkerHeartbeat:
-    """Reports and listens, every `settings.report_seconds`.
+    """Heartbeat: reports and reads the pauses every `settings.report_seconds`.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ class WorkerHeartbeat:
         The control table.
     lane
         The worker's.
-    holds
-        What it sets when something is paused.
+    consumer_pauses
+        Set when a lane or a task is paused.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class WorkerHeartbeat:
         table: ControlTable,
         settings: Settings,
         lane: str,
-        holds: ConsumerPauses,
+        consumer_pauses: ConsumerPauses,
         *,
         concurrency: int,
         version: str,
@@ -73,7 +73,7 @@ class WorkerHeartbeat:
         self._settings = settings
         self._lane = lane
         self._queue = settings.queue_name(lane)
-        self._holds = holds
+        self._consumer_pauses = consumer_pauses
         self._concurrency = concurrency
         self._version = version
         self._clock = clock
@@ -83,31 +83,31 @@ class WorkerHeartbeat:
         self._thread: threading.Thread | None = None
         self._failing = False
 
-    def listen(self) -> None:
-        """Hear what is paused and apply it.
+    def apply_pauses(self) -> None:
+        """Read what is paused, and pause or resume this worker's consumers.
 
         Raises
         ------
         SealwaxError
-            Where the control table cannot be read; what was heard last stays.
+            Where the control table cannot be read; the pauses read last stay.
         """
         pauses = self._pauses.all()
         drained = self._pauses.drained(self.id)
         lanes = {pause.name for pause in pauses if pause.what == "lane"}
-        self._holds.set_tasks({p.name: p.since for p in pauses if p.what == "task"})
+        self._consumer_pauses.set_tasks({p.name: p.since for p in pauses if p.what == "task"})
         for reason, wanted in ((PAUSED, self._lane in lanes), (DRAINING, drained)):
             if wanted:
-                self._holds.hold(self._queue, reason)
+                self._consumer_pauses.pause(self._queue, reason)
             else:
-                self._holds.release(self._queue, reason)
+                self._consumer_pauses.resume(self._queue, reason)
 
     def report(self) -> None:
         """Write one report."""
         now = self._clock()
-        intakes = [each for each in self._holds.intakes if isinstance(each, Settler)]
+        settlers = [each for each in self._consumer_pauses.consumers if isinstance(each, Settler)]
         counters: dict[str, int] = {}
-        for intake in intakes:
-            counters |= intake.engine.counters.snapshot()
+        for settler in settlers:
+            counters |= settler.engine.counters.snapshot()
         self._series.add(counters, now)
         self._statuses.put(
             WorkerReport(
@@ -120,30 +120,30 @@ class WorkerHeartbeat:
                 concurrency=self._concurrency,
                 started=self._started,
                 seen=now,
-                ready=any(intake.liveness.status().ready for intake in intakes),
-                held=sum(len(intake.held) for intake in intakes),
-                holds=tuple(sorted(self._holds.reasons(self._queue))),
-                running=tuple(self._running(intakes, now))[:_NAMED],
+                ready=any(settler.liveness.status().ready for settler in settlers),
+                held=sum(len(settler.in_flight) for settler in settlers),
+                holds=tuple(sorted(self._consumer_pauses.reasons(self._queue))),
+                running=tuple(self._running(settlers, now))[:_NAMED],
                 counters=counters,
                 series=self._series.report(),
             )
         )
 
-    def _running(self, intakes: list[Settler], now: float) -> list[RunningJob]:
+    def _running(self, settlers: list[Settler], now: float) -> list[RunningJob]:
         steady = time.monotonic()
         return [
             RunningJob(d.job or "", d.task or "", round(now - (steady - d.started_at), 3))
-            for intake in intakes
-            for d in intake.held.started()
+            for settler in settlers
+            for d in settler.in_flight.started()
         ]
 
     def start(self) -> None:
-        """Begin; call it in the main process, after it has begun to consume."""
-        self._thread = threading.Thread(target=self._run, name="sealwax-reporting", daemon=True)
+        """Start the thread; call it in the main process, once it consumes."""
+        self._thread = threading.Thread(target=self._run, name="sealwax-heartbeat", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Report no more, and have the last report dropped."""
+        """Stop the thread, and delete the last report."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=10)
@@ -151,7 +151,7 @@ class WorkerHeartbeat:
 
     def _run(self) -> None:
         while True:
-            self._try(self.listen)
+            self._try(self.apply_pauses)
             self._try(self.report)
             if self._stop.wait(self._settings.report_seconds):
                 return

@@ -1,9 +1,9 @@
-"""Who runs in a worker: many jobs together, or one alone.
+"""Isolation lock of a worker: shared by many jobs, or exclusive to one.
 
 A job under which whole workers were lost runs alone, so that the next loss says
 whose fault it was. Children of one worker, and threads of one, agree by file
-locks: the kernel lets go of them whatever way a process ends. Called by
-attempts; never waits longer than it is told.
+locks: the kernel releases them whatever way a process ends. Called by attempts;
+never waits longer than `wait` seconds.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pathlib import Path
 
 __all__ = ["JobIsolation"]
 
-#: Seconds between two looks at a lock.
-_LOOK = 0.1
+#: Seconds between two tries of a lock.
+_POLL_SECONDS = 0.1
 
 
 class JobIsolation:
-    """One worker's room.
+    """One worker's isolation lock: a reader-writer lock that prefers the writer.
 
-    The gate is held by a job that waits to be alone or is; whoever comes then
-    stays outside. The room itself is shared by those that run together.
+    A job that waits for the exclusive lock, or has it, locks the gate: no other
+    job enters meanwhile. The jobs that run share the second lock.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class JobIsolation:
 
     def __init__(self, folder: Path) -> None:
         self._gate = folder / "gate"
-        self._room = folder / "room"
-        for path in (self._gate, self._room):
+        self._lock = folder / "lock"
+        for path in (self._gate, self._lock):
             path.touch(mode=0o600)
 
     @classmethod
@@ -55,24 +55,24 @@ class JobIsolation:
         return cls(Path(folder))
 
     @contextmanager
-    def together(self, *, wait: float) -> Iterator[bool]:
-        """Be in the room with others; yields False where a job is alone in it for `wait` s."""
+    def shared(self, *, wait: float) -> Iterator[bool]:
+        """Share the lock; yields False where a job has it exclusively for `wait` seconds."""
         with _locked(self._gate, fcntl.LOCK_SH, wait) as passed:
-            room = _open(self._room) if passed else None
-            if room is not None and not _take(room, fcntl.LOCK_SH, 0.0):
-                os.close(room)
-                room = None
+            lock = _open(self._lock) if passed else None
+            if lock is not None and not _take(lock, fcntl.LOCK_SH, 0.0):
+                os.close(lock)
+                lock = None
         try:
-            yield room is not None
+            yield lock is not None
         finally:
-            if room is not None:
-                os.close(room)
+            if lock is not None:
+                os.close(lock)
 
     @contextmanager
-    def alone(self, *, wait: float) -> Iterator[bool]:
-        """Be in the room alone; yields False where it has not emptied within `wait` seconds.
+    def exclusive(self, *, wait: float) -> Iterator[bool]:
+        """Lock exclusively; yields False where others still run after `wait` seconds.
 
-        Nobody new comes in meanwhile.
+        No new job enters meanwhile.
         """
         until = time.monotonic() + wait
         with _locked(self._gate, fcntl.LOCK_EX, wait) as passed:
@@ -80,7 +80,7 @@ class JobIsolation:
                 yield False
                 return
             left = max(0.0, until - time.monotonic())
-            with _locked(self._room, fcntl.LOCK_EX, left) as empty:
+            with _locked(self._lock, fcntl.LOCK_EX, left) as empty:
                 yield empty
 
 
@@ -107,6 +107,6 @@ def _take(descriptor: int, kind: int, wait: float) -> bool:
             left = until - time.monotonic()
             if left <= 0:
                 return False
-            time.sleep(min(_LOOK, left))
+            time.sleep(min(_POLL_SECONDS, left))
         else:
             return True

@@ -1,4 +1,4 @@
-"""What a running task is given to report and to enqueue with."""
+"""Job handles of a running task: progress, lease check and follow-up jobs."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class ProgressReporter:
             log.info("progress not recorded", job=self._job_id, error=type(error).__name__)
 
 
-#: Seconds between two looks of `job.check` into the ledger.
-_LOOK = 2.0
+#: Seconds between two reads of the ledger by `job.check`.
+_CHECK_SECONDS = 2.0
 
 #: An attempt stops this many seconds before others may take its job.
 _MARGIN = 5.0
@@ -85,14 +85,14 @@ class LeaseChecker:
         self._token = token
         self._until = time.monotonic() + lease
         self._margin = min(_MARGIN, lease / 4)
-        self._next = time.monotonic() + _LOOK
+        self._next = time.monotonic() + _CHECK_SECONDS
 
     def __call__(self) -> None:
         """See `sealwax.job.Job.check`."""
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + _LOOK
+        self._next = now + _CHECK_SECONDS
         try:
             entry = self._runtime.ledger.get(self._job_id)
         except LedgerError:

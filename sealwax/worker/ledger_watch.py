@@ -1,10 +1,10 @@
-"""Looks out for the ledger: while it is away, nothing is received.
+"""Health watch of the ledger: while the ledger is unreachable, nothing is received.
 
-Run by the worker's main process. An attempt that cannot reach the ledger says
-so, in whichever process it runs; a thread here then asks the ledger itself,
-holds the queue while it does not answer, and lets go as soon as it does. What
-was received and not started is given back, so no job pays with an attempt and
-other workers may have better luck.
+Run by the worker's main process. An attempt that cannot reach the ledger
+reports it, in whichever process it runs; a thread here then probes the ledger
+itself, pauses the queue while the ledger does not answer, and resumes it as
+soon as it does. Messages that were received and not started are released, so
+no job is charged an attempt and other workers may have better luck.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ __all__ = ["REASON", "LedgerWatch"]
 
 log = structlog.get_logger("sealwax.worker")
 
-#: Why the queue is held.
+#: Reason of the pause.
 REASON = "ledger"
 
-#: Seconds between two looks at what attempts have said, and between two
-#: questions to a ledger that is away.
-LOOK, ASK = 0.5, 2.0
+#: Seconds between two readings of the attempts' reports, and between two
+#: probes of a ledger that is unreachable.
+POLL_SECONDS, PROBE_SECONDS = 0.5, 2.0
 
-#: No job has this id.
-_NOBODY = "0" * 32
+#: An id that no job has.
+_UNUSED_ID = "0" * 32
 
 
 class LedgerWatch:
-    """One worker's.
+    """Ledger watch of one worker.
 
     Parameters
     ----------
@@ -42,49 +42,49 @@ class LedgerWatch:
         SQS name of the lane's queue.
     """
 
-    def __init__(self, runtime: Runtime, holds: ConsumerPauses, queue: str) -> None:
+    def __init__(self, runtime: Runtime, pauses: ConsumerPauses, queue: str) -> None:
         self._runtime = runtime
-        self._holds = holds
+        self._pauses = pauses
         self._queue = queue
         self._seen = runtime.ledger_failures()
         self._away = False
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sealwax-lookout", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="sealwax-ledger-watch", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; the queue stays as it is."""
+        """Stop the thread; the queue stays as it is, paused or not."""
         self._stopping.set()
 
-    def look(self) -> float:
-        """Look once; return the seconds until the next look."""
-        said = self._runtime.ledger_failures()
-        if not self._away and said == self._seen:
-            return LOOK
-        self._seen = said
+    def check(self) -> float:
+        """Check once; return the seconds until the next check."""
+        reported = self._runtime.ledger_failures()
+        if not self._away and reported == self._seen:
+            return POLL_SECONDS
+        self._seen = reported
         try:
-            self._runtime.ledger.get(_NOBODY)
+            self._runtime.ledger.get(_UNUSED_ID)
         except LedgerError as error:
             if not self._away:
                 log.warning("ledger away, receiving stops", error=type(error).__name__)
             self._away = True
-            self._holds.hold(self._queue, REASON)
+            self._pauses.pause(self._queue, REASON)
             # Not all workers at once.
-            return ASK * (0.5 + random.random())  # noqa: S311 - jitter, not a secret
+            return PROBE_SECONDS * (0.5 + random.random())  # noqa: S311 - jitter, not a secret
         if self._away:
             log.warning("ledger back, receiving again")
         self._away = False
-        self._holds.release(self._queue, REASON)
-        return LOOK
+        self._pauses.resume(self._queue, REASON)
+        return POLL_SECONDS
 
     def _run(self) -> None:
-        pause = LOOK
+        pause = POLL_SECONDS
         while not self._stopping.wait(pause):
             try:
-                pause = self.look()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next look may tell
-                log.warning("lookout failed", error=type(error).__name__)
-                pause = ASK
+                pause = self.check()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next check may succeed
+                log.warning("ledger watch failed", error=type(error).__name__)
+                pause = PROBE_SECONDS

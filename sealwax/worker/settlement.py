@@ -1,37 +1,109 @@
-"""How an attempt that did not succeed ends: the ledger first, then the message.
+"""Settlement of failed attempts: decide, record in the ledger, and only then return the outcome.
 
-One for the child, whose task raised, and for the worker's main process, whose
-child is gone: both ask the same rule and record the same way. It knows no Celery.
+Used by the attempt in the pool's process, for what the task raised, and by the
+task class in the worker's main process, for attempts whose process is gone.
+Knows nothing of Celery. The ledger hears of a death before the dead letter is
+sent: a job whose letter is out is never alive in the ledger.
 """
 
 from __future__ import annotations
 
 import random
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import structlog
 
 from sealwax.errors import SealwaxError
-from sealwax.ledger import ClaimLost, LedgerEntry
+from sealwax.ledger import ClaimLost, JobState, LedgerEntry
 from sealwax.outbox.payloads import is_reference
-from sealwax.outcomes import Ack, DeadLetter, Failure, Outcome, Postpone, Reason, decide
+from sealwax.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, Retry, decide
 from sealwax.runtime import Runtime
 from sealwax.task_definition import TaskDefinition
 
-__all__ = ["SHORT", "Settlement"]
+__all__ = ["CRASHED", "SHORT", "UNKNOWN_JOB", "EarlyDeaths", "LostAttempt", "Settlement"]
 
 #: Seconds until a message comes back that waits for something of ours: the
 #: ledger, a key, the end of another attempt's lease.
 SHORT = 5.0
 
+#: The same, where the next receive finds the answer in the ledger.
+_AT_ONCE = 1.0
+
+
+class EarlyDeaths:
+    """Counts of children that died with a message before its job was claimed; thread-safe.
+
+    The ledger counts deaths by claim, so a message that ends its child before
+    the claim would do so for ever. Kept in the main process's memory, because
+    nobody has verified such a message yet: the job whose id it bears is not charged.
+
+    Parameters
+    ----------
+    most
+        Messages remembered; the ones seen longest ago are forgotten first.
+    """
+
+    def __init__(self, most: int = 1_000) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._counts: OrderedDict[str, int] = OrderedDict()
+
+    def add(self, message: str) -> int:
+        """Count one death; return how many there have been."""
+        with self._lock:
+            count = self._counts.pop(message, 0) + 1
+            self._counts[message] = count
+            while len(self._counts) > self._most:
+                self._counts.popitem(last=False)
+            return count
+
+    def forget(self, message: str) -> None:
+        """Forget a message that has ended."""
+        with self._lock:
+            self._counts.pop(message, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LostAttempt:
+    """An attempt whose process is gone.
+
+    Parameters
+    ----------
+    token
+        Delivery token of the receive.
+    message
+        Id of the message.
+    kind
+        `timeout`: killed at its hard time limit; `crashed`: died.
+    """
+
+    token: str
+    message: str
+    kind: Literal["timeout", "crashed"]
+
+
+#: The job's processes died too often; nobody could record the last death.
+CRASHED = DeadLetter(reason=Reason.CRASHED, cause="process-died", error="WorkerLost")
+
+#: A message that names a job which the ledger has never accepted.
+UNKNOWN_JOB = DeadLetter(reason=Reason.UNKNOWN_JOB, cause="no-ledger-entry", error="UnknownJob")
+
 
 class Settlement:
-    """Ends the attempts of one job.
+    """Settlement of the failed attempts of one message.
+
+    Methods raise `LedgerError` where the ledger cannot be reached: nothing is
+    decided then, and the message comes back.
 
     Parameters
     ----------
     envelope
-        The message's argument, where the caller has it: a payload in the bucket
-        moves with its job. Empty where it does not.
+        The message's envelope, or the reference to it; empty where it is not
+        known: a big payload then stays where it is.
     log
         Bound to the job.
     chance
@@ -44,125 +116,177 @@ class Settlement:
         definition: TaskDefinition[Any],
         job_id: str,
         *,
-        log: Any,
         envelope: str = "",
+        log: Any = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._runtime = runtime
-        self._definition = definition
+        self._policy = definition.policy(runtime.settings)
         self._job_id = job_id
         self._envelope = envelope
+        self._log = log or structlog.get_logger("sealwax.worker").bind(
+            job=job_id, task=definition.name
+        )
         self._chance = chance
-        self.log = log
 
     def failed(
-        self,
-        entry: LedgerEntry,
-        failure: Failure,
-        *,
-        token: str,
-        recorded: bool = False,
-        place: str | None = None,
+        self, entry: LedgerEntry, failure: Failure, *, token: str, place: str | None = None
     ) -> Outcome:
-        """End a failed attempt: try again later, or never.
+        """Settle an attempt that failed and still holds its claim.
 
         Parameters
         ----------
+        entry
+            The job as claimed.
         token
             The claim's.
-        recorded
-            Whether the ledger knows of the failure already, as of a child's death.
         place
-            Module and function where the task raised.
+            Module and function where the task's code raised.
         """
-        now = self._runtime.clock()
-        outcome = decide(
-            failure,
-            attempt=entry.attempts,
-            age=now - entry.since,
-            policy=self._definition.policy(self._runtime.settings),
-            max_age=entry.not_after - entry.since,
-            chance=self._chance(),
-        )
+        outcome = self._decide(entry, failure)
         if isinstance(outcome, DeadLetter):
-            held = None if recorded else token
-            return self.dead(entry, outcome.reason, failure, token=held, place=place)
-        if not recorded:
-            try:
-                again = self._runtime.ledger.retry(
-                    entry.id,
-                    token=token,
-                    due=now + outcome.seconds,
-                    cause=outcome.cause,
-                    error=outcome.error,
-                )
-            except ClaimLost:
-                self.log.warning("late failure refused")
-                return Postpone(SHORT)
-            if not again:
-                self.log.info("job cancelled")
-                return self.dropped()
-        self.log.info("job retries", seconds=round(outcome.seconds, 1), cause=outcome.cause)
+            return self.dead(entry, replace(outcome, place=place), token=token)
+        try:
+            again = self._runtime.ledger.retry(
+                self._job_id,
+                token=token,
+                due=self._runtime.clock() + outcome.after,
+                cause=failure.cause,
+                error=failure.error,
+            )
+        except ClaimLost:
+            self._log.warning("late failure refused")
+            return Retry(SHORT)
+        if not again:
+            self._log.info("job cancelled")
+            return self.drop()
+        self._log.info("job retries", seconds=round(outcome.after, 1), cause=failure.cause)
         return outcome
 
-    def dead(
-        self,
-        entry: LedgerEntry,
-        reason: Reason,
-        failure: Failure,
-        *,
-        token: str | None,
-        place: str | None = None,
-    ) -> Outcome:
-        """Record that the job is dead, then have its message dead-lettered.
+    def dead(self, entry: LedgerEntry, letter: DeadLetter, *, token: str | None) -> Outcome:
+        """Record the death of a job whose envelope had opened; return its letter.
 
         Parameters
         ----------
         token
-            The claim's; None where it is given up already.
+            The claim's; None where its process is gone.
+
+        Returns
+        -------
+        Outcome
+            `Retry` where the ledger refuses: the job has ended otherwise, or
+            another attempt holds it.
         """
-        died = self._runtime.ledger.die(
-            entry.id,
-            token=token,
-            reason=reason,
-            cause=failure.cause,
-            error=failure.error,
-            verified=True,  # it had been claimed, so its envelope had opened
-        )
-        if not died:
-            self.log.warning("late death refused")
-            return Postpone(SHORT)
-        self.log.warning("job dead", reason=reason, cause=failure.cause)
+        letter = self.letter(letter, entry)
+        if not self._die(letter, token=token, verified=True):
+            self._log.warning("late death refused")
+            return Retry(SHORT)
+        self._log.warning("job dead", reason=letter.reason.value, cause=letter.cause)
         if is_reference(self._envelope):
             try:
-                self._runtime.claims.bury(entry.id, self._envelope)
+                self._runtime.claims.move_to_dead(self._job_id, self._envelope)
             except SealwaxError as error:
                 # Where it is it has no expiry either, and a replay finds it.
-                self.log.info("payload not moved", error=type(error).__name__)
-        return self.letter(
-            reason, failure.cause, failure.error, attempts=entry.attempts, place=place
-        )
+                self._log.info("payload not moved", error=type(error).__name__)
+        return letter
 
-    def letter(
-        self, reason: Reason, cause: str, error: str, *, attempts: int = 0, place: str | None = None
-    ) -> DeadLetter:
-        """Return the dead letter of this job's message; records nothing."""
-        return DeadLetter(
-            reason=reason,
-            cause=cause,
-            error=error,
-            attempts=attempts,
-            place=place,
-            job=self._job_id,
-            task=self._definition.name,
-        )
+    def unverified(self, entry: LedgerEntry | None, letter: DeadLetter) -> Outcome:
+        """Settle a message that nobody has verified as the job's own.
 
-    def dropped(self) -> Outcome:
-        """End a message whose job needs its payload no more: it has ended well."""
+        The job dies too, unless it runs, has ended or is unknown; its genuine
+        message undoes that death.
+        """
+        letter = self.letter(letter, entry)
+        if entry is not None and not entry.final:
+            self._die(letter, token=None, verified=False)
+        return letter
+
+    def letter(self, letter: DeadLetter, entry: LedgerEntry | None) -> DeadLetter:
+        """Return a letter that names the job and its attempts so far; records nothing."""
+        return replace(letter, job=self._job_id, attempts=entry.attempts if entry else 0)
+
+    def drop(self) -> Ack:
+        """End a message whose job has ended well: its payload is not needed any more."""
         if is_reference(self._envelope):
             try:
                 self._runtime.claims.erase(self._job_id)
             except SealwaxError as error:
                 # It costs a few cents; the outcome is recorded.
-                self.log.warning("payload not deleted", error=type(error).__name__)
+                self._log.warning("payload not deleted", error=type(error).__name__)
         return Ack()
+
+    # -- attempts whose process is gone
+
+    def lost(self, attempt: LostAttempt, early_deaths: EarlyDeaths) -> Outcome:
+        """Settle an attempt whose process is gone; called in the worker's main process.
+
+        Parameters
+        ----------
+        early_deaths
+            The main process's counts.
+        """
+        ledger = self._runtime.ledger
+        if attempt.kind == "timeout":
+            entry = ledger.get(self._job_id)
+            if entry is None:
+                return self._unclaimed(attempt, early_deaths)
+            self._log.warning("attempt lost", kind=attempt.kind, crashes=entry.crashes)
+            failure = Failure(kind="transient", cause="time-limit", error="TimeLimitExceeded")
+            return self.failed(entry, failure, token=attempt.token)
+        try:
+            entry = ledger.crash(self._job_id, token=attempt.token)
+        except ClaimLost:
+            return self._unclaimed(attempt, early_deaths)
+        self._log.warning("attempt lost", kind=attempt.kind, crashes=entry.crashes)
+        outcome: Outcome = CRASHED
+        if entry.crashes < self._runtime.settings.limits.crashes:
+            failure = Failure(kind="crashed", cause="process-died", error="WorkerLost")
+            outcome = self._decide(entry, failure)
+        if isinstance(outcome, DeadLetter):
+            return self.dead(entry, outcome, token=None)
+        return outcome  # the ledger has recorded with the crash that the job is tried again
+
+    def _unclaimed(self, attempt: LostAttempt, early_deaths: EarlyDeaths) -> Outcome:
+        """Settle a message whose child died before its claim, or after its outcome was recorded."""
+        entry = self._runtime.ledger.get(self._job_id)
+        if entry is None:
+            # Without this a message that kills its child before the claim
+            # would do so until SQS itself gives up.
+            return self.letter(UNKNOWN_JOB, None)
+        if (
+            attempt.kind != "crashed"
+            or entry.final
+            or entry.state is JobState.RUNNING
+            or entry.token == attempt.token
+        ):
+            # The message comes back, and its next claim is answered by the ledger.
+            return Retry(_AT_ONCE)
+        deaths = early_deaths.add(attempt.message)
+        self._log.warning("child died before the claim", deaths=deaths)
+        if deaths < self._runtime.settings.limits.crashes:
+            return Retry(_AT_ONCE)
+        early_deaths.forget(attempt.message)
+        letter = self.letter(replace(CRASHED, cause="died-before-claim"), None)
+        return letter if self._die(letter, token=None, verified=False) else Retry(SHORT)
+
+    # -- parts
+
+    def _decide(self, entry: LedgerEntry, failure: Failure) -> Retry | DeadLetter:
+        return decide(
+            failure,
+            attempt=entry.attempts,
+            age=self._runtime.clock() - entry.since,
+            policy=self._policy,
+            max_age=entry.not_after - entry.since,
+            chance=self._chance(),
+        )
+
+    def _die(self, letter: DeadLetter, *, token: str | None, verified: bool) -> bool:
+        return self._runtime.ledger.die(
+            self._job_id,
+            token=token,
+            reason=letter.reason.value,
+            cause=letter.cause or "",
+            error=letter.error or "",
+            verified=verified,
+        )

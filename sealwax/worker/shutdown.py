@@ -1,11 +1,11 @@
-"""Ends a worker that was asked to stop and has not ended in time.
+"""Graceful shutdown with a deadline: ends a worker that has not stopped in time.
 
 Started by the worker's main process when its shutdown begins. Whatever keeps it
-(a long job, a child that died while the pool was closing), when the grace is
-over everything held is given back, at once and not after a lease, and the
+(a long job, a child that died while the pool was closing), at the deadline
+everything in flight is released, at once and not after a lease, and the
 process ends before the platform kills it. An attempt that is cut so is no
-crash and leaves no suspicion: it is given back, and the job runs again
-elsewhere. It never gives back an attempt that may still do something.
+crash and leaves no suspicion: it is released, and the job runs again
+elsewhere. It never releases an attempt that may still do something.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ log = structlog.get_logger("sealwax.worker")
 
 
 class GracefulShutdown:
-    """One worker's.
+    """Shutdown deadline of one worker.
 
     Parameters
     ----------
     seconds
         From the beginning of the shutdown; keep it under the platform's own
         (ECS: StopTimeout).
-    give_back
-        Gives a job's attempt back in the ledger, by the job's id and the
+    release
+        Releases a job's attempt in the ledger, by the job's id and the
         delivery's token; None: jobs wait for the end of their leases.
     children
         Returns the pids of the pool's processes.
@@ -46,56 +46,56 @@ class GracefulShutdown:
 
     def __init__(
         self,
-        holds: ConsumerPauses,
+        pauses: ConsumerPauses,
         seconds: float,
         *,
-        give_back: Callable[[str, str], object] | None = None,
+        release: Callable[[str, str], object] | None = None,
         children: Callable[[], Sequence[int]] | None = None,
         end: Callable[[int], object] = os._exit,
     ) -> None:
-        self._holds = holds
+        self._pauses = pauses
         self._seconds = seconds
-        self._give_back = give_back
+        self._release = release
         self._children = children or _children
         self._end = end
         self._over = threading.Event()
 
-    def begin(self) -> None:
-        """Begin to wait, in a thread: the process may end by itself meanwhile."""
-        threading.Thread(target=self._run, name="sealwax-grace", daemon=True).start()
+    def start(self) -> None:
+        """Start the deadline, in a thread: the process may end by itself meanwhile."""
+        threading.Thread(target=self._run, name="sealwax-shutdown", daemon=True).start()
 
     def cancel(self) -> None:
-        """Wait no more: the worker has ended by itself."""
+        """Cancel the deadline: the worker has ended by itself."""
         self._over.set()
 
     def _run(self) -> None:
         if self._over.wait(self._seconds):
             return
-        log.warning("grace over, giving back what is held", seconds=self._seconds)
+        log.warning("shutdown deadline passed, releasing what is in flight", seconds=self._seconds)
         # Stopped and not killed yet: a death would be counted, and what is
-        # given back must not run on.
+        # released must not run on.
         children = self._children()
         _signal(children, signal.SIGSTOP)
-        running = [each for intake in self._holds.intakes for each in intake.running()]
+        running = [each for consumer in self._pauses.consumers for each in consumer.running()]
         if children:  # threads run on until the process ends
-            self._release(running)
-        for intake in self._holds.intakes:
+            self._release_attempts(running)
+        for consumer in self._pauses.consumers:
             with contextlib.suppress(Exception):
-                intake.close()
+                consumer.close()
         _signal(children, signal.SIGKILL)
         self._end(0)
 
-    def _release(self, running: list[tuple[str, str]]) -> None:
-        if self._give_back is None:
+    def _release_attempts(self, running: list[tuple[str, str]]) -> None:
+        if self._release is None:
             return
         for job_id, token in running:
             try:
-                self._give_back(job_id, token)
+                self._release(job_id, token)
             except ClaimLost:
                 continue  # it has ended, or had not begun
             except SealwaxError as error:
                 # The others' leases end by themselves; there is no time to wait for answers.
-                log.warning("attempts not given back", error=type(error).__name__)
+                log.warning("attempts not released", error=type(error).__name__)
                 return
 
 

@@ -8,22 +8,22 @@ stores them and pickles them to the parent process.
 from __future__ import annotations
 
 import secrets
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import structlog
-from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
+from celery.exceptions import Reject, SoftTimeLimitExceeded
+from celery.exceptions import Retry as CeleryRetry
 
-from sealwax.ledger import ClaimLost, JobState, LedgerError, is_job_id
-from sealwax.outcomes import DeadLetter, Failure, Outcome, Postpone, Reason
+from sealwax.ledger import LedgerError, is_job_id
+from sealwax.outcomes import DeadLetter, Outcome, Reason, Retry
 from sealwax.producer.publish import CeleryPublisher, Deferral
 from sealwax.runtime import Runtime
 from sealwax.task_definition import TaskDefinition
 from sealwax.transport.celery.request import Request
 from sealwax.transport.celery.task import Task
 from sealwax.worker.attempt import Attempt, ReceivedJob
-from sealwax.worker.early_deaths import EarlyDeaths
 from sealwax.worker.isolation import JobIsolation
-from sealwax.worker.settlement import SHORT, Settlement
+from sealwax.worker.settlement import SHORT, EarlyDeaths, LostAttempt, Settlement
 
 __all__ = ["SealedTask"]
 
@@ -55,15 +55,6 @@ class SealedRequest(Request):
             super()._failed(error, already_stored=already_stored)
 
 
-class _Lost(NamedTuple):
-    """An attempt whose process is gone: of which job, by which receive of which message."""
-
-    job: str
-    token: str
-    message: str
-    kind: Literal["timeout", "crashed"]
-
-
 class SealedTask(Task):
     """Opens, runs and settles one sealed job."""
 
@@ -78,7 +69,7 @@ class SealedTask(Task):
     definition: ClassVar[TaskDefinition[Any]]
     runtime: ClassVar[Runtime]
     #: Of the worker whose process, or whose parent, this is.
-    room: ClassVar[JobIsolation | None] = None
+    isolation: ClassVar[JobIsolation | None] = None
     #: The main process counts here; made with the app.
     early_deaths: ClassVar[EarlyDeaths]
 
@@ -91,7 +82,7 @@ class SealedTask(Task):
             raise Reject(_malformed("job-id", attempts=0), requeue=False)
         generation = getattr(request, "generation", None) or 0
         if type(generation) is not int or generation < 0:
-            raise Reject(_malformed("generation", job=str(request.id)), requeue=False)
+            raise Reject(_malformed("generation", job=request.id), requeue=False)
         sqs = (request.delivery_info or {}).get("sqs") or {}
         runtime = self.runtime.current()
         runtime.refresh_if_old()
@@ -120,16 +111,14 @@ class SealedTask(Task):
             lease=lane.lease,
             publisher=CeleryPublisher(self.app, runtime.settings),
             deferral=Deferral(self.app, runtime.settings, lambda: runtime.outbox),
-            room=self.room,
+            isolation=self.isolation,
         )
-        self._apply(attempt.run())
-
-    def _apply(self, outcome: Outcome) -> None:
-        """Tell Celery what becomes of the message, in the words our Request understands."""
-        if isinstance(outcome, Postpone):
-            raise Retry(when=outcome.seconds) from None
+        outcome = attempt.run()
+        # Celery has exceptions for these; our Request reads them.
+        if isinstance(outcome, Retry):
+            raise CeleryRetry(when=outcome.after)
         if isinstance(outcome, DeadLetter):
-            raise Reject(outcome, requeue=False) from None
+            raise Reject(outcome, requeue=False)
 
     def on_attempt_lost(self, request: Any, kind: Literal["timeout", "crashed"]) -> Outcome:
         """Settle an attempt whose process is gone; the parent calls this in a thread.
@@ -137,75 +126,21 @@ class SealedTask(Task):
         The ledger hears of it first. Where it cannot, the message comes back
         and waits for the end of the claim's lease.
         """
-        runtime = self.runtime.current()
         job_id = str(request.id)
-        sqs = (request.delivery_info or {}).get("sqs", {})
         if not is_job_id(job_id):
             return _malformed("job-id")
-        lost = _Lost(
-            job_id, str(sqs.get("token") or "unknown"), str(sqs.get("message_id") or job_id), kind
+        sqs = (request.delivery_info or {}).get("sqs", {})
+        lost = LostAttempt(
+            token=str(sqs.get("token") or "unknown"),
+            message=str(sqs.get("message_id") or job_id),
+            kind=kind,
         )
+        settlement = Settlement(self.runtime.current(), self.definition, job_id)
         try:
-            return self._settle_lost(runtime, lost)
+            return settlement.lost(lost, self.early_deaths)
         except LedgerError as error:
             log.warning("lost attempt not recorded", job=job_id, error=type(error).__name__)
-            return Postpone(SHORT)
-
-    def _settlement(self, runtime: Runtime, job_id: str) -> Settlement:
-        bound = log.bind(job=job_id, task=self.name)
-        return Settlement(runtime, self.definition, job_id, log=bound)
-
-    def _settle_lost(self, runtime: Runtime, lost: _Lost) -> Outcome:
-        ledger, limits = runtime.ledger, runtime.settings.limits
-        job_id, crashed = lost.job, lost.kind == "crashed"
-        try:
-            entry = ledger.crash(job_id, token=lost.token) if crashed else ledger.get(job_id)
-        except ClaimLost:
-            entry = None
-        if entry is None:
-            return self._unclaimed(runtime, lost)
-        settlement = self._settlement(runtime, job_id)
-        settlement.log.warning("attempt lost", kind=lost.kind, crashes=entry.crashes)
-        if crashed:
-            died = Failure(kind="crashed", cause="process-died", error="WorkerLost")
-            if entry.crashes >= limits.crashes:
-                return settlement.dead(entry, Reason.CRASHED, died, token=None)
-            return settlement.failed(entry, died, token=lost.token, recorded=True)
-        limit = Failure(kind="transient", cause="time-limit", error="TimeLimitExceeded")
-        return settlement.failed(entry, limit, token=lost.token)
-
-    def _unclaimed(self, runtime: Runtime, lost: _Lost) -> Outcome:
-        """Settle a message whose child died before its claim, or after its outcome was recorded."""
-        entry = runtime.ledger.get(lost.job)
-        settlement = self._settlement(runtime, lost.job)
-        if entry is None:
-            # Without this a message that kills its child before the claim
-            # would do so until SQS itself gives up.
-            return settlement.letter(Reason.UNKNOWN_JOB, "no-ledger-entry", "UnknownJob")
-        if (
-            lost.kind != "crashed"
-            or entry.final
-            or entry.state is JobState.RUNNING
-            or entry.token == lost.token
-        ):
-            # The message comes back and the ledger says what becomes of it.
-            return Postpone(1.0)
-        deaths = self.early_deaths.add(lost.message)
-        settlement.log.warning("child died before the claim", deaths=deaths)
-        if deaths < runtime.settings.limits.crashes:
-            return Postpone(1.0)
-        self.early_deaths.forget(lost.message)
-        # Nobody has verified the message: the job's genuine one, if this is
-        # another, brings the job back to life.
-        if not runtime.ledger.die(
-            lost.job,
-            token=None,
-            reason=Reason.CRASHED,
-            cause="died-before-claim",
-            error="WorkerLost",
-        ):
-            return Postpone(SHORT)
-        return settlement.letter(Reason.CRASHED, "died-before-claim", "WorkerLost")
+            return Retry(SHORT)
 
 
 def _malformed(kind: str, *, job: str | None = None, attempts: int | None = None) -> DeadLetter:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, multiple, rule
 
 from sealwax.ledger import EARLY, ClaimLost, JobState, Ledger, LedgerEntry, NewJob
-from sealwax.outcomes import Ack, DeadLetter, Postpone
+from sealwax.outcomes import Ack, DeadLetter, Retry
 from sealwax.worker.claiming import JobClaimer
 
 LANE, LEASE, MAX_AGE, KEEP = "default", 30.0, 1_000, 100_000
@@ -174,19 +174,18 @@ class LedgerMachine(RuleBasedStateMachine):
         book = self.some(which)
         generation = max(0, book.generation + off)
         attempt = Attempt(book.job.id, secrets.token_hex(16), generation)
-        claiming = JobClaimer(
+        claimer = JobClaimer(
             SimpleNamespace(ledger=self.ledger, clock=lambda: self.now),
             job_id=attempt.job,
             token=attempt.token,
             generation=generation,
             lease=LEASE,
-            room=None,
-            letter=lambda dead, entry: DeadLetter(dead),
-            drop=Ack,
+            isolation=None,
+            settlement=SimpleNamespace(letter=lambda letter, entry: letter, drop=Ack),
             log=structlog.get_logger("test"),
         )
         before = self.entry(book)
-        with claiming.held() as found:
+        with claimer.claimed() as found:
             if isinstance(found, LedgerEntry):
                 self.claimed(book, attempt, before, found)
                 self.compare(book.job.id)
@@ -230,7 +229,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert before.run_before is not None
             assert self.now >= before.run_before
             book.ended, book.holder = JobState.EXPIRED, None
-        elif isinstance(found, Postpone):
+        elif isinstance(found, Retry):
             held = book.holder is not None and book.lease_until >= self.now
             early = max(after.due or 0.0, after.not_before or 0.0) > self.now + EARLY
             assert held or early, "an attempt that could start was sent away"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from hypothesis import strategies as st
 from sealwax.outcomes import (
     DeadLetter,
     Failure,
-    Postpone,
     Reason,
     Rejected,
+    Retry,
     Transient,
     classify,
     decide,
@@ -186,9 +187,9 @@ def test_what_follows_a_failed_attempt(
         chance=0.5,
     )
     if isinstance(decision, str):
-        assert found == DeadLetter(reason=Reason(decision), cause="c", error="E")
+        assert found == DeadLetter(reason=Reason(decision), cause="c", error="E", attempts=attempt)
     else:
-        assert found == Postpone(decision, cause="c", error="E")
+        assert found == Retry(decision)
 
 
 @given(
@@ -205,24 +206,40 @@ def test_no_job_is_tried_beyond_its_attempts_or_its_age(
     found = decide(
         failure, attempt=attempt, age=age, policy=RetryPolicy(), max_age=1_000, chance=chance
     )
-    if isinstance(found, Postpone):
+    if isinstance(found, Retry):
         assert kind in ("transient", "crashed")
         assert attempt < 8
-        assert found.seconds >= 0
-        assert age + found.seconds <= 1_000
+        assert found.after >= 0
+        assert age + found.after <= 1_000
     else:
-        assert found.reason in Reason
-
-
-DOCUMENT = Path(__file__).parents[2] / "docs" / "dead-letters.md"
+        assert found.reason in ("rejected", "unopenable", "crashed", "exhausted")
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_every_reason_has_a_text_and_a_row_in_the_documentation(reason: Reason) -> None:
-    assert reason.text[0].isupper()
-    assert not reason.text.endswith(".")
-    assert f"| `{reason}` |" in DOCUMENT.read_text(encoding="utf-8")
+def test_a_reason_has_a_text_and_stands_in_the_operators_page(reason: Reason) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "dead-letters.md").read_text(encoding="utf-8")
+    verified = "yes" if reason.verified else "no"
+    assert f"| `{reason.value}` | {reason.text}. | {verified} |" in page
 
 
-def test_what_an_opened_envelope_vouches_for_is_verified() -> None:
-    assert [reason for reason in Reason if reason.verified] == ["rejected", "exhausted", "crashed"]
+def test_a_reason_is_given_before_the_envelope_was_opened_or_after() -> None:
+    assert {reason for reason in Reason if reason.verified} == {"rejected", "exhausted", "crashed"}
+
+
+@pytest.mark.parametrize("value", [None, 5, "", "Rejected", "rejected ", {}, [], b"rejected"])
+def test_a_stored_text_that_names_no_reason_is_none(value: object) -> None:
+    assert Reason.read(value) is None
+
+
+def test_a_letter_takes_a_reason_by_its_text_and_no_other_text() -> None:
+    letter = DeadLetter(reason="crashed")  # type: ignore[arg-type]
+    assert letter.reason is Reason.CRASHED
+    with pytest.raises(ValueError, match="odd"):
+        DeadLetter(reason="odd")  # type: ignore[arg-type]
+
+
+def test_a_letter_survives_the_way_from_child_to_parent() -> None:
+    letter = DeadLetter(reason=Reason.MALFORMED, cause="c", attempts=1, details={"a": [1]})
+    found = pickle.loads(pickle.dumps(letter))
+    assert found == letter
+    assert found.reason is Reason.MALFORMED

@@ -1,4 +1,4 @@
-"""How received messages become requests, and what Celery's consumer does with the rest.
+"""Celery's consumer on the transport: messages become requests; the rest is dead-lettered.
 
 `strategy` is named by the task class, so that an existing app gets it by its
 task class alone; it also replaces, on the running consumer, the callbacks that
@@ -17,8 +17,8 @@ from celery.utils.imports import symbol_by_name
 from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.state import task_reserved
 
-from sealwax.outcomes import DeadLetter, Reason
-from sealwax.transport.celery.fair_queue import take_turns
+from sealwax.outcomes import DeadLetter, Reason, Retry
+from sealwax.transport.celery.fair_queue import install_fair_queue
 from sealwax.transport.celery.request import listens
 from sealwax.transport.codec import Malformed
 from sealwax.transport.message import Message
@@ -30,7 +30,10 @@ logger = logging.getLogger(__name__)
 
 
 def strategy(task: Any, app: Any, consumer: Any, **_: Any) -> Callable[..., Any]:
-    """Return the handler of one task's messages."""
+    """Return the handler of one task's messages, as Celery's strategies do.
+
+    The handler takes (message, body, ack, reject, callbacks) and returns None.
+    """
     adopt(consumer)
     request_class = symbol_by_name(task.Request)
     hostname, eventer = consumer.hostname, consumer.event_dispatcher
@@ -38,7 +41,7 @@ def strategy(task: Any, app: Any, consumer: Any, **_: Any) -> Callable[..., Any]
     rate_limits = not consumer.disable_rate_limits
     revoked = consumer.controller.state.revoked
     celery_strategy = symbol_by_name("celery.worker.strategy:default")
-    elsewhere: list[Callable[..., Any]] = []
+    stock: list[Callable[..., Any]] = []
     if not task.acks_late:
         logger.warning(
             "Task %s acknowledges early: what its worker is running is lost when it dies",
@@ -48,15 +51,15 @@ def strategy(task: Any, app: Any, consumer: Any, **_: Any) -> Callable[..., Any]
     def handle(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> Any:
         if not isinstance(message, Message):
             # Another broker: Celery's own way.
-            if not elsewhere:
-                elsewhere.append(celery_strategy(task, app, consumer))
-            return elsewhere[0](message, body, ack, reject, callbacks)
+            if not stock:
+                stock.append(celery_strategy(task, app, consumer))
+            return stock[0](message, body, ack, reject, callbacks)
         if not _well_formed(message):
             return None
-        holds = message.channel.options.holds
-        away = holds.paused(task.name) if holds else None
-        if away is not None:
-            message.channel.postpone(message.delivery_tag, away)
+        pauses = message.channel.options.pauses
+        delay = pauses.task_delay(task.name) if pauses else None
+        if delay is not None:
+            message.channel.settler.settle(message.delivery_tag, Retry(delay))
             return None
         request = request_class(
             message,
@@ -114,11 +117,8 @@ def _well_formed(message: Any) -> bool:
 
 
 def _malformed(message: Any, kind: str) -> None:
-    message.channel.dead_letter(
-        message.delivery_tag,
-        DeadLetter(reason=Reason.MALFORMED, error=kind, job=message.delivery.job),
-        recorded=False,
-    )
+    letter = DeadLetter(reason=Reason.MALFORMED, error=kind, job=message.delivery.job)
+    message.channel.settler.settle(message.delivery_tag, letter, recorded=False)
 
 
 def adopt(consumer: Any) -> None:
@@ -131,7 +131,7 @@ def adopt(consumer: Any) -> None:
     _replace(consumer, "on_invalid_task", 1, _invalid)
     _replace(consumer, "on_decode_error", 0, _invalid)
     _outlive_children(consumer.pool)
-    take_turns(consumer)
+    install_fair_queue(consumer)
 
 
 def _outlive_children(pool: Any) -> None:
@@ -168,7 +168,7 @@ def _unknown_message(consumer: Any, message: Any, *_: Any) -> None:
 
 def _unknown_task(consumer: Any, message: Any, exc: Any = None, *_: Any) -> None:
     logger.warning("Message of unknown task %s", message.delivery.task)
-    message.channel.unknown_task(message.delivery_tag)
+    message.channel.settler.settle_unknown_task(message.delivery_tag)
     signals.task_unknown.send(
         sender=consumer,
         message=message,

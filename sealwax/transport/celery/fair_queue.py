@@ -1,12 +1,12 @@
-"""Which of the received requests goes to the pool next.
+"""Fair round-robin scheduling of received requests.
 
 Celery hands them over in the order of arrival, so that everything behind a
 burst of retries waits for it: a downstream that fails would slow the jobs that
 do not need it. Here messages received for the first time go before those
 received again, three to one where both wait, and among either the tasks of
-each fair group (tenant) take turns. Installed on a running consumer by
-`sealwax.transport.celery.consumer.adopt`; holds at most the prefetch limit, starves
-nobody, loses nothing: a request without a turn is a message not yet started.
+each fair group (tenant) go round. Installed on a running consumer by
+`sealwax.transport.celery.consumer.adopt`; keeps at most the prefetch limit, starves
+nobody, loses nothing: a waiting request is a message not yet started.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from celery.exceptions import TaskRevokedError
 
-__all__ = ["FairQueue", "PoolSlots", "take_turns"]
+__all__ = ["FairQueue", "PoolSlots", "install_fair_queue"]
 
 #: First receives for one repetition, where both wait.
 FIRSTS_FOR_ONE_AGAIN = 3
@@ -29,7 +29,7 @@ _Key = tuple[str | None, str | None]
 
 
 class _RoundRobin:
-    """Requests by key; the keys take turns, each in its order of arrival."""
+    """Requests by key: one of each key in a round, those of a key in their order of arrival."""
 
     def __init__(self) -> None:
         self._waiting: dict[_Key, deque[Any]] = {}
@@ -59,9 +59,9 @@ class FairQueue:
     Parameters
     ----------
     acquire
-        Calls what it is given once for each slot that is or becomes free.
+        Calls its argument once, when a slot is or becomes free.
     process
-        Hands a request to the pool; what it returns is handed to the slot's giver.
+        Hands a request to the pool; its return value is returned to `acquire`'s caller.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class FairQueue:
         self._in_a_row = 0
 
     def take(self, request: Any) -> None:
-        """Let a request wait for its turn, which may be at once."""
+        """Queue a request until it has a slot, which may be at once."""
         delivery = getattr(request, "delivery", None)
         again = delivery is not None and delivery.receive_count > 1
         with self._lock:
@@ -84,7 +84,7 @@ class FairQueue:
         self._acquire(self._next)
 
     def clear(self) -> None:
-        """Forget all that wait: their messages were given back with their connection."""
+        """Forget all that wait: their messages were released with their connection."""
         with self._lock:
             self._first.clear()
             self._again.clear()
@@ -133,23 +133,23 @@ class PoolSlots:
                 return
 
 
-def take_turns(consumer: Any) -> None:
-    """Have a running consumer's requests take turns, where its pool's slots can be counted."""
+def install_fair_queue(consumer: Any) -> None:
+    """Schedule a running consumer's requests fairly, where its pool's slots can be counted."""
     controller: Any = getattr(consumer, "controller", None)
     pool: Any = getattr(consumer, "pool", None)
     semaphore = getattr(controller, "semaphore", None)
     if semaphore is not None and getattr(pool, "uses_semaphore", False):
         if not getattr(controller, "pool_putlocks", False):
             return
-        turns = FairQueue(semaphore.acquire, controller._process_task)  # noqa: SLF001 - Celery's unguarded one
+        queue = FairQueue(semaphore.acquire, controller._process_task)  # noqa: SLF001 - Celery's unguarded one
         clear = semaphore.clear
 
         def clear_both() -> None:
             clear()
-            turns.clear()
+            queue.clear()
 
         semaphore.clear = clear_both
-        consumer.on_task_request = turns.take
+        consumer.on_task_request = queue.take
     elif getattr(pool, "executor", None) is not None:
         slots = PoolSlots(pool.limit)
         consumer.on_task_request = FairQueue(slots.acquire, _to_thread(pool, slots)).take
@@ -157,7 +157,7 @@ def take_turns(consumer: Any) -> None:
 
 def _to_thread(pool: Any, slots: PoolSlots) -> Callable[[Any], bool]:
     def process(request: Any) -> bool:
-        if getattr(request, "given_back", False):  # a task of another class has Celery's request
+        if getattr(request, "released", False):  # a task of another class has Celery's request
             # At the worker's end, too: the pool takes nothing then.
             return False
         try:

@@ -19,23 +19,23 @@ from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import (
     Ignore,
     Reject,
-    Retry,
     TaskRevokedError,
     Terminated,
     TimeLimitExceeded,
     WorkerLostError,
 )
+from celery.exceptions import Retry as CeleryRetry
 from celery.worker import state
 from celery.worker.request import Request as CeleryRequest
 
-from sealwax.outcomes import Ack, DeadLetter, Outcome, Postpone, Reason
+from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
 from sealwax.transport.celery.retries import CopiedRetry, is_exhausted, receives_charged
 
 __all__ = ["Request", "listens"]
 
 logger = logging.getLogger(__name__)
 
-#: Attempts to ask a task what to do after a lost attempt, and the wait when none answered.
+#: Calls of a task's hook after a lost attempt, and the seconds to wait when none returned.
 HOOK_ATTEMPTS = 5
 HOOK_GIVES_UP = 30.0
 
@@ -45,16 +45,16 @@ class Request(CeleryRequest):
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
-        facts = (message.delivery_info or {}).get("sqs")
-        if facts:
-            self._delivery_info["sqs"] = facts
+        metadata = (message.delivery_info or {}).get("sqs")
+        if metadata:
+            self._delivery_info["sqs"] = metadata
             headers = self._request_dict
             headers["retries"] = (headers.get("retries") or 0) + receives_charged(
-                facts,
+                metadata,
                 headers.get("eta"),
                 delayed=(message.properties or {}).get("sealwax-delayed"),
             )
-        self._channel = message.channel
+        self._settler = message.channel.settler
         self._token = message.delivery_tag
         self.delivery = message.delivery
         self._lock = threading.Lock()
@@ -65,15 +65,15 @@ class Request(CeleryRequest):
     # -- starting
 
     @property
-    def given_back(self) -> bool:
+    def released(self) -> bool:
         """Whether the message is no longer this worker's."""
-        return self._channel.intake.held.get(self._token) is None
+        return self._settler.in_flight.get(self._token) is None
 
     def execute_using_pool(self, pool: Any, **kwargs: Any) -> Any:
-        """Hand the task to the pool, unless its message was given back meanwhile."""
+        """Hand the task to the pool, unless its message was released meanwhile."""
         at_once = getattr(pool, "uses_semaphore", False) or not getattr(pool, "executor", None)
         if at_once:
-            if not self._channel.start(self._token):
+            if not self._settler.start(self._token):
                 self._forget()
                 raise TaskRevokedError(self.id)
             self._started = True
@@ -92,7 +92,7 @@ class Request(CeleryRequest):
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """Note that the pool has begun; on a threads pool this is the last moment to decline."""
-        if not self._started and not self._channel.start(self._token) and not self._settled:
+        if not self._started and not self._settler.start(self._token) and not self._settled:
             self._forget()
             raise TaskRevokedError(self.id)
         super().on_accepted(pid, time_accepted)
@@ -102,14 +102,14 @@ class Request(CeleryRequest):
         state.task_ready(self)
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
-        """Tell of the task's way, where somebody asked for tasks' events."""
+        """Send an event of the task, where a listener enabled tasks' events."""
         if listens(self._eventer):
             super().send_event(type, **fields)
 
     # -- ends
 
     def on_success(self, failed__retval__runtime: Any, **kwargs: Any) -> None:
-        """Take the child's answer: with a value, or with an exception it classified."""
+        """End an attempt by the child's answer: a value, or an exception it classified."""
         failed, retval, runtime = failed__retval__runtime
         if failed:
             self.on_failure(retval, return_ok=True)
@@ -124,7 +124,7 @@ class Request(CeleryRequest):
         if isinstance(error, CopiedRetry):
             self._end(Ack())
         else:
-            self._end(Postpone(_seconds(error.when)))
+            self._end(Retry(_seconds(error.when)))
         self.send_event("task-retried", exception=type(error).__name__, traceback="")
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
@@ -153,7 +153,7 @@ class Request(CeleryRequest):
                 self._lost("crashed", error)
         elif isinstance(error, TimeLimitExceeded):
             self._lost("timeout", error)
-        elif isinstance(error, Retry):
+        elif isinstance(error, CeleryRetry):
             self.on_retry(exc_info)
         elif isinstance(error, Ignore):
             self._end(Ack())
@@ -161,15 +161,14 @@ class Request(CeleryRequest):
             self._rejected(error)
         else:
             self._failed(error, already_stored=return_ok)
-        if send_failed_event and not isinstance(error, Retry | Ignore):
+        if send_failed_event and not isinstance(error, CeleryRetry | Ignore):
             self.send_event("task-failed", exception=type(error).__name__, traceback="")
 
     def _rejected(self, error: Reject) -> None:
         if error.requeue:
-            self._end(Postpone(1))
-            return
-        if isinstance(error.reason, DeadLetter):
-            self._end(error.reason, recorded=True)
+            self._end(Retry(1))
+        elif isinstance(error.reason, DeadLetter):
+            self._end(error.reason)
         else:
             self._failed(error, already_stored=False)
 
@@ -179,26 +178,24 @@ class Request(CeleryRequest):
         if not self.task.acks_late:
             return
         exhausted = is_exhausted(error)
-        self._end(
-            DeadLetter(
-                reason=Reason.EXHAUSTED if exhausted else Reason.REJECTED,
-                cause="exhausted" if exhausted else "task-raised",
-                error=type(error).__name__,
-                attempts=self._request_dict.get("retries", 0) + 1,
-                job=self.id,
-            ),
-            recorded=False,
+        letter = DeadLetter(
+            reason=Reason.EXHAUSTED if exhausted else Reason.REJECTED,
+            cause="exhausted" if exhausted else "task-raised",
+            error=type(error).__name__,
+            attempts=self._request_dict.get("retries", 0) + 1,
+            job=self.id,
         )
+        self._end(letter, recorded=False)
 
     # -- attempts that the child did not classify
 
     def _lost(self, kind: Literal["timeout", "crashed"], error: BaseException) -> None:
-        """Ask the task, in the background, what is to become of the message."""
+        """Ask the task, in the background, for the message's outcome."""
         if not self.task.acks_late:
             self._store_failure(error)
             return
         if self._settled or self._asked:
-            return  # a time-out is told twice: as the end of the job and as a time-out
+            return  # Celery reports a time-out twice: as the job's end and as a time-out
         self._asked = True
         logger.error(
             "Attempt of %s[%s] lost: %s (%s)", self.name, self.id, kind, type(error).__name__
@@ -208,29 +205,31 @@ class Request(CeleryRequest):
     def _ask(self, kind: Literal["timeout", "crashed"], error: BaseException, attempt: int) -> None:
         if self._settled:
             return
+        outcome: Outcome
         try:
             outcome = self.task.on_attempt_lost(self, kind)
         except Exception:
-            logger.exception("The task could not say what becomes of %s", self.id)
+            logger.exception("The task could not settle the lost attempt of %s", self.id)
             if attempt + 1 < HOOK_ATTEMPTS:
                 self._in_background(self._ask, kind, error, attempt + 1, delay=2.0**attempt)
                 return
-            outcome = Postpone(HOOK_GIVES_UP)
+            outcome = Retry(HOOK_GIVES_UP)
         self._end(outcome, recorded=True)
         if isinstance(outcome, DeadLetter):
             self._store_failure(error)
 
     def expire(self) -> None:
-        """Have the task say what becomes of a message whose expiry has passed."""
+        """Ask the task, in the background, for the outcome of a message whose expiry has passed."""
         self._already_revoked = True
         self._in_background(self._ask_expired)
 
     def _ask_expired(self) -> None:
+        outcome: Outcome
         try:
             outcome = self.task.on_expired(self)
         except Exception:
             logger.exception("The task could not record the expiry of %s", self.id)
-            outcome = Postpone(HOOK_GIVES_UP)
+            outcome = Retry(HOOK_GIVES_UP)
         self._end(outcome)
 
     @property
@@ -244,18 +243,13 @@ class Request(CeleryRequest):
     # -- settling
 
     def _end(self, outcome: Outcome, *, recorded: bool = True) -> None:
-        """Carry out a outcome, once."""
+        """Carry out the outcome, once."""
         with self._lock:
             if self._settled:
                 return
             self._settled = True
         self.acknowledged = True
-        if isinstance(outcome, Ack):
-            self._channel.basic_ack(self._token)
-        elif isinstance(outcome, Postpone):
-            self._channel.postpone(self._token, outcome.seconds)
-        else:
-            self._channel.dead_letter(self._token, outcome, recorded=recorded)
+        self._settler.settle(self._token, outcome, recorded=recorded)
 
     def acknowledge(self) -> None:
         """Delete the message (Celery's name)."""
@@ -264,12 +258,12 @@ class Request(CeleryRequest):
     def reject(self, requeue: bool = False) -> None:
         """Dead-letter or requeue the message (Celery's name)."""
         if requeue:
-            self._end(Postpone(1))
+            self._end(Retry(1))
         else:
             self._end(DeadLetter(reason=Reason.REJECTED, job=self.id), recorded=False)
 
     def _store_failure(self, error: BaseException) -> None:
-        """Tell the result backend, which may block, off the event loop."""
+        """Record the failure in the result backend, which may block, off the event loop."""
         self._in_background(self._mark_as_failure, error)
 
     def _mark_as_failure(self, error: BaseException) -> None:
@@ -278,7 +272,7 @@ class Request(CeleryRequest):
         )
 
     def _in_background(self, work: Callable[..., None], *args: Any, delay: float = 0.0) -> None:
-        self._channel.engine.background.run(work, *args, delay=delay)
+        self._settler.engine.background.run(work, *args, delay=delay)
 
 
 def listens(eventer: Any) -> bool:

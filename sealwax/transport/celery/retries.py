@@ -35,7 +35,7 @@ def is_exhausted(error: BaseException) -> bool:
     return isinstance(error, MaxRetriesExceededError) or getattr(error, _EXHAUSTED, False) is True
 
 
-def receives_charged(facts: dict[str, Any], eta: Any, *, delayed: Any) -> int:
+def receives_charged(metadata: dict[str, Any], eta: Any, *, delayed: Any) -> int:
     """Return how many attempts came before, as far as receives tell.
 
     Releases at a shutdown are charged as well. The receives that only waited
@@ -43,14 +43,14 @@ def receives_charged(facts: dict[str, Any], eta: Any, *, delayed: Any) -> int:
 
     Parameters
     ----------
-    facts
+    metadata
         `delivery_info["sqs"]`.
     eta
         The message's eta header.
     delayed
         Seconds of the eta that SQS itself waited for, as the sender says.
     """
-    before = max(0, int(facts.get("receive_count", 1)) - 1)
+    before = max(0, int(metadata.get("receive_count", 1)) - 1)
     if before == 0 or not isinstance(eta, str):
         return before
     from sealwax.transport.codec import Malformed
@@ -61,7 +61,7 @@ def receives_charged(facts: dict[str, Any], eta: Any, *, delayed: Any) -> int:
     except Malformed:
         return before
     waited = min(MAX_DELAY, delayed) if isinstance(delayed, int) else 0
-    left = (moment or 0.0) - facts.get("sent_at", 0.0) - waited
+    left = (moment or 0.0) - metadata.get("sent_at", 0.0) - waited
     hops = math.ceil(left / MAX_VISIBILITY) if left > 1 else 0
     return max(0, before - hops)
 

@@ -1,25 +1,26 @@
 """The task class for any Celery app on the Sealwax transport.
 
 `Celery(task_cls="sealwax.transport:Task")`: acknowledges late, retries by
-postponing the same message, and decides what becomes of attempts whose child
+postponing the same message, and decides the outcome of attempts whose child
 died. Works on the app's own conventions; knows nothing of ledger or envelope.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal
 
 import celery
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery.exceptions import Reject
 
 import sealwax.transport  # noqa: F401 - makes "sealwax://" known
-from sealwax.outcomes import Ack, DeadLetter, Outcome, Postpone, Reason
+from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
 from sealwax.transport.celery.retries import CopiedRetry, crash_delay, mark_exhausted
-from sealwax.transport.celery.tracing import without_traceback
 
-__all__ = ["Task"]
+__all__ = ["Task", "without_traceback"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Task(celery.Task):
         self._tracer = None if tracer is None else without_traceback(tracer)
 
     def on_attempt_lost(self, request: Any, kind: Literal["timeout", "crashed"]) -> Outcome:
-        """Say what becomes of a message whose attempt was lost.
+        """Return the outcome of a message whose attempt was lost.
 
         Called in the worker's main process on a background thread; may block
         for a moment. `request` is the worker's request: `request.id`,
@@ -68,10 +69,10 @@ class Task(celery.Task):
                 attempts=receives,
                 job=request.id,
             )
-        return Postpone(crash_delay(receives))
+        return Retry(crash_delay(receives))
 
     def on_expired(self, request: Any) -> Outcome:
-        """Say what becomes of a message whose `expires` has passed. On a background thread."""
+        """Return the outcome of a message whose `expires` has passed. On a background thread."""
         logger.warning("Task %s[%s] expired before it ran", request.name, request.id)
         self.backend.mark_as_revoked(
             request.id,
@@ -160,7 +161,7 @@ class Task(celery.Task):
         return copied
 
     def dead_letter(self, letter: DeadLetter) -> None:
-        """End this attempt: the message becomes this dead letter.
+        """End this attempt: the message becomes a dead letter.
 
         Raises
         ------
@@ -168,3 +169,25 @@ class Task(celery.Task):
             Always; to be raised out of the task.
         """
         raise Reject(letter, requeue=False)
+
+
+def without_traceback(tracer: Callable[..., Any]) -> Callable[..., Any]:
+    """Return Celery's tracer of a task; an exception it returns has no traceback any more.
+
+    Celery pickles the whole traceback, frame by frame, and the worker's main
+    process unpickles it in its event loop: several times what all else of a
+    message costs there, so that a burst of failing tasks delayed everybody's.
+    That process uses none of it; hooks, signals and result backends have had it
+    before. What an attempt returned stays untouched.
+    """
+
+    def trace(*args: Any, **kwargs: Any) -> Any:
+        outcome = tracer(*args, **kwargs)
+        found = outcome[0]
+        if isinstance(found, ExceptionInfo):
+            found.tb, found.traceback = None, ""
+            if isinstance(found.exception, ExceptionWithTraceback):
+                found.exception.tb = ""
+        return outcome
+
+    return trace

@@ -333,7 +333,7 @@ def test_a_discard_deletes_the_payload_in_s3_but_never_by_an_unverified_letter(s
 
     job, big = secrets.token_hex(16), secrets.token_hex(16)
     reference = claims.put(job, "sealed")
-    claims.bury(job, reference)
+    claims.move_to_dead(job, reference)
     scene.die(job, body=body(job, reference))
     scene.die(big, body=body(big, "x" * 70_000))
     # Anybody who can write to the queue can make this one.

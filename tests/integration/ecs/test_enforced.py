@@ -19,8 +19,7 @@ from support.templates import ACCOUNT, REGION, Request, Stack, allows
 
 from sealwax.aws.clients import Aws
 from sealwax.keys.lifecycle import init_keys
-from sealwax.outcomes import Postpone
-from sealwax.producer.publish import QueuedJob
+from sealwax.outcomes import Retry
 from sealwax.provision import provision
 from sealwax.runtime import Runtime
 from sealwax.secrets import SecretAccessDenied
@@ -228,7 +227,7 @@ def test_a_job_passes_both_roles_and_nothing_is_refused(settings, enforcer, size
     job = submit(settings, enforcer, {"data": "x" * size})
     outcome = attempt(settings, enforcer, job)
 
-    assert isinstance(outcome, Postpone)  # the task ran; its receiver is closed
+    assert isinstance(outcome, Retry)  # the task ran; its receiver is closed
     assert enforcer.refused == []
     assert {"dynamodb:PutItem", "sqs:SendMessage", "kms:Decrypt"} <= enforcer.used["api"]
     assert {"dynamodb:UpdateItem", "kms:Decrypt"} <= enforcer.used["worker"]
@@ -241,7 +240,7 @@ def test_a_worker_may_bury_and_delete_a_big_payload(settings, enforcer):
     _, job_id, reference = submit(settings, enforcer, {"data": "x" * 300_000})
     enforcer.role = "worker"
     claims = Runtime(settings, "worker", discover(settings.task_modules)).claims
-    claims.bury(job_id, reference)
+    claims.move_to_dead(job_id, reference)
     claims.erase(job_id)
     assert enforcer.refused == []
 

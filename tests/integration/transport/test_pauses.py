@@ -12,16 +12,16 @@ from sealwax.transport.pauses import ConsumerPauses
 
 
 @pytest.fixture
-def holds() -> ConsumerPauses:
+def pauses() -> ConsumerPauses:
     return ConsumerPauses()
 
 
 @pytest.fixture
-def connection(lab: Lab, holds: ConsumerPauses, monkeypatch: pytest.MonkeyPatch):
+def connection(lab: Lab, pauses: ConsumerPauses, monkeypatch: pytest.MonkeyPatch):
     for name, value in (VARIABLES | {"AWS_ENDPOINT_URL": lab.url}).items():
         monkeypatch.setenv(name, value)
     # An engine of this test's own: they are told apart by their options' text.
-    options = {"wait_time": 1, "queues": {lab.queue: {"queue": lab.queue}}, "holds": holds}
+    options = {"wait_time": 1, "queues": {lab.queue: {"queue": lab.queue}}, "pauses": pauses}
     with Connection("sealwax://", transport_options=options) as connection:
         yield connection
 
@@ -33,9 +33,9 @@ def drain(connection: Connection) -> None:
         return
 
 
-def test_a_held_queue_is_received_from_only_when_the_hold_ends(lab, holds, connection):
+def test_a_held_queue_is_received_from_only_when_the_hold_ends(lab, pauses, connection):
     seen = []
-    holds.hold(lab.queue, "paused")
+    pauses.pause(lab.queue, "paused")
     channel = connection.channel()
     channel.basic_qos(0, 10, False)
     consumer = Consumer(channel, Queue(lab.queue), on_message=seen.append, accept=["json"])
@@ -44,16 +44,16 @@ def test_a_held_queue_is_received_from_only_when_the_hold_ends(lab, holds, conne
         lab.send("ok", number)
     drain(connection)
     assert (seen, lab.depth()) == ([], (3, 0))
-    holds.release(lab.queue, "paused")
+    pauses.resume(lab.queue, "paused")
     wait_for(lambda: drain(connection) or len(seen) == 3)
 
     # Held in the middle: what was not started is visible again at once.
-    holds.hold(lab.queue, "draining")
+    pauses.pause(lab.queue, "draining")
     wait_for(lambda: lab.depth() == (3, 0))
     before = len(seen)
     drain(connection)
     assert len(seen) == before
-    holds.release(lab.queue, "draining")
+    pauses.resume(lab.queue, "draining")
     wait_for(lambda: drain(connection) or len(seen) == before + 3)
     for message in seen[before:]:
         message.ack()

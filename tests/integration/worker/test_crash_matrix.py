@@ -11,8 +11,7 @@ import pytest
 from support.job_bench import Bench
 
 from sealwax.ledger import JobState
-from sealwax.outcomes import Ack, Postpone
-from sealwax.producer.publish import QueuedJob
+from sealwax.outcomes import Ack, Retry
 from sealwax.producer.submit import IdempotencyConflict, JobInFlux, QueueUnavailable, Submitter
 from sealwax.transport.errors import QueueUnreachable
 from sealwax.worker.attempt import Attempt
@@ -91,7 +90,7 @@ def request(bench: Bench, key: str, calls: int, *, answers: bool = True) -> tupl
 def drain(bench: Bench) -> None:
     """Deliver every message until none comes back."""
     for job_id, _ in list(bench.sent):
-        while isinstance(bench.run(job_id), Postpone):
+        while isinstance(bench.run(job_id), Retry):
             bench.clock.now += 40
     bench.sent.clear()
 

@@ -10,7 +10,7 @@ from support.waiting import wait_for
 from support.worker_lab import WorkerLab
 
 from sealwax.ledger import JobState
-from sealwax.outcomes import Ack, DeadLetter, Outcome, Postpone
+from sealwax.outcomes import Ack, DeadLetter, Outcome, Retry
 from sealwax.worker.app import make_app
 from sealwax.worker.task import SealedTask
 
@@ -23,8 +23,8 @@ def lost(bench: Bench):
     assert isinstance(task, SealedTask)
 
     def lose(job_id: str, message: str, *, token: str = "other") -> Outcome:
-        facts = {"message_id": message, "token": token}
-        request = SimpleNamespace(id=job_id, delivery_info={"sqs": facts})
+        metadata = {"message_id": message, "token": token}
+        request = SimpleNamespace(id=job_id, delivery_info={"sqs": metadata})
         return task.on_attempt_lost(request, "crashed")
 
     return lose
@@ -34,7 +34,7 @@ def test_a_message_that_ends_its_child_before_the_claim_is_dead_after_as_many_de
     bench: Bench, lost
 ) -> None:
     job_id = bench.submit()
-    assert [type(lost(job_id, "m1")) for _ in range(2)] == [Postpone, Postpone]
+    assert [type(lost(job_id, "m1")) for _ in range(2)] == [Retry, Retry]
     end = lost(job_id, "m1")
     assert isinstance(end, DeadLetter)
     assert (end.reason, end.cause) == ("crashed", "died-before-claim")
@@ -49,17 +49,17 @@ def test_another_message_with_the_jobs_id_ends_not_the_job(bench: Bench, lost) -
     assert bench.run(job_id) == Ack()
     assert bench.entry(job_id).state is JobState.SUCCEEDED
     # A copy that ends its child now has nothing to end: the ledger says so.
-    assert [type(lost(job_id, "copy")) for _ in range(4)] == [Postpone] * 4
+    assert [type(lost(job_id, "copy")) for _ in range(4)] == [Retry] * 4
 
 
 def test_deaths_of_several_messages_or_of_one_that_was_claimed_are_not_summed(
     bench: Bench, lost
 ) -> None:
     job_id = bench.submit()
-    assert [type(lost(job_id, f"m{n}")) for n in range(6)] == [Postpone] * 6
+    assert [type(lost(job_id, f"m{n}")) for n in range(6)] == [Retry] * 6
     bench.worker.ledger.claim(job_id, token="runs", lease=30)
     # It runs elsewhere: what died was a copy that came too late.
-    assert [type(lost(job_id, "m1")) for _ in range(6)] == [Postpone] * 6
+    assert [type(lost(job_id, "m1")) for _ in range(6)] == [Retry] * 6
     assert bench.entry(job_id).crashes == 0
 
 

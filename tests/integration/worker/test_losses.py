@@ -11,7 +11,7 @@ from support.job_bench import Bench, Number
 
 from sealwax.job import Job
 from sealwax.ledger import JobState
-from sealwax.outcomes import Ack, DeadLetter, Postpone, Transient
+from sealwax.outcomes import Ack, DeadLetter, Retry, Transient
 from sealwax.worker.attempt import Attempt
 from sealwax.worker.isolation import JobIsolation
 
@@ -26,7 +26,7 @@ def lose(bench: Bench, job_id: str, **options: Any) -> None:
 def test_a_lost_worker_is_a_suspicion_and_costs_no_attempt(bench: Bench) -> None:
     job_id = bench.submit()
     bench.worker.ledger.claim(job_id, token="lost", lease=30)
-    assert isinstance(bench.run(job_id), Postpone)
+    assert isinstance(bench.run(job_id), Retry)
     bench.clock.now += 31
     assert bench.run(job_id) == Ack()
     entry = bench.entry(job_id)
@@ -36,18 +36,20 @@ def test_a_lost_worker_is_a_suspicion_and_costs_no_attempt(bench: Bench) -> None
 
 
 def test_after_two_suspicions_the_job_runs_alone(bench: Bench, tmp_path: Path) -> None:
-    room = JobIsolation(tmp_path)
+    isolation = JobIsolation(tmp_path)
     seen: list[bool] = []
 
     def work(payload: Number, job: Job):
-        with room.together(wait=0) as here:
+        with isolation.shared(wait=0) as here:
             seen.append(here)
 
     bench.does[0] = work
     job_id = bench.submit()
     lose(bench, job_id)
     lose(bench, job_id)
-    attempt = Attempt(bench.worker, bench.definition, bench.deliver(job_id), lease=30, room=room)
+    attempt = Attempt(
+        bench.worker, bench.definition, bench.deliver(job_id), lease=30, isolation=isolation
+    )
     assert attempt.run() == Ack()
     assert seen == [False]
     assert bench.entry(job_id).suspicions == 2
@@ -56,14 +58,16 @@ def test_after_two_suspicions_the_job_runs_alone(bench: Bench, tmp_path: Path) -
 def test_a_job_that_must_run_alone_waits_outside_a_full_room(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sealwax.worker.claiming._EMPTIES", 0.1)
-    room = JobIsolation(tmp_path)
+    monkeypatch.setattr("sealwax.worker.claiming._EXCLUSIVE_WAIT", 0.1)
+    isolation = JobIsolation(tmp_path)
     job_id = bench.submit()
     lose(bench, job_id)
     lose(bench, job_id)
-    attempt = Attempt(bench.worker, bench.definition, bench.deliver(job_id), lease=30, room=room)
-    with room.together(wait=0):
-        assert isinstance(attempt.run(), Postpone)
+    attempt = Attempt(
+        bench.worker, bench.definition, bench.deliver(job_id), lease=30, isolation=isolation
+    )
+    with isolation.shared(wait=0):
+        assert isinstance(attempt.run(), Retry)
     entry = bench.entry(job_id)
     assert (entry.state, entry.attempts) == (JobState.RETRYING, 0)
 
@@ -71,12 +75,14 @@ def test_a_job_that_must_run_alone_waits_outside_a_full_room(
 def test_jobs_make_way_for_one_that_runs_alone_and_pay_nothing(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sealwax.worker.claiming._MAKES_WAY", 0.1)
-    room = JobIsolation(tmp_path)
+    monkeypatch.setattr("sealwax.worker.claiming._SHARED_WAIT", 0.1)
+    isolation = JobIsolation(tmp_path)
     job_id = bench.submit()
-    attempt = Attempt(bench.worker, bench.definition, bench.deliver(job_id), lease=30, room=room)
-    with room.alone(wait=0):
-        assert isinstance(attempt.run(), Postpone)
+    attempt = Attempt(
+        bench.worker, bench.definition, bench.deliver(job_id), lease=30, isolation=isolation
+    )
+    with isolation.exclusive(wait=0):
+        assert isinstance(attempt.run(), Retry)
     entry = bench.entry(job_id)
     assert (entry.state, entry.attempts) == (JobState.ACCEPTED, 0)
 
@@ -127,7 +133,7 @@ def test_a_time_limit_before_the_claim_changes_nothing(
 ) -> None:
     interrupting(bench, monkeypatch, "claim")
     job_id = bench.submit()
-    assert isinstance(bench.run(job_id), Postpone)
+    assert isinstance(bench.run(job_id), Retry)
     assert bench.entry(job_id).state is JobState.ACCEPTED
     assert bench.run(job_id) == Ack()
 
@@ -141,5 +147,5 @@ def test_a_time_limit_while_a_failure_is_recorded_leaves_a_retry(
     bench.does[0] = fails
     interrupting(bench, monkeypatch, "retry")
     job_id = bench.submit()
-    assert isinstance(bench.run(job_id), Postpone)
+    assert isinstance(bench.run(job_id), Retry)
     assert bench.entry(job_id).state is JobState.RETRYING

@@ -110,7 +110,7 @@ def test_a_worker_that_does_not_end_in_time_gives_back_what_it_runs_and_ends(
     (first,) = wait_for(lambda: lab.notes("start", job_id), seconds=60)
     os.kill(stopped.process.pid, signal.SIGTERM)
     assert stopped.process.wait(60) == 0
-    assert "grace over" in stopped.text()
+    assert "shutdown deadline passed" in stopped.text()
     wait_for(lambda: not _runs(first["pid"]), seconds=30, what="the child's end")
     # Given back, not left to the end of its lease: another worker begins at once.
     entry = lab.entry(job_id)

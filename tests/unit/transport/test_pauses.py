@@ -7,49 +7,49 @@ import pytest
 from sealwax.transport.pauses import ConsumerPauses, postponement
 
 
-class FakeIntake:
+class FakeConsumer:
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def held_changed(self, queue: str) -> None:
+    def pauses_changed(self, queue: str) -> None:
         self.told.append(queue)
 
 
 def test_a_queue_is_held_until_its_last_reason_is_gone_and_intakes_hear_of_changes():
-    holds, intake = ConsumerPauses(), FakeIntake()
-    holds.join(intake)
-    holds.hold("q", "paused")
-    holds.hold("q", "paused")
-    holds.hold("q", "draining")
-    assert holds.reasons("q") == {"paused", "draining"}
-    assert holds.reasons("other") == frozenset()
-    assert intake.told == ["q", "q"]
-    holds.release("q", "paused")
-    holds.release("q", "paused")
-    holds.release("other", "paused")
-    assert holds.reasons("q") == {"draining"}
-    assert intake.told == ["q"] * 3
+    pauses, consumer = ConsumerPauses(), FakeConsumer()
+    pauses.register(consumer)
+    pauses.pause("q", "paused")
+    pauses.pause("q", "paused")
+    pauses.pause("q", "draining")
+    assert pauses.reasons("q") == {"paused", "draining"}
+    assert pauses.reasons("other") == frozenset()
+    assert consumer.told == ["q", "q"]
+    pauses.resume("q", "paused")
+    pauses.resume("q", "paused")
+    pauses.resume("other", "paused")
+    assert pauses.reasons("q") == {"draining"}
+    assert consumer.told == ["q"] * 3
 
 
 def test_an_intake_that_is_gone_is_not_told():
-    holds, intake = ConsumerPauses(), FakeIntake()
-    holds.join(intake)
-    del intake
+    pauses, consumer = ConsumerPauses(), FakeConsumer()
+    pauses.register(consumer)
+    del consumer
     gc.collect()
-    assert holds.intakes == []
+    assert pauses.consumers == []
 
 
 def test_paused_tasks_stay_away_and_others_do_not():
     now = [1_000.0]
-    holds = ConsumerPauses(clock=lambda: now[0])
-    assert holds.paused("a") is None
-    holds.set_tasks({"a": 900.0})
-    assert holds.paused("a") == 15
-    assert holds.paused("b") is None
+    pauses = ConsumerPauses(clock=lambda: now[0])
+    assert pauses.task_delay("a") is None
+    pauses.set_tasks({"a": 900.0})
+    assert pauses.task_delay("a") == 15
+    assert pauses.task_delay("b") is None
     now[0] = 2_900.0
-    assert holds.paused("a") == 200
-    holds.set_tasks({})
-    assert holds.paused("a") is None
+    assert pauses.task_delay("a") == 200
+    pauses.set_tasks({})
+    assert pauses.task_delay("a") is None
 
 
 @pytest.mark.parametrize(("paused_for", "away"), [(-5, 15), (0, 15), (600, 60), (1e6, 600)])

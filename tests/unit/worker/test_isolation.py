@@ -16,43 +16,43 @@ from sealwax.worker.isolation import JobIsolation
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> JobIsolation:
+def isolation(tmp_path: Path) -> JobIsolation:
     return JobIsolation(tmp_path)
 
 
-def test_many_are_in_the_room_together(room: JobIsolation) -> None:
-    with room.together(wait=0) as first, room.together(wait=0) as second:
+def test_many_are_share_the_lock(isolation: JobIsolation) -> None:
+    with isolation.shared(wait=0) as first, isolation.shared(wait=0) as second:
         assert first
         assert second
 
 
-def test_who_is_alone_keeps_everybody_out(room: JobIsolation) -> None:
-    with room.alone(wait=0) as empty:
+def test_who_is_alone_keeps_everybody_out(isolation: JobIsolation) -> None:
+    with isolation.exclusive(wait=0) as empty:
         assert empty
-        with room.together(wait=0) as here, room.alone(wait=0) as other:
+        with isolation.shared(wait=0) as here, isolation.exclusive(wait=0) as other:
             assert not here
             assert not other
-    with room.together(wait=0) as here:
+    with isolation.shared(wait=0) as here:
         assert here
 
 
-def test_nobody_is_alone_among_others(room: JobIsolation) -> None:
-    with room.together(wait=0), room.alone(wait=0.05) as empty:
+def test_nobody_is_alone_among_others(isolation: JobIsolation) -> None:
+    with isolation.shared(wait=0), isolation.exclusive(wait=0.05) as empty:
         assert not empty
-    with room.alone(wait=0) as empty:
+    with isolation.exclusive(wait=0) as empty:
         assert empty
 
 
-def test_who_waits_to_be_alone_lets_nobody_new_in_and_gets_there(room: JobIsolation) -> None:
+def test_who_waits_to_be_alone_lets_nobody_new_in_and_gets_there(isolation: JobIsolation) -> None:
     inside, leave, alone = threading.Event(), threading.Event(), threading.Event()
 
     def neighbour() -> None:
-        with room.together(wait=0):
+        with isolation.shared(wait=0):
             inside.set()
             leave.wait(20)
 
     def loner() -> None:
-        with room.alone(wait=20) as empty:
+        with isolation.exclusive(wait=20) as empty:
             if empty:
                 alone.set()
 
@@ -63,7 +63,7 @@ def test_who_waits_to_be_alone_lets_nobody_new_in_and_gets_there(room: JobIsolat
     second.start()
 
     def shut() -> bool:
-        with room.together(wait=0) as here:
+        with isolation.shared(wait=0) as here:
             return not here
 
     wait_for(shut, seconds=20, what="nobody new comes in")
@@ -75,27 +75,27 @@ def test_who_waits_to_be_alone_lets_nobody_new_in_and_gets_there(room: JobIsolat
 
 
 def _hold(folder: Path, ready: Any) -> None:
-    with JobIsolation(folder).alone(wait=0):
+    with JobIsolation(folder).exclusive(wait=0):
         ready.set()
         signal.pause()
 
 
-def test_a_killed_process_leaves_the_room(room: JobIsolation, tmp_path: Path) -> None:
+def test_a_killed_process_leaves_the_room(isolation: JobIsolation, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
     process = context.Process(target=_hold, args=(tmp_path, ready))
     process.start()
     assert ready.wait(60)
-    with room.together(wait=0) as here:
+    with isolation.shared(wait=0) as here:
         assert not here
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    with room.together(wait=0) as here:
+    with isolation.shared(wait=0) as here:
         assert here
 
 
-def test_a_made_room_is_shared_with_what_this_process_starts() -> None:
-    room = JobIsolation.make()
-    with room.alone(wait=0) as empty:
+def test_a_made_lock_is_shared_with_what_this_process_starts() -> None:
+    isolation = JobIsolation.make()
+    with isolation.exclusive(wait=0) as empty:
         assert empty

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from sealwax.ledger import LedgerUnreachable
 from sealwax.transport.pauses import ConsumerPauses
-from sealwax.worker.ledger_watch import ASK, LOOK, REASON, LedgerWatch
+from sealwax.worker.ledger_watch import POLL_SECONDS, PROBE_SECONDS, REASON, LedgerWatch
 
 
 class FakeRuntime:
@@ -22,18 +22,18 @@ class FakeRuntime:
 
 
 def test_the_queue_is_held_while_the_ledger_is_away_and_asked_only_when_somebody_failed():
-    runtime, holds = FakeRuntime(), ConsumerPauses()
-    lookout = LedgerWatch(runtime, holds, "q")  # type: ignore[arg-type]
-    assert lookout.look() == LOOK
+    runtime, pauses = FakeRuntime(), ConsumerPauses()
+    watch = LedgerWatch(runtime, pauses, "q")  # type: ignore[arg-type]
+    assert watch.check() == POLL_SECONDS
     assert runtime.asked == 0
     runtime.failures = 1
-    assert lookout.look() == LOOK  # one attempt's bad luck holds nothing
-    assert (runtime.asked, holds.reasons("q")) == (1, frozenset())
+    assert watch.check() == POLL_SECONDS  # one attempt's bad luck pauses nothing
+    assert (runtime.asked, pauses.reasons("q")) == (1, frozenset())
     runtime.failures, runtime.away = 2, True
-    assert lookout.look() >= ASK / 2
-    assert holds.reasons("q") == {REASON}
-    lookout.look()
+    assert watch.check() >= PROBE_SECONDS / 2
+    assert pauses.reasons("q") == {REASON}
+    watch.check()
     assert runtime.asked == 3  # asked on, though nobody fails any more
     runtime.away = False
-    assert lookout.look() == LOOK
-    assert holds.reasons("q") == frozenset()
+    assert watch.check() == POLL_SECONDS
+    assert pauses.reasons("q") == frozenset()

@@ -77,30 +77,30 @@ def test_a_pause_is_begun_once_and_ended_once(table):
 
 
 def test_a_worker_hears_what_was_asked_of_it_and_reports_that_it_obeys(table, settings):
-    holds, pauses = ConsumerPauses(), Pauses(table)
+    consumer_pauses, pauses = ConsumerPauses(), Pauses(table)
     reporting = WorkerHeartbeat(
-        table, load_settings(environment=settings.environment), "default", holds,
+        table, load_settings(environment=settings.environment), "default", consumer_pauses,
         concurrency=2, version="1",
     )  # fmt: skip
     queue = settings.queue_name("default")
-    reporting.listen()
-    assert holds.reasons(queue) == frozenset()
+    reporting.apply_pauses()
+    assert consumer_pauses.reasons(queue) == frozenset()
     pauses.pause("lane", "default", by="x")
     pauses.pause("lane", "other", by="x")
     pauses.pause("task", "webhooks.relay", by="x")
     pauses.drain(reporting.id, by="x")
-    reporting.listen()
+    reporting.apply_pauses()
     reporting.report()
-    assert holds.reasons(queue) == {"paused", "draining"}
-    assert holds.paused("webhooks.relay")
+    assert consumer_pauses.reasons(queue) == {"paused", "draining"}
+    assert consumer_pauses.task_delay("webhooks.relay")
     statuses = Heartbeats(table)
     assert statuses.get(reporting.id).holds == ("draining", "paused")
     pauses.resume("lane", "default")
     pauses.resume("task", "webhooks.relay")
     pauses.undrain(reporting.id)
-    reporting.listen()
-    assert holds.reasons(queue) == frozenset()
-    assert holds.paused("webhooks.relay") is None
+    reporting.apply_pauses()
+    assert consumer_pauses.reasons(queue) == frozenset()
+    assert consumer_pauses.task_delay("webhooks.relay") is None
     reporting.stop()
     assert statuses.get(reporting.id) is None
 
@@ -110,9 +110,11 @@ def test_what_was_heard_stays_while_the_table_is_away(table, settings):
         def __getattr__(self, name):
             raise ConnectionError
 
-    holds = ConsumerPauses()
-    holds.hold(settings.queue_name("default"), "paused")
+    consumer_pauses = ConsumerPauses()
+    consumer_pauses.pause(settings.queue_name("default"), "paused")
     away = ControlTable(Away(), "nowhere")
-    reporting = WorkerHeartbeat(away, settings, "default", holds, concurrency=2, version="1")
-    reporting._try(reporting.listen)
-    assert holds.reasons(settings.queue_name("default")) == {"paused"}
+    reporting = WorkerHeartbeat(
+        away, settings, "default", consumer_pauses, concurrency=2, version="1"
+    )
+    reporting._try(reporting.apply_pauses)
+    assert consumer_pauses.reasons(settings.queue_name("default")) == {"paused"}

@@ -12,7 +12,7 @@ import pytest
 from celery.exceptions import TaskRevokedError
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
-from sealwax.transport.celery.fair_queue import FairQueue, PoolSlots, take_turns
+from sealwax.transport.celery.fair_queue import FairQueue, PoolSlots, install_fair_queue
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Request:
     name: str = "task"
     count: int = 1
     group: str | None = None
-    given_back: bool = False
+    released: bool = False
     future: Future[None] = field(default_factory=Future)
     handed: list[str] = field(default_factory=list)
 
@@ -81,7 +81,7 @@ def threads() -> tuple[Any, Callable[[Request], None]]:
     consumer = SimpleNamespace(
         controller=SimpleNamespace(semaphore=None), pool=pool, on_task_request=None
     )
-    take_turns(consumer)
+    install_fair_queue(consumer)
     return pool, consumer.on_task_request  # type: ignore[return-value]
 
 
@@ -97,14 +97,14 @@ def test_a_threads_pool_is_handed_no_more_than_it_runs(threads: Any) -> None:
     assert pool.handed == ["a", "b", "c", "A"]
 
 
-def test_what_was_given_back_uses_no_thread(threads: Any) -> None:
+def test_what_was_released_uses_no_thread(threads: Any) -> None:
     pool, take = threads
     running = first("ab")
     waiting = [Request(str(number)) for number in range(3_000)]
     for request in [*running, Request("revoked"), *waiting, Request("last")]:
         take(request)
     for request in waiting:
-        request.given_back = True
+        request.released = True
     running[0].future.set_result(None)
     assert pool.handed == ["a", "b", "last"]
     running[1].future.set_result(None)
@@ -135,7 +135,7 @@ def test_a_lost_connection_takes_its_requests_along() -> None:
     consumer: Any = SimpleNamespace(
         controller=controller, pool=SimpleNamespace(uses_semaphore=True), on_task_request=None
     )
-    take_turns(consumer)
+    install_fair_queue(consumer)
     for request in first("abc"):
         consumer.on_task_request(request)
     controller.semaphore.clear()

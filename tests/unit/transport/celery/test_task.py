@@ -8,7 +8,7 @@ from typing import Any
 from celery import Celery
 from celery.app.trace import build_tracer
 
-from sealwax.transport.celery.tracing import without_traceback
+from sealwax.transport.celery.task import without_traceback
 
 
 def traced(task: Any) -> Any:
