@@ -191,7 +191,7 @@ def read(
     why = given.reason if given else Reason.MALFORMED if kind else Reason.BACKSTOP
     job = (given.job if given else None) or _text(headers.get("id"))
     job = job if job is not None and is_job_id(job) else None
-    task = (given.task if given else None) or _text(headers.get("task"))
+    task = _text(details.get("task")) or _text(headers.get("task"))
     task = task if task is not None and _TASK.fullmatch(task) else None
     if why is Reason.MALFORMED:
         task = None  # whoever cannot write a message well may name any task
@@ -200,11 +200,11 @@ def read(
         _word(given.error if given else kind),
         _word(given.place if given else None),
     )
-    message_id = _word(more.get("message_id")) or str(message["MessageId"])
+    message_id = _word(details.get("message_id")) or str(message["MessageId"])
     generation = headers.get("generation")
     if isinstance(generation, bool) or not isinstance(generation, int) or generation < 0:
         generation = 0
-    died = more.get("at")
+    died = details.get("at")
     at = float(died) if isinstance(died, int | float) and 0 < died <= now + 3_600 else now
     system = message.get("Attributes") or {}
     letter = Letter(

@@ -28,6 +28,7 @@ from sealwax.ledger import (
     Refused,
 )
 from sealwax.outcomes import Retry
+from sealwax.producer.publish import QueuedJob
 from sealwax.producer.submit import Submitter
 from sealwax.runtime import Runtime
 from sealwax.secrets import SecretNotFound

@@ -106,7 +106,7 @@ def read_attribute(value: object) -> DeadLetter | None:
     if not isinstance(value, str) or not value.startswith("{"):
         return None
     try:
-        fields = json.loads(text)
+        fields = json.loads(value)
     except (ValueError, RecursionError):
         return None
     reason = Reason.read(fields.pop("reason", None)) if isinstance(fields, dict) else None
@@ -120,4 +120,3 @@ def read_attribute(value: object) -> DeadLetter | None:
         details=fields,
         **{name: text if isinstance(text, str) else None for name, text in texts.items()},
     )
-    return letter, fields

@@ -117,6 +117,7 @@ class Attempt:
         self._isolation = isolation
         self._claimed: LedgerEntry | None = None
         self._returned: tuple[LedgerEntry, Any] | None = None
+        self._chance = chance
         self._log = log.bind(job=delivery.job_id, task=delivery.task)
 
     def run(self) -> Outcome:

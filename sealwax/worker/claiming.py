@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sealwax.ledger import EARLY, SUSPICIONS, Claimed, JobState, LedgerEntry
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry

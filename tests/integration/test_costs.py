@@ -12,6 +12,7 @@ from sealwax.aws.clients import Aws
 from sealwax.job import Job
 from sealwax.keys.lifecycle import init_keys
 from sealwax.outcomes import Ack
+from sealwax.producer.publish import QueuedJob
 from sealwax.producer.submit import Submitter
 from sealwax.runtime import Runtime
 from sealwax.secrets.factory import make_source

@@ -15,6 +15,7 @@ from sealwax.job import Job
 from sealwax.keys.lifecycle import init_keys
 from sealwax.ledger import LedgerEntry
 from sealwax.outcomes import Outcome
+from sealwax.producer.publish import QueuedJob
 from sealwax.producer.submit import Submitter
 from sealwax.retry import RetryPolicy
 from sealwax.runtime import Runtime

@@ -20,6 +20,7 @@ from support.templates import ACCOUNT, REGION, Request, Stack, allows
 from sealwax.aws.clients import Aws
 from sealwax.keys.lifecycle import init_keys
 from sealwax.outcomes import Retry
+from sealwax.producer.publish import QueuedJob
 from sealwax.provision import provision
 from sealwax.runtime import Runtime
 from sealwax.secrets import SecretAccessDenied

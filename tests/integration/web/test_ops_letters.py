@@ -56,7 +56,7 @@ def test_an_operator_sees_groups_letters_and_bodies(client, letters, as_):
     ]
     body = client.get(f"/v1/ops/letters/{JOB}.0/body", headers=reader)
     assert body.data == BODY.encode()
-    assert body.headers["Content-Outcome"].startswith("attachment")
+    assert body.headers["Content-Disposition"].startswith("attachment")
 
 
 def test_a_replay_is_previewed_started_paused_and_audited(client, letters, as_):

@@ -12,6 +12,7 @@ from support.job_bench import Bench
 
 from sealwax.ledger import JobState
 from sealwax.outcomes import Ack, Retry
+from sealwax.producer.publish import QueuedJob
 from sealwax.producer.submit import IdempotencyConflict, JobInFlux, QueueUnavailable, Submitter
 from sealwax.transport.errors import QueueUnreachable
 from sealwax.worker.attempt import Attempt

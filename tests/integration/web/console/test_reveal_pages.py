@@ -144,7 +144,7 @@ def test_the_audit_log_is_handed_out_by_days(app: Flask, reader: FlaskClient) ->
     assert f'value="{today}"' in page
     as_csv = reader.get("/console/audit/export", query_string={**days, "format": "csv"})
     assert as_csv.content_type.startswith("text/csv")
-    assert "audit.csv" in as_csv.headers["Content-Outcome"]
+    assert "audit.csv" in as_csv.headers["Content-Disposition"]
     rows = list(csv.DictReader(io.StringIO(as_csv.text)))
     (row,) = [row for row in rows if row["target"].endswith('="evil"')]
     assert row["target"] == '\'="evil"'  # no formula to a spreadsheet
