@@ -80,6 +80,7 @@ def verify(*, repair: bool, older_than: float | None, as_json: bool) -> None:
       sealwax jobs verify --older-than 600 --repair
     """
     from sealwax.aws.clients import Aws
+    from sealwax.cli.auditing import cli_actor
     from sealwax.deadletters.service import make_letters
     from sealwax.keys.hmac import KeyedHashes
     from sealwax.ledger import Ledger
@@ -100,15 +101,21 @@ def verify(*, repair: bool, older_than: float | None, as_json: bool) -> None:
     def fair_group(tenant: str) -> str:
         return hashes().fair_group(tenant)
 
+    letters = make_letters(settings, aws)
     sweep = Sweep(
         settings,
         Ledger(dynamodb, settings.table_name("jobs")),
         Outbox(dynamodb, settings.table_name("outbox")),
-        make_letters(settings, aws),
+        letters,
         aws.client("sqs"),
         fair_group=fair_group,
         after=older_than,
     )
+    if repair:
+        # Before, not after: what was begun is on record whatever happens.
+        letters.audit.record(
+            actor=cli_actor(), verb="job.repair", target={"older_than": older_than}
+        )
     counts = {"outbox": 0, "letter": 0, "unaccounted": 0}
     for found in sweep.all(repair=repair):
         counts[found.where] += 1
@@ -152,10 +159,8 @@ def erase(
       sealwax jobs erase --tenant acme
       sealwax jobs erase --job 7d3f0a5be9c14b6f8a2e6c1d90b4f357 --why "request 17" --yes
     """
-    import getpass
-    import socket
-
     from sealwax.aws.clients import Aws
+    from sealwax.cli.auditing import cli_actor
     from sealwax.deadletters.service import make_letters
     from sealwax.keys.hmac import KeyedHashes
     from sealwax.ledger import is_job_id
@@ -193,7 +198,7 @@ def erase(
     if yes and entries:
         # Before, not after: what was begun is on record whatever happens.
         letters.audit.record(
-            actor=f"cli:{getpass.getuser()}@{socket.gethostname()}",
+            actor=cli_actor(),
             verb="tenant.erase" if tenant else "job.erase",
             target=target,
             count=len(entries),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from sealwax.aws.clients import Aws
+from sealwax.cli.auditing import record_cli
 from sealwax.cli.tables import show_table
 from sealwax.secrets.factory import make_source
 from sealwax.settings import load_settings
@@ -28,7 +31,9 @@ def init() -> None:
     from sealwax.keys.lifecycle import init_keys
 
     settings = load_settings()
-    report = init_keys(settings, make_source(settings, Aws(settings.aws)))
+    aws = Aws(settings.aws)
+    record = partial(record_cli, settings, aws, verb="key.init", target="all roles")
+    report = init_keys(settings, make_source(settings, aws), record=record)
     for name in report.created:
         click.echo(f"created  {name}")
     for name in report.existing:
@@ -78,8 +83,11 @@ def rotate(role: str) -> None:
     from sealwax.keys.lifecycle import rotate_keys
 
     settings = load_settings()
-    source = make_source(settings, Aws(settings.aws))
-    for key_id in rotate_keys(settings, source, role):  # type: ignore[arg-type]  # a choice
+    aws = Aws(settings.aws)
+    source = make_source(settings, aws)
+    record = partial(record_cli, settings, aws, verb="key.rotate", target=role)
+    made = rotate_keys(settings, source, role, record=record)  # type: ignore[arg-type]  # a choice
+    for key_id in made:
         click.echo(f"new key {key_id}")
     click.echo("see `sealwax keys list`; retire old ones with `sealwax keys retire ID`", err=True)
 
@@ -106,10 +114,13 @@ def rotate_hmac(after: float | None) -> None:
     from sealwax.keys.hmac import rotate_hmac
 
     settings = load_settings()
-    source = make_source(settings, Aws(settings.aws))
+    aws = Aws(settings.aws)
+    source = make_source(settings, aws)
     after = 2 * settings.secrets_refresh_seconds if after is None else after
     version = source.version("shared/hmac")
     text = rotate_hmac(source.get("shared/hmac"), now=time.time(), after=after)
+    target = {"name": "shared/hmac", "after": after}
+    record_cli(settings, aws, verb="key.rotate-hmac", target=target)
     source.put("shared/hmac", text, replacing=version)
     click.echo(f"the new key is used in {after:,.0f} s")
 
@@ -140,5 +151,7 @@ def retire(key_id: str, force: bool, yes: bool) -> None:  # noqa: FBT001 - flags
         if (needing.open or needing.dead or needing.results) and not force:
             raise KeyNeeded(key_id, needing)
         return
-    retire_key(make_source(settings, aws), ledger, key_id, force=force)
+    target = {"id": key_id, "force": force}
+    record = partial(record_cli, settings, aws, verb="key.retire", target=target, count=1)
+    retire_key(make_source(settings, aws), ledger, key_id, force=force, record=record)
     click.echo(f"retired {key_id}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import click
 
 from sealwax.aws.clients import Aws
+from sealwax.cli.auditing import record_cli
 from sealwax.cli.tables import show_rows
 from sealwax.keys.hmac import TokenDigest
 from sealwax.secrets.factory import make_source
@@ -21,6 +23,17 @@ def _store() -> TokenStore:
     aws = Aws(settings.aws)
     digest = TokenDigest.load(make_source(settings, aws).get("api/token-key"))
     return TokenStore(aws.client("dynamodb"), settings.table_name("tokens"), digest)
+
+
+def _recorder(verb: str, **facts: object) -> Callable[[str], None]:
+    """Return what writes a token's line to the audit log, called with its id."""
+
+    def record(token_id: str) -> None:
+        settings = load_settings()
+        target = {"id": token_id, **facts}
+        record_cli(settings, Aws(settings.aws), verb=verb, target=target, count=1)
+
+    return record
 
 
 @click.group()
@@ -41,14 +54,15 @@ def tokens() -> None:
 )
 @click.option("--label", default="", help="What it is for; shown in the list.")
 def issue(tenant: str, scopes: tuple[str, ...], label: str) -> None:
-    r"""Make a token and print it; it cannot be shown again.
+    r"""Make a token and print it; it cannot be shown again. Recorded in the audit log.
 
     \b
     Example:
       sealwax tokens issue --tenant acme --scope jobs:submit --label billing
     """
     try:
-        issued = _store().issue(tenant=tenant, scopes=scopes, label=label)
+        record = _recorder("token.issue", tenant=tenant, scopes=scopes, label=label)
+        issued = _store().issue(tenant=tenant, scopes=scopes, label=label, record=record)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     click.echo(f"id {issued.id}; shown this once:", err=True)
@@ -94,6 +108,6 @@ def revoke(token_id: str) -> None:
     Example:
       sealwax tokens revoke 4f9c2a61b0de
     """
-    if not _store().revoke(token_id):
+    if not _store().revoke(token_id, record=_recorder("token.revoke")):
         raise click.ClickException(f"There is no token {token_id}; see `sealwax tokens list`.")
     click.echo(f"revoked {token_id}")

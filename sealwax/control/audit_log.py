@@ -2,23 +2,38 @@
 
 Every operation that changes something for others records itself here, once it
 is decided. Nothing here updates or deletes, and no role may: records leave by
-their expiry alone.
+their expiry alone. A role that may write could still write over a line; each
+line therefore holds the hash of the one before, and one item, the head, that
+of the newest. A line is written together with the head that it moves on, or
+not at all; of two writers one tries again.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sealwax.aws.dynamodb import CursorInvalid, Table, plain, typed
-from sealwax.aws.errors import StoreDenied, StoreUnreachable
+from botocore.exceptions import BotoCoreError, ClientError
 
-__all__ = ["Audit", "AuditDenied", "AuditRecord", "AuditUnreachable"]
+from sealwax.aws.backoff import jittered
+from sealwax.aws.dynamodb import CursorInvalid, Table, plain, typed
+from sealwax.aws.errors import StoreDenied, StoreUnreachable, error_code
+from sealwax.control.audit_chain import ChainHead, ChainReport, line_hash, verify_chain
+
+__all__ = ["HEAD", "Audit", "AuditDenied", "AuditLine", "AuditRecord", "AuditUnreachable"]
+
+#: The head's key: its partition holds no lines, so that a role may be let read it alone.
+HEAD = {"day": {"S": "head"}, "id": {"S": "head"}}
+
+#: Tries to append a line while other writers append theirs.
+TRIES = 12
+
+#: What a transaction appends to its own operations: made anew for each try.
+AuditLine = Callable[[], list[dict[str, Any]]]
 
 #: Seconds that a record is kept unless the settings say otherwise.
 KEEP = 400 * 86_400
@@ -47,6 +62,10 @@ class AuditRecord:
         What it was done to: an id, or a selection as JSON.
     count
         How many things it touched, where that is known.
+    number
+        Its place in the chain, from 1; None for a line from before the chain began.
+    before
+        Hash of the line before it.
     """
 
     id: str
@@ -56,6 +75,8 @@ class AuditRecord:
     target: str
     count: int | None = None
     reason: str | None = None
+    number: int | None = None
+    before: str | None = None
 
 
 class Audit:
@@ -67,6 +88,8 @@ class Audit:
         A boto3 DynamoDB client with time-outs.
     keep
         Seconds that a record is kept.
+    sleep
+        Waits between the tries to append a line, in seconds.
     """
 
     def __init__(
@@ -76,7 +99,9 @@ class Audit:
         *,
         keep: float = KEEP,
         clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._sleep = sleep
         self._table = Table(client, table, AuditUnreachable, AuditDenied)
         self._keep = keep
         self._clock = clock
@@ -105,11 +130,30 @@ class Audit:
         ------
         AuditUnreachable, AuditDenied
         """
-        made, put = self._made(actor=actor, verb=verb, target=target, count=count, reason=reason)
-        self._table.call("put_item", **put)
-        return made
+        for attempt in range(TRIES):
+            made, operations = self._made(
+                actor=actor, verb=verb, target=target, count=count, reason=reason
+            )
+            try:
+                self._table.client.transact_write_items(TransactItems=operations)
+            except ClientError as error:
+                if error_code(error) != "TransactionCanceledException":
+                    raise self._table.explained("transact_write_items", error) from error
+                reasons = error.response.get("CancellationReasons", [])
+                if any(each.get("Code") == "ValidationError" for each in reasons):
+                    raise AuditDenied from error
+            except BotoCoreError as error:
+                raise self._table.explained("transact_write_items", error) from error
+            else:
+                return made
+            # Somebody else's line was first.
+            self._sleep(jittered(attempt, base=0.03, cap=0.75))
+        raise AuditUnreachable(
+            "Other writers kept the audit log busy: no line was written, and nothing was done; "
+            "try again."
+        )
 
-    def operation(
+    def line(
         self,
         *,
         actor: str,
@@ -117,10 +161,75 @@ class Audit:
         target: str | dict[str, Any],
         count: int | None = None,
         reason: str | None = None,
-    ) -> dict[str, Any]:
-        """Return the line as an operation of a transaction: appended with the change, or not."""
-        _, put = self._made(actor=actor, verb=verb, target=target, count=count, reason=reason)
-        return {"Put": {"TableName": self._table.name, **put}}
+    ) -> AuditLine:
+        """Return what makes a transaction's part of the log: appended with the change, or not.
+
+        Each call reads the head and returns two operations; where only their
+        conditions fail, another line was first, and the transaction is to be
+        tried again with those of a new call.
+        """
+
+        def operations() -> list[dict[str, Any]]:
+            return self._made(actor=actor, verb=verb, target=target, count=count, reason=reason)[1]
+
+        return operations
+
+    def head(self) -> ChainHead:
+        """Return the newest line's number and hash, read consistently."""
+        answer = self._table.call("get_item", Key=HEAD, ConsistentRead=True)
+        item = plain(answer.get("Item", {}))
+        try:
+            return ChainHead(
+                count=int(item.get("count", 0)),
+                hash=str(item.get("hash", ChainHead.hash)),
+                at=int(item.get("at", 0)),
+                expires=int(item.get("line_expires", 0)),
+            )
+        except (TypeError, ValueError, OverflowError):
+            raise AuditDenied(
+                "The audit log's head is not of its form: it was overwritten; restore it."
+            ) from None
+
+    def verify(
+        self, *, since: float | None = None, kept: tuple[int, str] | None = None
+    ) -> ChainReport:
+        """Read the chain, and say which line was changed, removed, inserted or moved first.
+
+        Parameters
+        ----------
+        since
+            Epoch seconds; reading begins with the day of this moment. Without, with
+            the oldest line that is kept.
+        kept
+            Number and hash of a line, noted elsewhere at an earlier time.
+        """
+        now = self._clock()
+        oldest = now - self._keep
+        heads: list[ChainHead] = []
+        items = self._growing(_day(oldest if since is None else max(since, oldest)), heads)
+        return verify_chain(
+            (item for item in items if not _expired(item, now)),
+            lambda: heads[-1] if heads else self.head(),
+            now=now,
+            whole=since is None,
+            kept=kept,
+        )
+
+    def _growing(self, day: str, heads: list[ChainHead]) -> Iterator[dict[str, Any]]:
+        """Yield all lines from a day on, and at the end a head that is not newer than they."""
+        after: dict[str, Any] | None = None
+        number = 0
+        for _ in range(TRIES):
+            new = False
+            for item in self._items(day, self._newest_day(self.head()), after):
+                new = True
+                day, after = item["day"], {"day": item["day"], "id": item["id"]}
+                number = item["number"] if isinstance(item.get("number"), int) else number
+                yield item
+            heads.append(self.head())
+            # Lines that were appended meanwhile belong to this head: read them too.
+            if heads[-1].count <= number or not new:
+                return
 
     def _made(
         self,
@@ -130,23 +239,52 @@ class Audit:
         target: str | dict[str, Any],
         count: int | None,
         reason: str | None,
-    ) -> tuple[AuditRecord, dict[str, Any]]:
+    ) -> tuple[AuditRecord, list[dict[str, Any]]]:
         now = self._clock()
+        head = self.head()
+        # Writers' clocks differ a little: ids go by the chain, so that both orders are one.
+        at = max(round(now * 1000), head.at)
+        number = head.count + 1
         text = target if isinstance(target, str) else json.dumps(target, separators=(",", ":"))
         record = AuditRecord(
-            id=f"{round(now * 1000):013d}-{secrets.token_hex(6)}",
+            id=f"{at:013d}-{number:012d}",
             at=round(now, 3),
             actor=actor[:TEXT_MAX],
             verb=verb[:TEXT_MAX],
             target=text[:TEXT_MAX],
             count=count,
             reason=reason[:TEXT_MAX] if reason else None,
+            number=number,
+            before=head.hash,
         )
-        values = {**vars(record), "day": _day(now), "expires": int(now + self._keep)}
-        return record, {
-            "Item": typed(values),
-            "ConditionExpression": "attribute_not_exists(id)",
+        values = {
+            **vars(record),
+            "day": _day(at / 1000),
+            "expires": int(now + self._keep),
+            "before_expires": head.expires,
         }
+        moved = {
+            "day": "head",
+            "id": "head",
+            "count": number,
+            "hash": line_hash(values),
+            "at": at,
+            "line_expires": values["expires"],
+        }
+        unmoved: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(id)"}
+        if head.count:
+            unmoved = {
+                "ConditionExpression": "#hash = :hash",
+                "ExpressionAttributeNames": {"#hash": "hash"},
+                "ExpressionAttributeValues": typed({":hash": head.hash}),
+            }
+        table = {"TableName": self._table.name}
+        line = {"Item": typed(values), "ConditionExpression": "attribute_not_exists(id)"}
+        return record, [{"Put": table | line}, {"Put": table | {"Item": typed(moved)} | unmoved}]
+
+    def _newest_day(self, head: ChainHead) -> str:
+        """Return the last day that has lines: a writer's clock may be ahead of ours."""
+        return max(_day(self._clock()), _day(min(head.at / 1000, self._clock() + 30 * 86_400)))
 
     def page(
         self, *, limit: int = 50, after: str | None = None, days: int = 400
@@ -160,7 +298,7 @@ class Audit:
         ------
         CursorInvalid
         """
-        day, last = _cursor(after) if after else (_day(self._clock()), None)
+        day, last = _cursor(after) if after else (self._newest_day(self.head()), None)
         oldest = _day(self._clock() - days * 86_400)
         found: list[AuditRecord] = []
         for _ in range(31):
@@ -178,14 +316,20 @@ class Audit:
         now = self._clock()
         # A query for each day: none for those of which nothing can be left.
         day, last = _day(max(since, now - self._keep)), _day(min(until, now + 86_400))
+        for item in self._items(day, last):
+            record = _record(item)
+            if since <= record.at <= until:
+                yield record
+
+    def _items(
+        self, day: str, last: str, beyond: dict[str, Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield all lines of a span of days as plain values, a page at a time."""
+        after = typed(beyond) if beyond else None
         while day <= last:
-            after: dict[str, Any] | None = None
             while True:
                 answer = self._query(day, forward=True, after=after)
-                for item in answer.get("Items", []):
-                    record = _record(plain(item))
-                    if since <= record.at <= until:
-                        yield record
+                yield from map(plain, answer.get("Items", []))
                 after = answer.get("LastEvaluatedKey")
                 if not after:
                     break
@@ -221,6 +365,11 @@ class Audit:
 def _record(item: dict[str, Any]) -> AuditRecord:
     known = AuditRecord.__dataclass_fields__
     return AuditRecord(**{name: value for name, value in item.items() if name in known})
+
+
+def _expired(item: dict[str, Any], now: float) -> bool:
+    expires = item.get("expires")
+    return isinstance(expires, int | float) and expires <= now
 
 
 def _day(at: float) -> str:

@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from sealwax.aws.dynamodb import CursorInvalid, typed
-from sealwax.control.audit_log import Audit
+from sealwax.control.audit_log import Audit, AuditLine
 from sealwax.deadletters.errors import (
     LettersError,
     NoSuchReplay,
@@ -273,9 +273,9 @@ class Replays:
         """
         replay = self.preview(**choice)
         operations = [
-            {"Put": {"Item": _item(replay), "ConditionExpression": "attribute_not_exists(id)"}},
-            self._line(replay, "plan", replay.actor, replay.reason),
+            {"Put": {"Item": _item(replay), "ConditionExpression": "attribute_not_exists(id)"}}
         ]
+        line = self._line(replay, "plan", replay.actor, replay.reason)
         digest = hashlib.sha256(f"{replay.actor}\n{client_token}".encode()).hexdigest()
         if client_token is not None:
             mark: dict[str, Any] = {
@@ -287,9 +287,9 @@ class Replays:
             put = {"Item": typed(mark), "ConditionExpression": "attribute_not_exists(id)"}
             operations.append({"Put": put})
         try:
-            self._table.transact(operations)
+            self._table.transact(operations, line=line)
         except TransactionCancelled as cancelled:
-            if client_token is None or cancelled.failed != [2]:
+            if client_token is None or cancelled.failed != [1]:
                 raise ReplayStateConflict from None
             known = self._table.get(f"client-token.{digest}", "-")
             return self.get(known["replay"] if known else "")
@@ -340,11 +340,12 @@ class Replays:
         to = done[0]
         now = self._clock()
         change = change_state(replay_id, of, to, now, forgive=forgive)
-        operations = [change, self._line(replay, verb, actor, None)]
+        operations = [change]
+        line = self._line(replay, verb, actor, None)
         if active:
             operations.append({"Put": {"Item": typed({"id": "active", "sort": replay_id})}})
         try:
-            self._table.transact(operations)
+            self._table.transact(operations, line=line)
         except TransactionCancelled:
             replay = self.get(replay_id)
             if replay.state in done:
@@ -354,11 +355,11 @@ class Replays:
             ) from None
         return self.get(replay_id)
 
-    def _line(self, replay: Replay, verb: str, actor: str, reason: str | None) -> dict[str, Any]:
+    def _line(self, replay: Replay, verb: str, actor: str, reason: str | None) -> AuditLine:
         chosen: dict[str, Any] = {"id": replay.id}
         if verb == "plan":
             chosen |= replay.filter.document() if replay.filter else {"ids": list(replay.ids[:20])}
-        return self._audit.operation(
+        return self._audit.line(
             actor=actor,
             verb=f"{replay.verb}.{verb}",
             target=chosen,

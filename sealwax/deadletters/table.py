@@ -27,6 +27,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from sealwax.aws.backoff import jittered
 from sealwax.aws.dynamodb import Table, plain, typed
 from sealwax.aws.errors import error_code
+from sealwax.control.audit_log import TRIES, AuditLine
 from sealwax.deadletters.errors import LettersDenied, LettersUnreachable
 
 __all__ = [
@@ -199,13 +200,18 @@ class LettersTable:
         """Delete an item; nothing happens where there is none."""
         self.call("delete_item", Key=key(item_id, sort))
 
-    def transact(self, operations: Sequence[dict[str, Any]]) -> None:
+    def transact(
+        self, operations: Sequence[dict[str, Any]], *, line: AuditLine | None = None
+    ) -> None:
         """Do all operations or none.
 
         Parameters
         ----------
         operations
             Up to 100 of `Put`, `Update`, `Delete`, without the table's name.
+        line
+            Makes the audit log's part, two operations more; anew for each try,
+            because others append lines too.
 
         Raises
         ------
@@ -216,16 +222,22 @@ class LettersTable:
             {kind: {"TableName": self.name, **fields} for kind, fields in operation.items()}
             for operation in operations
         ]
-        for attempt in range(_TRIES):
+        for attempt in range(_TRIES if line is None else TRIES):
             try:
-                self._table.client.transact_write_items(TransactItems=items)
+                self._table.client.transact_write_items(
+                    TransactItems=items if line is None else [*items, *line()]
+                )
             except ClientError as error:
                 if error_code(error) != "TransactionCanceledException":
                     raise self._table.explained("transact_write_items", error) from error
                 codes = [
                     reason.get("Code") for reason in error.response.get("CancellationReasons", [])
                 ]
-                failed = [n for n, code in enumerate(codes) if code == "ConditionalCheckFailed"]
+                failed = [
+                    n
+                    for n, code in enumerate(codes[: len(items)])
+                    if code == "ConditionalCheckFailed"
+                ]
                 if failed:
                     raise TransactionCancelled(failed) from None
                 if set(codes) & {"ValidationError", "ItemCollectionSizeLimitExceeded"}:
@@ -236,7 +248,9 @@ class LettersTable:
                 return
             # Somebody else's transaction touched the same item, or DynamoDB throttles.
             self._sleep(jittered(attempt, base=0.03, cap=5.0))
-        raise LettersUnreachable("Other writers keep disturbing the archive; try again later.")
+        raise LettersUnreachable(
+            "Other writers keep disturbing the archive: nothing was done; try again later."
+        )
 
     def _query(self, after: dict[str, Any] | None, limit: int | None, **arguments: Any) -> Rows:
         if after is not None:

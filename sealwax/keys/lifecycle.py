@@ -6,6 +6,7 @@ Used by `sealwax keys` and `sealwax dev`: the only code that writes key secrets.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,8 +43,15 @@ class InitReport:
     existing: tuple[str, ...]
 
 
-def init_keys(settings: Settings, source: SecretSource) -> InitReport:
+def init_keys(
+    settings: Settings, source: SecretSource, *, record: Callable[[], None] = lambda: None
+) -> InitReport:
     """Make all keys of an environment that has none; do nothing where all exist.
+
+    Parameters
+    ----------
+    record
+        Called before anything is written; what it raises ends the work.
 
     Raises
     ------
@@ -62,6 +70,7 @@ def init_keys(settings: Settings, source: SecretSource) -> InitReport:
             f"{', '.join(existing)} exist but {missing} do not; restore the missing ones, or "
             "delete all of them if nothing sealed must be opened any more."
         )
+    record()
     documents = KeyDocuments.create(settings.suite, int(time.time())).secrets()
     for name in DOCUMENTS:
         # Of two who begin at the same time, one ends here and changes nothing.
@@ -95,11 +104,18 @@ class KeyNeeded(SealwaxError):
         )
 
 
-def rotate_keys(settings: Settings, source: SecretSource, role: Role) -> list[str]:
+def rotate_keys(
+    settings: Settings,
+    source: SecretSource,
+    role: Role,
+    *,
+    record: Callable[[], None] = lambda: None,
+) -> list[str]:
     """Give a role new keys to seal to and sign with; return the new ids.
 
     Needs no drain: the old ones still open. The private half is written
     first, so that nobody seals to a key that its owner cannot read yet.
+    `record` is called before that, as in `init_keys`.
 
     Raises
     ------
@@ -112,18 +128,25 @@ def rotate_keys(settings: Settings, source: SecretSource, role: Role) -> list[st
     versions = {name: source.version(name) for name in names}
     documents = KeyDocuments({name: source.get(name) for name in names})
     rotated = documents.rotate(role, settings.suite, int(time.time())).secrets()
+    record()
     for name in names:
         source.put(name, rotated[name], replacing=versions[name])
     return sorted({row["id"] for row in describe_keys(source)} - before)
 
 
 def retire_key(
-    source: SecretSource, ledger: Ledger, key_id: str, *, force: bool = False
+    source: SecretSource,
+    ledger: Ledger,
+    key_id: str,
+    *,
+    force: bool = False,
+    record: Callable[[], None] = lambda: None,
 ) -> KeyUsage:
     """Remove a key that is no longer active; refuse while jobs need it.
 
     The shared document is written first: from then on everybody tells the key
-    as retired, whoever still holds its private half.
+    as retired, whoever still holds its private half. `record` is called before
+    that, as in `init_keys`, and not where the key is kept.
 
     Raises
     ------
@@ -145,6 +168,7 @@ def retire_key(
     versions = {name: source.version(name) for name in names}
     before = {name: source.get(name) for name in names}
     after = KeyDocuments(before).retire(key_id).secrets()
+    record()
     for name in names:
         if after[name] != before[name]:
             source.put(name, after[name], replacing=versions[name])

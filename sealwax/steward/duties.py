@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sealwax.deadletters import make_letters
 from sealwax.runtime import Runtime
+from sealwax.steward.audit_head import AuditHeadDuty
 from sealwax.steward.collect import DeadLetterCollector
 from sealwax.steward.duty import Duty
 from sealwax.steward.replay import ReplayEngine
@@ -47,4 +48,5 @@ def make_duties(runtime: Runtime) -> list[Duty]:
             fair_group=fair_group,
             clock=runtime.clock,
         ),
+        AuditHeadDuty(letters.audit),
     ]

@@ -308,11 +308,11 @@ class ReplayEngine:
         change = change_state(
             replay.id, {ReplayState.RUNNING}, ReplayState.STOPPED, self._clock(), stopped=why
         )
-        line = self._letters.audit.operation(
+        line = self._letters.audit.line(
             actor="steward", verb="replay.stop", target={"id": replay.id}, reason=why
         )
         try:
-            self._letters.table.transact([change, line])
+            self._letters.table.transact([change], line=line)
         except TransactionCancelled:
             return True  # somebody paused or cancelled it first
         log.warning("replay stopped itself", replay=replay.id, died=replay.died, sent=replay.sent)

@@ -20,6 +20,7 @@ from sealwax.runtime import START_PATIENCE, Runtime
 from sealwax.settings import Settings
 from sealwax.task_definition import TaskDefinition, discover
 from sealwax.web.rate_limits import RateLimiter
+from sealwax.web.refused_sign_ins import RefusedSignIns
 from sealwax.web.tokens import TokenStore
 
 __all__ = ["Services", "make_services", "services"]
@@ -39,6 +40,7 @@ class Services:
     letters: Letters
     fleet: Fleet
     reveals: Reveals
+    refused: RefusedSignIns
 
 
 def make_services(
@@ -77,6 +79,7 @@ def make_services(
         limiter=RateLimiter(limits.requests_per_second, limits.request_burst),
         admission=Admission(settings, lambda: runtime.ledger),
         letters=letters,
+        refused=RefusedSignIns(letters.audit),
         reveals=Reveals(control, clock=runtime.clock),
         fleet=Fleet(
             settings,

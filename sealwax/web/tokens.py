@@ -126,8 +126,20 @@ class TokenStore:
         self._cache: OrderedDict[str, tuple[float, Principal | None]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def issue(self, *, tenant: str, scopes: Iterable[str], label: str = "") -> IssuedToken:
+    def issue(
+        self,
+        *,
+        tenant: str,
+        scopes: Iterable[str],
+        label: str = "",
+        record: Callable[[str], None] = lambda _: None,
+    ) -> IssuedToken:
         """Make a token for a tenant.
+
+        Parameters
+        ----------
+        record
+            Called with the token's id before it is stored; what it raises ends the work.
 
         Raises
         ------
@@ -160,6 +172,7 @@ class TokenStore:
             "label": label[:100],
             "created": self._clock(),
         }
+        record(token_id)
         self._table.call(
             "put_item",
             Item={name: value_of(value) for name, value in item.items()},
@@ -219,10 +232,11 @@ class TokenStore:
         """Return all tokens' principals, oldest first; never the tokens."""
         return sorted((_principal(item) for item in self._scan()), key=lambda p: p.created)
 
-    def revoke(self, token_id: str) -> bool:
-        """Delete a token by its id; False where there is none."""
+    def revoke(self, token_id: str, *, record: Callable[[str], None] = lambda _: None) -> bool:
+        """Delete a token by its id; False where there is none. `record` as in `issue`."""
         for item in self._scan():
             if item["id"]["S"] == token_id:
+                record(token_id)
                 self._table.call("delete_item", Key={"digest": item["digest"]})
                 return True
         return False

@@ -17,6 +17,7 @@ from sealwax.web.console import format as formats
 from sealwax.web.console.errors import error_page
 from sealwax.web.console.guard import (
     actor,
+    actor_name,
     allowed,
     check_form,
     codec,
@@ -165,11 +166,15 @@ def begin() -> AnyResponse:
         raise Problem("authentication-unavailable", retry_after=5) from None
     if who is None or not who.allows("ops:read"):
         log.info("sign-in refused")
+        services().refused.add()
         body = render_template(
             "console/sign_in.html", form_csrf=session.csrf if session else "", next=wanted,
             failed=True,
         )  # fmt: skip
         return make_response(body, 401)
+    services().letters.audit.record(
+        actor=f"token:{who.id}", verb="console.sign-in", target="console"
+    )
     log.info("signed in", token=who.id)
     response = redirect(wanted, code=303)
     keep(response, codec().begin(digest))
@@ -180,6 +185,7 @@ def begin() -> AnyResponse:
 @page()
 def sign_out() -> AnyResponse:
     """End the session."""
+    services().letters.audit.record(actor=actor_name(), verb="console.sign-out", target="console")
     log.info("signed out", token=actor().id)
     response = redirect(url_for("console.sign_in"), code=303)
     response.delete_cookie(COOKIE, path="/console")

@@ -316,6 +316,23 @@ def test_the_audit_log_is_appended_to_and_read_and_nobody_changes_it(stacks):
             assert not may(stacks, role, f"dynamodb:{action}", TABLES["audit"])
 
 
+def test_whoever_appends_to_the_audit_log_reads_its_head_and_no_line_that_way(stacks):
+    appending = {
+        "api": own(stacks, "api"),
+        "steward": own(stacks, "steward"),
+        "operator": managed(stacks, "OperatorPolicy"),
+        "eraser": managed(stacks, "EraserPolicy"),
+    }
+    for who, statements in appending.items():
+        for day, allowed in (("head", True), ("2026-01-01", False)):
+            context = {"dynamodb:LeadingKeys": [day]}
+            request = Request("dynamodb:GetItem", TABLES["audit"], context)
+            assert allows(statements, request) is allowed, (who, day)
+        assert not allows(statements, Request("dynamodb:GetItem", TABLES["audit"])), who
+        assert allows(statements, Request("dynamodb:PutItem", TABLES["audit"])), who
+        assert not allows(statements, Request("dynamodb:DeleteItem", TABLES["audit"])), who
+
+
 def test_tokens_are_looked_up_by_the_api_and_issued_by_neither(stacks):
     assert may(stacks, "api", "dynamodb:GetItem", TABLES["tokens"])
     assert not may(stacks, "worker", "dynamodb:GetItem", TABLES["tokens"])

@@ -10,7 +10,7 @@ import json
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 import pytest
@@ -21,18 +21,24 @@ from werkzeug.serving import make_server
 
 from sealwax.cli import cli
 from sealwax.control import ControlTable, Heartbeats, WorkerReport
+from sealwax.control.audit_log import Audit, AuditUnreachable
 from sealwax.deadletters import Filter
 from sealwax.deadletters.letter import read
+from sealwax.keys.lifecycle import DOCUMENTS, describe_keys, rotate_keys
 from sealwax.ledger import NewJob
+from sealwax.secrets import SecretSource
+from sealwax.secrets.factory import make_source
+from sealwax.web.refused_sign_ins import RefusedSignIns
 
 WORKER = "w-audited"
+
+#: Who comes and goes, with the lines left: tried by a test of their own.
+SESSIONS = {"console.begin": "console.sign-in", "console.sign_out": "console.sign-out"}
 
 #: Endpoints by which nothing of the operators' is changed.
 NO_CHANGE = {
     "jobs.submit": "a producer's own",
     "jobs.cancel": "a producer's own, of its own job",
-    "console.begin": "signing in",
-    "console.sign_out": "signing out",
     "console.reveals.take": "shows what was asked for, which is on record",
 }
 
@@ -48,6 +54,14 @@ class Scene:
         self.control = ControlTable(self.parts.runtime.aws.client("dynamodb"), table)
 
     def lines(self) -> list[tuple[str, str | None, str]]:
+        """What was changed, the newest first; sign-ins have tests of their own."""
+        return [line for line in self.all_lines() if not line[0].startswith("console.")]
+
+    def sessions(self) -> list[tuple[str, str]]:
+        """Who signed in and out, or tried to, the newest first."""
+        return [(verb, actor) for verb, _, actor in self.all_lines() if verb.startswith("console.")]
+
+    def all_lines(self) -> list[tuple[str, str | None, str]]:
         found: list[tuple[str, str | None, str]] = []
         after: str | None = None
         while True:
@@ -58,6 +72,35 @@ class Scene:
 
     def token(self, *scopes: str) -> str:
         return self.parts.tokens.issue(tenant="ops", scopes=scopes).token
+
+    def token_id(self) -> str:
+        return self.parts.tokens.issue(tenant="ops", scopes=("ops:read",)).id
+
+    @property
+    def source(self) -> SecretSource:
+        return make_source(self.parts.settings, self.parts.runtime.aws)
+
+    def old_key(self) -> str:
+        rotate_keys(self.parts.settings, self.source, "worker")
+        rows = describe_keys(self.source)
+        return next(row["id"] for row in rows if row["state"] != "active")
+
+    def forget_keys(self) -> list[str]:
+        client = self.parts.runtime.aws.client("dynamodb")
+        table = self.parts.settings.table_name("secrets")
+        for item in client.scan(TableName=table)["Items"]:
+            if item["name"]["S"].endswith(DOCUMENTS):
+                found = {"name": item["name"], "version": item["version"]}
+                client.delete_item(TableName=table, Key=found)
+        return []
+
+    def kept(self) -> tuple[object, ...]:
+        """What commands of their own could change: keys, tokens and jobs."""
+        client, name = self.parts.runtime.aws.client("dynamodb"), self.parts.settings.table_name
+        return tuple(
+            sorted(map(str, client.scan(TableName=name(table))["Items"]))
+            for table in ("secrets", "tokens", "jobs")
+        )
 
     def worker(self) -> str:
         statuses = Heartbeats(self.control)
@@ -196,6 +239,7 @@ def reached(app: Flask, scene: Scene, changes: list[Change]) -> set[str]:
 
 def test_no_way_to_change_something_is_left_out(app: Flask, scene: Scene) -> None:
     known = reached(app, scene, API) | reached(app, scene, CONSOLE) | set(NO_CHANGE)
+    known |= set(SESSIONS)
     assert endpoints(app, "/") == known
 
 
@@ -242,6 +286,53 @@ def test_by_browser(app: Flask, scene: Scene, change: Change) -> None:
     assert actor.startswith("token:")
 
 
+def test_who_signs_in_and_out_is_on_record(app: Flask, scene: Scene) -> None:
+    client = app.test_client()
+    before = len(scene.sessions())
+    assert sign_in(client, scene.token("ops:read")).status_code == 303
+    csrf = csrf_of(client.get("/console/replays/").text)
+    assert client.post("/console/sign-out", data={"csrf": csrf}).status_code == 303
+    found = scene.sessions()
+    found = found[: len(found) - before]
+    assert [verb for verb, _ in reversed(found)] == list(SESSIONS.values())
+    assert len({actor for _, actor in found}) == 1
+    assert found[0][1].startswith("token:")
+
+
+def test_nobody_is_signed_in_whose_line_cannot_be_written(
+    app: Flask, scene: Scene, monkeypatch
+) -> None:
+    client, token = app.test_client(), scene.token("ops:read")
+
+    def refuse(**_: object) -> None:
+        raise AuditUnreachable
+
+    monkeypatch.setattr(scene.letters.audit, "record", refuse)
+    assert sign_in(client, token).status_code == 503
+    assert client.get("/console/replays/").status_code == 303
+
+
+def test_a_flood_of_wrong_tokens_leaves_one_line_now_and_a_count_later(
+    app: Flask, scene: Scene, monkeypatch
+) -> None:
+    waiting: list[Callable[[], None]] = []
+    counted = RefusedSignIns(scene.letters.audit, later=lambda _, call: waiting.append(call))
+    monkeypatch.setitem(app.extensions, "sealwax", replace(scene.parts, refused=counted))
+    client = app.test_client()
+    before = len(scene.sessions())
+    for _ in range(20):
+        assert sign_in(client, "wrong").status_code == 401
+    assert len(scene.sessions()) == before + 1
+    (over,) = waiting
+    over()
+    found = scene.letters.audit.page(limit=2)[0]
+    assert [(line.verb, line.count) for line in found] == [
+        ("console.sign-in-refused", 19), ("console.sign-in-refused", 1),
+    ]  # fmt: skip
+    over()  # a minute without refusals leaves none
+    assert len(scene.sessions()) == before + 2
+
+
 # -- the command line ------------------------------------------------------------------
 
 #: Commands that change something through the operations API, with the line left.
@@ -263,15 +354,36 @@ COMMANDS: dict[str, tuple[Callable[[Scene], list[str]], str, str]] = {
     ),
 }  # fmt: skip
 
-#: Groups whose other commands only look.
-LOOKING = {"list", "show", "body", "export"}
+#: Commands that go past the API, with AWS permissions of their own, and the line left.
+OWN: dict[str, tuple[Callable[[Scene], list[str]], str]] = {
+    "jobs verify": (lambda _: ["--repair"], "job.repair"),
+    "jobs erase": (lambda s: ["--job", s.job(), "--why", "why", "--yes"], "job.erase"),
+    "keys rotate": (lambda _: ["--role", "worker"], "key.rotate"),
+    "keys rotate-hmac": (lambda _: ["--after", "0"], "key.rotate-hmac"),
+    "keys retire": (lambda s: [s.old_key(), "--yes"], "key.retire"),
+    "keys init": (lambda s: s.forget_keys(), "key.init"),
+    "tokens issue": (lambda _: ["--tenant", "acme"], "token.issue"),
+    "tokens revoke": (lambda s: [s.token_id()], "token.revoke"),
+}
+
+#: Commands that change nothing of an environment's, or are a role's or a producer's own.
+LOOKING = {
+    *("list", "show", "body", "export", "groups", "check", "health", "audit verify"),
+    *("api", "worker", "steward", "submit"),
+    # A developer's own machine, with an emulator beside it.
+    *("dev", "local-aws", "local-init", "new", "sandbox"),
+}
 
 
-def commands_of(name: str) -> set[str]:
-    group = cli.get_command(click.Context(cli), name)
-    if not isinstance(group, click.Group):
-        return set()  # it only looks
-    return {f"{name} {each}" for each in group.commands if each not in LOOKING}
+def commands_of(group: click.Group, before: str = "") -> set[str]:
+    context, found = click.Context(group), set[str]()
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            found |= commands_of(command, f"{name} ")
+        elif not {name, f"{before}{name}"} & LOOKING:
+            found.add(f"{before}{name}")
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -286,10 +398,32 @@ def url(app: Flask) -> Iterator[str]:
 
 
 def test_no_command_is_left_out() -> None:
-    names = ("jobs", "lanes", "workers", "replays", "letters", "groups", "audit")
-    found = set().union(*map(commands_of, names))
-    # These two go past the API, with AWS permissions of their own.
-    assert found == {*COMMANDS, "jobs verify", "jobs erase"}
+    assert commands_of(cli) == {*COMMANDS, *OWN}
+
+
+@pytest.mark.parametrize("command", sorted(OWN))
+def test_by_a_command_of_its_own(scene: Scene, monkeypatch, command: str) -> None:
+    arguments, verb = OWN[command]
+    given = [*command.split(), *arguments(scene)]
+    env = {"SEALWAX_ENVIRONMENT": scene.parts.settings.environment}
+    before = scene.lines()
+
+    # Without its line, nothing is done.
+    def refuse(*_: object, **__: object) -> None:
+        raise AuditUnreachable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Audit, "record", refuse)
+        state = scene.kept()
+        assert CliRunner().invoke(cli, given, env=env).exit_code != 0
+        assert scene.kept() == state
+    assert scene.lines() == before
+    done = CliRunner().invoke(cli, given, env=env)
+    # Jobs of other tests may stand still: `verify` says so by its exit code.
+    assert done.exit_code == 0 or command == "jobs verify", done.output
+    found, _, actor = scene.lines()[0]
+    assert found == verb
+    assert actor.startswith("cli:")
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
