@@ -64,19 +64,14 @@ class LetterDiscarder:
             try:
                 if letter.big:
                     self._bodies.delete(letter)
-                if letter.job is not None and _verified(letter) and _has_claim_check(item):
+                if letter.job is not None and letter.own and _has_claim_check(item):
                     self._claims().erase(letter.job)
             except (LettersError, PayloadStoreUnreachable) as error:
                 log.warning("payload not deleted", letter=letter.id, error=type(error).__name__)
 
 
-def _verified(letter: Letter) -> bool:
-    """Whether the letter has its job's own place."""
-    return letter.id == f"{letter.job}.{letter.generation}"
-
-
 def _stands_for(letter: Letter, entry: LedgerEntry) -> bool:
-    return _verified(letter) or entry.unverified
+    return letter.own or entry.unverified
 
 
 def _has_claim_check(item: dict[str, Any] | None) -> bool:

@@ -72,6 +72,8 @@ class Letter:
     outcome
         How its replay ended: `succeeded`, `died`, `cancelled`, `expired`,
         `superseded` or `gone`; None while that is open.
+    sent_as
+        Generation under which its replay sent it.
     note
         Why it was discarded.
     big
@@ -99,10 +101,16 @@ class Letter:
     bytes: int = 0
     digest: str = ""
     replay: str | None = None
+    sent_as: int | None = None
     outcome: str | None = None
     settled: float | None = None
     note: str | None = None
     big: bool = False
+
+    @property
+    def own(self) -> bool:
+        """Whether the letter has its job's own place, and no other name."""
+        return self.job is not None and self.id == f"{self.job}.{self.generation}"
 
     @classmethod
     def from_item(cls, item: dict[str, Any]) -> Letter:

@@ -6,7 +6,7 @@ Called by the replay engine. A crash leaves either all of a move or nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sealwax.aws.dynamodb import typed
@@ -38,14 +38,27 @@ class LetterTransitions:
         self._keep = keep
 
     def sent(
-        self, replay_id: str, letters: Sequence[Letter], *, now: float, skipped: int, cursor: str
+        self,
+        replay_id: str,
+        letters: Mapping[Letter, int],
+        *,
+        now: float,
+        skipped: int,
+        cursor: str,
     ) -> int:
-        """Record letters as sent again, and how far the replay has come; return how many were."""
+        """Record letters as sent again, and how far the replay has come; return how many were.
+
+        Parameters
+        ----------
+        letters
+            Each with the generation that it was sent as.
+        """
         return self._move(
             replay_id,
-            letters,
+            list(letters),
             to=LetterState.REPLAYING,
             sets={"list": f"wait#{replay_id}", "replay": replay_id, "sent": now},
+            own_sets={letter.id: {"sent_as": number} for letter, number in letters.items()},
             counts={"sent": None, "skipped": skipped},
             now=now,
             cursor=cursor,
@@ -96,11 +109,15 @@ class LetterTransitions:
         of: LetterState = LetterState.OPEN,
         cursor: str | None = None,
         expires: int | None = None,
+        own_sets: Mapping[str, dict[str, Any]] | None = None,
     ) -> int:
         """Move those of the letters that are still in state `of`; None counts them."""
         rest = list(letters)
         while True:
-            operations = [_letter(letter, of, to, sets, expires) for letter in rest]
+            operations = [
+                _letter(letter, of, to, {**sets, **(own_sets or {}).get(letter.id, {})}, expires)
+                for letter in rest
+            ]
             if expires is not None:
                 operations += [_expiry(letter, expires) for letter in rest]
             for group, count in Counter(letter.group for letter in rest).items():

@@ -202,19 +202,20 @@ class ReplayEngine:
         entries = [known.get(letter.job or "") for letter in letters]
         accepted = list(pool.map(self._accept, letters, entries))
         outgoing: list[OutgoingMessage] = []
-        sent: list[Letter] = []
+        sent: dict[Letter, int] = {}
         bodies = self._letters.table.batch_find([body_key(letter) for letter in letters])
         for letter, item, entry in zip(letters, bodies, accepted, strict=True):
             if entry is None:
                 continue
-            if entry.state is not JobState.ACCEPTED or entry.generation != letter.generation + 1:
-                sent.append(letter)  # by a steward that was killed before it could say so
+            if entry.state is not JobState.ACCEPTED:
+                # By a steward that was killed before it could say so.
+                sent[letter] = entry.generation
                 continue
             text = self._letters.bodies.text(item) if item else None
             message = text and self._sending.message(letter, text, entry)
             if message:
                 outgoing.append(message)
-                sent.append(letter)
+                sent[letter] = entry.generation
         if not lead.held():
             return 0
         self._sending.send(outgoing)
@@ -223,14 +224,23 @@ class ReplayEngine:
         return len(sent)
 
     def _accept(self, letter: Letter, known: LedgerEntry | None) -> LedgerEntry | None:
-        """Have the ledger accept the job again; None where the letter cannot be replayed."""
+        """Have the ledger accept the job again; None where the letter cannot be replayed.
+
+        A job that was replayed by another letter meanwhile, and is dead again, is
+        accepted anew by the job's own letter: that other letter may have been
+        anybody's. Where it is not dead, it has moved on, and nothing is sent.
+        """
         if letter.job is None or known is None or not self._sending.serves(letter.queue):
             return None
-        entry = self._ledger.replay(letter.job, generation=letter.generation, known=known)
+        behind = known.state is JobState.DEAD and known.generation > letter.generation
+        generation = known.generation if behind and letter.own else letter.generation
+        entry = self._ledger.replay(letter.job, generation=generation, known=known)
         if entry is not None:
             return entry
         entry = self._ledger.get(letter.job)
-        return entry if entry is not None and entry.generation > letter.generation else None
+        if entry is None or entry.generation != letter.generation + 1:
+            return None
+        return None if entry.state is JobState.DEAD else entry
 
     def _discard(self, replay: Replay, letters: list[Letter], cursor: str, lead: Leader) -> int:
         if not lead.held():
@@ -369,9 +379,10 @@ def _outcome(letter: Letter, entry: LedgerEntry | None) -> str | None:
     """Return how a letter's replay ended, as the ledger has it; None while it is open."""
     if entry is None:
         return "gone"
-    if entry.generation > letter.generation + 1:
+    sent_as = letter.sent_as or letter.generation + 1
+    if entry.generation > sent_as:
         # It died once more and was replayed on; or somebody else's word counts now.
         return "superseded"
-    if entry.generation <= letter.generation:
+    if entry.generation < sent_as:
         return "gone"
     return _OUTCOMES.get(entry.state)

@@ -272,6 +272,53 @@ def test_what_no_job_stands_behind_is_skipped_and_stays_open(scene, message):
     assert len(scene.letters.archive.page().letters) == 2
 
 
+NOBODYS = '{"headers": {"id": "JOB"}}'
+
+
+def test_a_job_that_has_run_by_another_letter_resolves_its_own_and_is_not_sent_again(scene):
+    job = scene.die()
+    scene.bury(scene.message(job, reason="unopenable", body=NOBODYS.replace("JOB", job)))
+    scene.collect(2)
+    own, other = sorted((letter.id for letter in scene.letters.archive.of_job(job)), key=len)
+    scene.drive(scene.plan(ids=[other]), ReplayState.DONE)
+    scene.drive(scene.plan(ids=[own]), ReplayState.DONE)
+    assert scene.ran == [job]
+    assert scene.letters.archive.get(own).outcome == "succeeded"
+
+
+def test_a_job_that_is_under_way_as_a_later_generation_is_skipped(scene):
+    job = scene.die()
+    scene.collect(1)
+    scene.ledger.replay(job, generation=0)
+    scene.fail(job, 1)
+    scene.ledger.replay(job, generation=1)
+    replay = scene.drive(scene.plan(ids=[f"{job}.0"]), ReplayState.DONE)
+    assert (replay.sent, replay.skipped, scene.ran) == (0, 1, [])
+    assert scene.letters.archive.get(f"{job}.0").state is LetterState.OPEN
+
+
+def test_the_jobs_own_letter_is_sent_though_another_was_replayed_and_died(scene):
+    job = scene.die()
+    scene.bury(scene.message(job, reason="unopenable", body=NOBODYS.replace("JOB", job)))
+    scene.collect(2)
+    own, other = sorted((letter.id for letter in scene.letters.archive.of_job(job)), key=len)
+    scene.drive(scene.plan(ids=[other]), ReplayState.STOPPED, mended=False)
+    assert scene.ledger.get(job).state is JobState.DEAD
+    replay = scene.drive(scene.plan(ids=[own]), ReplayState.DONE)
+    assert (replay.sent, replay.succeeded, replay.skipped) == (1, 1, 0)
+    assert scene.ran == [job]
+    assert scene.letters.archive.get(own).outcome == "succeeded"
+
+
+def test_two_overlapping_replays_send_a_letter_once(scene):
+    job = scene.die()
+    scene.collect(1)
+    both = [scene.plan(), scene.plan()]
+    ends = [scene.drive(each, ReplayState.DONE) for each in both]
+    assert sum(replay.sent for replay in ends) == 1
+    assert scene.ran == [job]
+
+
 def test_chosen_letters_alone_are_replayed(scene):
     jobs = [scene.die() for _ in range(3)]
     scene.collect(3)
