@@ -9,11 +9,17 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import boto3
 from botocore.config import Config
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.client import DynamoDBClient
+    from types_boto3_kms.client import KMSClient
+    from types_boto3_s3.client import S3Client
+    from types_boto3_sqs.client import SQSClient
 
 __all__ = ["Aws", "AwsTimeouts"]
 
@@ -55,6 +61,16 @@ class Aws:
         self._session: Any = None
         self._clients: dict[Any, Any] = {}
 
+    @overload
+    def client(self, service: Literal["sqs"], **overrides: Any) -> SQSClient: ...
+    @overload
+    def client(self, service: Literal["dynamodb"], **overrides: Any) -> DynamoDBClient: ...
+    @overload
+    def client(self, service: Literal["s3"], **overrides: Any) -> S3Client: ...
+    @overload
+    def client(self, service: Literal["kms"], **overrides: Any) -> KMSClient: ...
+    @overload
+    def client(self, service: str, **overrides: Any) -> Any: ...
     def client(self, service: str, **overrides: Any) -> Any:
         """Return the client of a service; `overrides` go to botocore's Config."""
         return self._make("client", service, overrides)

@@ -7,15 +7,32 @@ call is for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sealwax.aws.errors import error_code, is_denied
 from sealwax.errors import SealwaxError
 
-__all__ = ["ConditionFailed", "CursorInvalid", "Table", "plain", "typed", "value_of"]
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.client import DynamoDBClient
+
+__all__ = [
+    "ConditionFailed",
+    "CursorInvalid",
+    "Table",
+    "TransactionCancelled",
+    "plain",
+    "typed",
+    "value_of",
+]
+
+
+#: Reasons for a cancelled transaction that lie in the operation itself.
+#: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+_WRONG_OPERATION = frozenset({"ItemCollectionSizeLimitExceeded", "ValidationError"})
 
 
 class ConditionFailed(SealwaxError):
@@ -30,6 +47,31 @@ class ConditionFailed(SealwaxError):
     def __init__(self, message: str | None = None, *, item: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.item = item
+
+
+class TransactionCancelled(SealwaxError):
+    """DynamoDB cancelled a transaction and wrote nothing; read its items again.
+
+    Parameters
+    ----------
+    codes
+        DynamoDB's reason for each operation, in their order; `None` for those
+        that were not the cause.
+    """
+
+    def __init__(self, codes: Sequence[str | None]) -> None:
+        super().__init__()
+        self.codes = tuple(None if code == "None" else code for code in codes)
+
+    @property
+    def failed(self) -> list[int]:
+        """Positions of the operations whose conditions did not hold."""
+        return [n for n, code in enumerate(self.codes) if code == "ConditionalCheckFailed"]
+
+    @property
+    def refused(self) -> bool:
+        """Whether an operation is wrong in itself, so that no repeat can succeed."""
+        return not _WRONG_OPERATION.isdisjoint(self.codes)
 
 
 class CursorInvalid(SealwaxError):
@@ -50,7 +92,7 @@ class Table:
         Raised where a later call may succeed, and where none will.
     """
 
-    client: Any
+    client: DynamoDBClient
     name: str
     unreachable: type[SealwaxError]
     denied: type[SealwaxError]
@@ -65,12 +107,23 @@ class Table:
         return self.request(operation, TableName=self.name, **arguments)
 
     def request(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        """Make one call that names the table itself, such as a batch."""
+        """Make one call that names the table itself, such as a batch.
+
+        Raises
+        ------
+        ConditionFailed, TransactionCancelled
+        """
         try:
             answer: dict[str, Any] = getattr(self.client, operation)(**arguments)
         except ClientError as error:
-            if error_code(error) == "ConditionalCheckFailedException":
-                raise ConditionFailed(item=error.response.get("Item")) from None
+            # botocore's own types leave out what only some operations answer.
+            response = cast("dict[str, Any]", error.response)
+            code = error_code(error)
+            if code == "ConditionalCheckFailedException":
+                raise ConditionFailed(item=response.get("Item")) from None
+            if code == "TransactionCanceledException":
+                reasons = response.get("CancellationReasons", [])
+                raise TransactionCancelled([each.get("Code") for each in reasons]) from error
             raise self.explained(operation, error) from error
         except BotoCoreError as error:
             raise self.explained(operation, error) from error

@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from sealwax.errors import SealwaxError
 
 __all__ = [
+    "AWS_ERRORS",
     "DENIED",
     "FINAL",
     "GONE",
@@ -23,6 +24,9 @@ __all__ = [
     "is_gone",
     "is_retryable",
 ]
+
+#: What boto3 raises: no answer came, or AWS answered with an error.
+AWS_ERRORS = (BotoCoreError, ClientError)
 
 #: Rights that the role lacks. A role's policy changes under a running process, so that
 #: whoever holds something worth waiting for tries again all the same.

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sealwax.aws.errors import MISSING_OBJECT, error_code, is_denied
 from sealwax.errors import SealwaxError
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
 
 __all__ = ["Bucket", "ObjectMissing"]
 
@@ -36,7 +39,7 @@ class Bucket:
         Raised where a later call may succeed, and where none will.
     """
 
-    client: Callable[[], Any]
+    client: Callable[[], S3Client]
     name: str
     unreachable: type[SealwaxError]
     denied: type[SealwaxError]

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
 
 __all__ = [
     "BATCH_BYTES",
@@ -41,7 +44,7 @@ class QueueUrls:
         A boto3 SQS client with time-outs.
     """
 
-    def __init__(self, sqs: Any) -> None:
+    def __init__(self, sqs: SQSClient) -> None:
         self._sqs = sqs
         self._known: dict[str, str] = {}
 
@@ -67,7 +70,7 @@ class OutgoingMessage:
     attributes
         As SendMessage takes them.
     group
-        Message group; a FIFO message without one is a group of its own.
+        Message group; SQS demands one on FIFO queues.
     deduplication
         FIFO queues only.
     """
@@ -151,7 +154,7 @@ def plan_batches(messages: Iterable[OutgoingMessage]) -> Iterator[list[OutgoingM
 
 
 def send_batch(
-    sqs: Any, url: str, batch: list[OutgoingMessage]
+    sqs: SQSClient, url: str, batch: list[OutgoingMessage]
 ) -> tuple[list[OutgoingMessage], list[tuple[OutgoingMessage, str]]]:
     """Send one batch to one queue; return what SQS took, and what it refused with its code.
 
@@ -160,10 +163,8 @@ def send_batch(
     botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError
         The call as a whole failed; some may have been sent.
     """
-    answer = sqs.send_message_batch(
-        QueueUrl=url,
-        Entries=[{"Id": str(n), **message.fields()} for n, message in enumerate(batch)],
-    )
+    entries: list[Any] = [{"Id": str(n), **message.fields()} for n, message in enumerate(batch)]
+    answer = sqs.send_message_batch(QueueUrl=url, Entries=entries)
     sent = [batch[int(each["Id"])] for each in answer.get("Successful", [])]
     refused = [(batch[int(each["Id"])], str(each.get("Code"))) for each in answer.get("Failed", [])]
     return sent, refused

@@ -15,14 +15,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
-
-from botocore.exceptions import BotoCoreError, ClientError
+from typing import TYPE_CHECKING, Any
 
 from sealwax.aws.backoff import jittered
-from sealwax.aws.dynamodb import CursorInvalid, Table, plain, typed
-from sealwax.aws.errors import StoreDenied, StoreUnreachable, error_code
+from sealwax.aws.dynamodb import CursorInvalid, Table, TransactionCancelled, plain, typed
+from sealwax.aws.errors import StoreDenied, StoreUnreachable
 from sealwax.control.audit_chain import ChainHead, ChainReport, line_hash, verify_chain
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.client import DynamoDBClient
 
 __all__ = ["HEAD", "Audit", "AuditDenied", "AuditLine", "AuditRecord", "AuditUnreachable"]
 
@@ -94,7 +95,7 @@ class Audit:
 
     def __init__(
         self,
-        client: Any,
+        client: DynamoDBClient,
         table: str,
         *,
         keep: float = KEEP,
@@ -135,15 +136,10 @@ class Audit:
                 actor=actor, verb=verb, target=target, count=count, reason=reason
             )
             try:
-                self._table.client.transact_write_items(TransactItems=operations)
-            except ClientError as error:
-                if error_code(error) != "TransactionCanceledException":
-                    raise self._table.explained("transact_write_items", error) from error
-                reasons = error.response.get("CancellationReasons", [])
-                if any(each.get("Code") == "ValidationError" for each in reasons):
-                    raise AuditDenied from error
-            except BotoCoreError as error:
-                raise self._table.explained("transact_write_items", error) from error
+                self._table.request("transact_write_items", TransactItems=operations)
+            except TransactionCancelled as cancelled:
+                if cancelled.refused:
+                    raise AuditDenied from cancelled
             else:
                 return made
             # Somebody else's line was first.

@@ -9,11 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from sealwax.aws.errors import error_code
+from sealwax.aws.errors import AWS_ERRORS, error_code
 from sealwax.aws.sqs import QueueUrls
 from sealwax.control.audit_log import Audit
 from sealwax.control.heartbeats import Heartbeats, WorkerView
@@ -23,9 +21,13 @@ from sealwax.errors import SealwaxError
 from sealwax.ledger import Ledger
 from sealwax.settings import Settings
 
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
+    from types_boto3_sqs.literals import QueueAttributeNameType
+
 __all__ = ["Backlog", "Fleet", "FleetItemNotFound", "LaneView", "Snapshot"]
 
-_ATTRIBUTES = {
+_ATTRIBUTES: dict[str, QueueAttributeNameType] = {
     "visible": "ApproximateNumberOfMessages",
     "in_flight": "ApproximateNumberOfMessagesNotVisible",
     "delayed": "ApproximateNumberOfMessagesDelayed",
@@ -105,7 +107,7 @@ class Fleet:
         self,
         settings: Settings,
         *,
-        sqs: Any,
+        sqs: SQSClient,
         ledger: Callable[[], Ledger],
         statuses: Heartbeats,
         pauses: Pauses,
@@ -177,7 +179,7 @@ class Fleet:
         backlog, trouble = None, None
         try:
             backlog = self._backlog(name)
-        except (ClientError, BotoCoreError) as error:
+        except AWS_ERRORS as error:
             trouble = error_code(error)
         oldest = self._ledger().oldest(name)
         alive = tuple(worker for worker in workers if worker.state != "lost")

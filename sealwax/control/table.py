@@ -7,10 +7,13 @@ never decides: conditions come from the caller.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sealwax.aws.dynamodb import ConditionFailed, Table, plain, value_of
 from sealwax.aws.errors import StoreDenied, StoreUnreachable
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.client import DynamoDBClient
 
 __all__ = ["ConditionFailed", "ControlDenied", "ControlTable", "ControlUnreachable"]
 
@@ -34,7 +37,7 @@ class ControlTable:
         Name of the table.
     """
 
-    def __init__(self, client: Any, table: str) -> None:
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._table = Table(client, table, ControlUnreachable, ControlDenied)
 
     def get(self, kind: str, item_id: str) -> dict[str, Any] | None:

@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sealwax.aws.dynamodb import ConditionFailed, CursorInvalid, typed
+from sealwax.aws.dynamodb import ConditionFailed, CursorInvalid, TransactionCancelled, typed
 from sealwax.deadletters.bodies import Bodies
 from sealwax.deadletters.errors import NoSuchLetter
 from sealwax.deadletters.filter import Filter
 from sealwax.deadletters.groups import LetterGroups, counting
 from sealwax.deadletters.letter import Letter, LetterState, LetterText, letter_key
-from sealwax.deadletters.table import LettersTable, TransactionCancelled, key
+from sealwax.deadletters.table import LettersTable, key
 
 __all__ = ["Archive", "Body", "LetterPage", "open_list"]
 

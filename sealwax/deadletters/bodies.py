@@ -8,13 +8,16 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sealwax.aws.dynamodb import typed
 from sealwax.aws.s3 import Bucket, ObjectMissing
 from sealwax.deadletters.errors import LettersDenied, LettersUnreachable
 from sealwax.deadletters.letter import Letter, LetterText, letter_key
 from sealwax.deadletters.table import key
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
 
 __all__ = ["BIG", "Bodies", "body_key"]
 
@@ -32,7 +35,7 @@ class Bodies:
         Returns a boto3 S3 client with time-outs; called when a big body is met.
     """
 
-    def __init__(self, client: Callable[[], Any], bucket: str) -> None:
+    def __init__(self, client: Callable[[], S3Client], bucket: str) -> None:
         self._bucket = Bucket(client, bucket, LettersUnreachable, LettersDenied)
 
     def item(self, letter: Letter, text: LetterText) -> dict[str, Any]:

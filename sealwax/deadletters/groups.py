@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sealwax.aws.dynamodb import typed
+from sealwax.aws.dynamodb import TransactionCancelled, typed
 from sealwax.deadletters.letter import Letter, LetterState
-from sealwax.deadletters.table import LettersTable, TransactionCancelled, key
+from sealwax.deadletters.table import LettersTable, key
 
 __all__ = ["SHARDS", "TREND_HOURS", "Group", "LetterGroups", "counting", "moving"]
 

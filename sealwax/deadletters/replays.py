@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-from sealwax.aws.dynamodb import CursorInvalid, typed
+from sealwax.aws.dynamodb import CursorInvalid, TransactionCancelled, typed
 from sealwax.control.audit_log import Audit, AuditLine
 from sealwax.deadletters.errors import (
     LettersError,
@@ -28,7 +28,7 @@ from sealwax.deadletters.errors import (
 from sealwax.deadletters.filter import Filter
 from sealwax.deadletters.groups import LetterGroups
 from sealwax.deadletters.letter import letter_key
-from sealwax.deadletters.table import LettersTable, TransactionCancelled, key
+from sealwax.deadletters.table import LettersTable, key
 
 __all__ = ["CANARY", "IDS_MAX", "RATE", "TOLERANCE", "Replay", "ReplayState", "Replays"]
 

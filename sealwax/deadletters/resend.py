@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sealwax.aws.backoff import backoff
 from sealwax.aws.sqs import OutgoingMessage, QueueUrls, plan_batches, send_batch
@@ -18,6 +18,9 @@ from sealwax.ledger import LedgerEntry
 from sealwax.settings import Settings
 from sealwax.transport.codec import Malformed, decode, encode
 from sealwax.transport.dead_letters import ATTRIBUTE
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
 
 __all__ = ["LetterResender", "message_of"]
 
@@ -73,7 +76,7 @@ class LetterResender:
     def __init__(
         self,
         settings: Settings,
-        sqs: Any,
+        sqs: SQSClient,
         *,
         fair_group: Callable[[str], str],
         sleep: Callable[[float], None] = time.sleep,

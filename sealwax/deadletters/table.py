@@ -20,15 +20,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from botocore.exceptions import BotoCoreError, ClientError
+from typing import TYPE_CHECKING, Any
 
 from sealwax.aws.backoff import jittered
-from sealwax.aws.dynamodb import Table, plain, typed
-from sealwax.aws.errors import error_code
+from sealwax.aws.dynamodb import Table, TransactionCancelled, plain, typed
 from sealwax.control.audit_log import TRIES, AuditLine
 from sealwax.deadletters.errors import LettersDenied, LettersUnreachable
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.client import DynamoDBClient
 
 __all__ = [
     "BATCH_GET",
@@ -36,7 +36,6 @@ __all__ = [
     "TRANSACTION",
     "LettersTable",
     "Rows",
-    "TransactionCancelled",
     "key",
 ]
 
@@ -49,14 +48,6 @@ TRANSACTION = 100
 
 #: Tries of a transaction that another one disturbed.
 _TRIES = 8
-
-
-class TransactionCancelled(Exception):
-    """Conditions of a transaction did not hold; `failed` are the positions of theirs."""
-
-    def __init__(self, failed: list[int]) -> None:
-        self.failed = failed
-        super().__init__("transaction cancelled")
 
 
 @dataclass(frozen=True)
@@ -84,7 +75,7 @@ class LettersTable:
     """
 
     def __init__(
-        self, client: Any, name: str, *, sleep: Callable[[float], None] = time.sleep
+        self, client: DynamoDBClient, name: str, *, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self.name = name
         self._table = Table(client, name, LettersUnreachable, LettersDenied)
@@ -215,7 +206,7 @@ class LettersTable:
 
         Raises
         ------
-        Cancelled
+        TransactionCancelled
             Where conditions did not hold.
         """
         items = [
@@ -224,26 +215,16 @@ class LettersTable:
         ]
         for attempt in range(_TRIES if line is None else TRIES):
             try:
-                self._table.client.transact_write_items(
-                    TransactItems=items if line is None else [*items, *line()]
+                self._table.request(
+                    "transact_write_items",
+                    TransactItems=items if line is None else [*items, *line()],
                 )
-            except ClientError as error:
-                if error_code(error) != "TransactionCanceledException":
-                    raise self._table.explained("transact_write_items", error) from error
-                codes = [
-                    reason.get("Code") for reason in error.response.get("CancellationReasons", [])
-                ]
-                failed = [
-                    n
-                    for n, code in enumerate(codes[: len(items)])
-                    if code == "ConditionalCheckFailed"
-                ]
-                if failed:
-                    raise TransactionCancelled(failed) from None
-                if set(codes) & {"ValidationError", "ItemCollectionSizeLimitExceeded"}:
-                    raise LettersDenied from error
-            except BotoCoreError as error:
-                raise self._table.explained("transact_write_items", error) from error
+            except TransactionCancelled as cancelled:
+                own = TransactionCancelled(cancelled.codes[: len(items)])
+                if own.failed:
+                    raise own from None
+                if cancelled.refused:
+                    raise LettersDenied from cancelled
             else:
                 return
             # Somebody else's transaction touched the same item, or DynamoDB throttles.

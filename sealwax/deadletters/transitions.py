@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sealwax.aws.dynamodb import typed
+from sealwax.aws.dynamodb import TransactionCancelled, typed
 from sealwax.deadletters.groups import moving
 from sealwax.deadletters.letter import Letter, LetterState, letter_key
-from sealwax.deadletters.table import LettersTable, TransactionCancelled, key
+from sealwax.deadletters.table import LettersTable, key
 
 __all__ = ["MOVE_BATCH", "SENT_BATCH", "LetterTransitions"]
 

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sealwax.ledger.acceptance import Acceptance
 from sealwax.ledger.attempts import Attempts
 from sealwax.ledger.entry import JobState, LedgerEntry, open_watch
 from sealwax.ledger.listing import JobPage, KeyUsage, batch, needing, query
 from sealwax.ledger.table import LedgerTable, Written, of_generation
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.client import DynamoDBClient
 
 __all__ = ["Ledger"]
 
@@ -44,7 +47,7 @@ class Ledger(Acceptance, Attempts):
 
     def __init__(
         self,
-        client: Any,
+        client: DynamoDBClient,
         table: str,
         *,
         keep: float = 18 * 86_400,

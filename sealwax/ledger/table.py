@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sealwax.aws.dynamodb import ConditionFailed, Table, value_of
 from sealwax.ledger.entry import LedgerEntry
 from sealwax.ledger.errors import LedgerDenied, LedgerUnreachable
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.client import DynamoDBClient
 
 __all__ = ["Conflict", "LedgerTable", "Writer", "Written", "of_generation"]
 
@@ -42,7 +45,7 @@ class Conflict:
 class LedgerTable:
     """Typed access to the table of jobs."""
 
-    def __init__(self, client: Any, name: str) -> None:
+    def __init__(self, client: DynamoDBClient, name: str) -> None:
         self.name = name
         self._table = Table(client, name, LedgerUnreachable, LedgerDenied)
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from sealwax.aws.errors import StoreUnreachable
 from sealwax.aws.s3 import Bucket, ObjectMissing
 from sealwax.errors import SealwaxError
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
 
 __all__ = [
     "PayloadAltered",
@@ -70,7 +73,7 @@ class PayloadStore:
         A boto3 S3 client with time-outs.
     """
 
-    def __init__(self, client: Any, bucket: str) -> None:
+    def __init__(self, client: S3Client, bucket: str) -> None:
         # A refusal may be a policy that is about to be mended: no payload is given up for it.
         unreachable = PayloadStoreUnreachable
         self._bucket = Bucket(lambda: client, bucket, unreachable, unreachable)

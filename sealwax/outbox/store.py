@@ -12,11 +12,14 @@ import contextlib
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sealwax.aws.dynamodb import ConditionFailed, Table, plain, value_of
 from sealwax.aws.errors import StoreDenied, StoreUnreachable
 from sealwax.errors import SealwaxError
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.client import DynamoDBClient
 
 __all__ = [
     "MAX_BYTES",
@@ -105,7 +108,7 @@ class Outbox:
         Name of the table.
     """
 
-    def __init__(self, client: Any, table: str) -> None:
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._table = Table(client, table, OutboxUnreachable, OutboxDenied)
 
     def put(self, item: Item) -> None:

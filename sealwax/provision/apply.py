@@ -210,7 +210,7 @@ def _provision_key(spec: KeySpec, kms: Any, report: ProvisionReport) -> None:
 
 
 def _provision_bucket(name: str, aws: Aws, report: ProvisionReport) -> None:
-    s3 = aws.client("s3")
+    s3: Any = aws.client("s3")
     if bucket_exists(s3, name):
         report.unchanged.append(name)
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from sealwax.aws.clients import Aws
 from sealwax.provision.desired import (
@@ -26,6 +26,12 @@ from sealwax.provision.observed import (
     ttl_attribute,
 )
 from sealwax.settings import Settings
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.client import DynamoDBClient
+    from types_boto3_kms.client import KMSClient
+    from types_boto3_s3.client import S3Client
+    from types_boto3_sqs.client import SQSClient
 
 __all__ = ["Difference", "audit"]
 
@@ -63,7 +69,7 @@ def audit(settings: Settings, aws: Aws) -> list[Difference]:
 _MAKE = "deploy the data layer again (locally: `sealwax dev`)"
 
 
-def _audit_queue(spec: QueueSpec, sqs: Any) -> Difference:
+def _audit_queue(spec: QueueSpec, sqs: SQSClient) -> Difference:
     kind: Literal["queue", "dead-letter queue"] = (
         "queue" if spec.dead_letter_queue else "dead-letter queue"
     )
@@ -103,7 +109,7 @@ def _audit_redrive(spec: QueueSpec, found: dict[str, str]) -> Difference:
     return Difference("queue", spec.name, problem, remedy)
 
 
-def _audit_table(spec: TableSpec, dynamodb: Any) -> Difference:
+def _audit_table(spec: TableSpec, dynamodb: DynamoDBClient) -> Difference:
     found = describe_table(dynamodb, spec.name)
     if found is None:
         return Difference("table", spec.name, "it does not exist", _MAKE)
@@ -124,7 +130,7 @@ def _audit_table(spec: TableSpec, dynamodb: Any) -> Difference:
     return Difference("table", spec.name)
 
 
-def _audit_key(spec: KeySpec, kms: Any) -> Difference:
+def _audit_key(spec: KeySpec, kms: KMSClient) -> Difference:
     state = key_state(kms, spec.alias)
     if state is None:
         return Difference("key", spec.alias, "it does not exist", _MAKE)
@@ -133,7 +139,7 @@ def _audit_key(spec: KeySpec, kms: Any) -> Difference:
     return Difference("key", spec.alias)
 
 
-def _audit_bucket(name: str, s3: Any) -> Difference:
+def _audit_bucket(name: str, s3: S3Client) -> Difference:
     if bucket_exists(s3, name):
         return Difference("bucket", name)
     return Difference("bucket", name, "it does not exist", _MAKE)

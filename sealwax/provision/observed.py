@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from sealwax.aws.errors import error_code
 from sealwax.provision.desired import IndexSpec, TableSpec
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.client import DynamoDBClient
+    from types_boto3_kms.client import KMSClient
+    from types_boto3_s3.client import S3Client
+    from types_boto3_sqs.client import SQSClient
 
 __all__ = [
     "bucket_exists",
@@ -23,7 +29,7 @@ __all__ = [
 ]
 
 
-def queue_url(sqs: Any, name: str) -> str | None:
+def queue_url(sqs: SQSClient, name: str) -> str | None:
     """Return a queue's URL, None where there is no such queue."""
     try:
         return str(sqs.get_queue_url(QueueName=name)["QueueUrl"])
@@ -31,10 +37,10 @@ def queue_url(sqs: Any, name: str) -> str | None:
         return None
 
 
-def queue_attributes(sqs: Any, url: str) -> dict[str, str]:
+def queue_attributes(sqs: SQSClient, url: str) -> dict[str, str]:
     """Return all attributes of a queue."""
     answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-    return dict(answer.get("Attributes", {}))
+    return {str(name): value for name, value in answer.get("Attributes", {}).items()}
 
 
 def same_attribute(name: str, wanted: str, found: str | None) -> bool:
@@ -48,7 +54,7 @@ def same_attribute(name: str, wanted: str, found: str | None) -> bool:
     return wanted.lower() == found.lower()
 
 
-def describe_table(dynamodb: Any, name: str) -> dict[str, Any] | None:
+def describe_table(dynamodb: DynamoDBClient, name: str) -> dict[str, Any] | None:
     """Return a table's description, None where there is no such table."""
     try:
         return dict(dynamodb.describe_table(TableName=name)["Table"])
@@ -86,7 +92,7 @@ def missing_indexes(spec: TableSpec, found: dict[str, Any]) -> list[IndexSpec]:
     return [index for index in spec.indexes if index.name not in existing]
 
 
-def ttl_attribute(dynamodb: Any, name: str) -> str | None:
+def ttl_attribute(dynamodb: DynamoDBClient, name: str) -> str | None:
     """Return the attribute that a table's time to live goes by, None where it is off."""
     answer = dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
     if answer.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}:
@@ -94,7 +100,7 @@ def ttl_attribute(dynamodb: Any, name: str) -> str | None:
     return None
 
 
-def key_state(kms: Any, alias: str) -> str | None:
+def key_state(kms: KMSClient, alias: str) -> str | None:
     """Return the state of the key behind an alias, None where there is none."""
     try:
         return str(kms.describe_key(KeyId=alias)["KeyMetadata"]["KeyState"])
@@ -104,7 +110,7 @@ def key_state(kms: Any, alias: str) -> str | None:
         raise
 
 
-def bucket_exists(s3: Any, name: str) -> bool:
+def bucket_exists(s3: S3Client, name: str) -> bool:
     """Whether a bucket exists and we may see it."""
     try:
         s3.head_bucket(Bucket=name)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 
 from sealwax.aws.dynamodb import ConditionFailed, typed
-from sealwax.aws.errors import error_code
-from sealwax.aws.sqs import QueueUrls
+from sealwax.aws.errors import AWS_ERRORS, error_code
+from sealwax.aws.sqs import OutgoingMessage, QueueUrls, bare_attributes
 from sealwax.deadletters.errors import LettersUnreachable
 from sealwax.deadletters.letter import Letter, LetterText, read
 from sealwax.deadletters.service import Letters
@@ -28,6 +27,9 @@ from sealwax.settings import Settings
 from sealwax.steward.duty import Leader
 from sealwax.telemetry.counters import Counters
 from sealwax.transport.dead_letters import ATTRIBUTE
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
 
 __all__ = ["DeadLetterCollector"]
 
@@ -64,7 +66,7 @@ class DeadLetterCollector:
     def __init__(
         self,
         settings: Settings,
-        sqs: Any,
+        sqs: SQSClient,
         letters: Letters,
         ledger: Ledger,
         *,
@@ -89,7 +91,7 @@ class DeadLetterCollector:
         for lane in self._settings.lanes:
             try:
                 more = self._lane(lane, lead, end) or more
-            except (SealwaxError, ClientError, BotoCoreError) as error:
+            except (SealwaxError, *AWS_ERRORS) as error:
                 self.counters.add(f"trouble.{type(error).__name__}")
                 log.warning("dead letters not collected", lane=lane, error=error_code(error))
                 troubles.append(error)
@@ -133,7 +135,7 @@ class DeadLetterCollector:
             MessageAttributeNames=["All"],
             MessageSystemAttributeNames=["All"],
         )
-        messages: list[dict[str, Any]] = answer.get("Messages", [])
+        messages: list[Any] = answer.get("Messages", [])
         if not messages or not lead.held():
             return 0
         queue = self._settings.queue_name(lane)
@@ -199,20 +201,14 @@ class DeadLetterCollector:
                 QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=wait
             )
             return False
-        fields: dict[str, Any] = {}
-        group = (message.get("Attributes") or {}).get("MessageGroupId")
-        if group:
-            fields["MessageGroupId"] = group
-        if url.endswith(".fifo"):
-            fields["MessageDeduplicationId"] = f"{message['MessageId']}-{int(now)}"
-        attributes = message.get("MessageAttributes")
-        if attributes:
-            fields["MessageAttributes"] = attributes
-        self._sqs.send_message(
-            QueueUrl=self._urls.get(self._settings.queue_name(lane)),
-            MessageBody=message["Body"],
-            **fields,
+        outgoing = OutgoingMessage(
+            queue=self._settings.queue_name(lane),
+            body=message["Body"],
+            attributes=bare_attributes(message.get("MessageAttributes") or {}),
+            group=(message.get("Attributes") or {}).get("MessageGroupId"),
+            deduplication=f"{message['MessageId']}-{int(now)}",
         )
+        self._sqs.send_message(QueueUrl=self._urls.get(outgoing.queue), **outgoing.fields())
         self.counters.add("backstop.returned")
         log.warning("message returned to its queue", job=letter.job, lane=lane)
         return True

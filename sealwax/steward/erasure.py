@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sealwax.deadletters.service import Letters
 from sealwax.ledger import Ledger, LedgerEntry
@@ -20,6 +20,9 @@ from sealwax.ledger.table import LedgerTable
 from sealwax.outbox.payloads import PayloadStore
 from sealwax.outbox.store import Outbox
 from sealwax.settings import Settings
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.client import DynamoDBClient
 
 __all__ = ["Erasure", "ErasureReport"]
 
@@ -48,7 +51,7 @@ class Erasure:
     def __init__(
         self,
         settings: Settings,
-        client: Any,
+        client: DynamoDBClient,
         letters: Letters,
         claims: PayloadStore,
         *,

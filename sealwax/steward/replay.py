@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from sealwax.aws.dynamodb import typed
+from sealwax.aws.dynamodb import TransactionCancelled, typed
 from sealwax.aws.sqs import OutgoingMessage
 from sealwax.deadletters.bodies import body_key
 from sealwax.deadletters.discard import LetterDiscarder
@@ -26,12 +26,15 @@ from sealwax.deadletters.replays import Replay, ReplayState, change_state
 from sealwax.deadletters.resend import LetterResender
 from sealwax.deadletters.selecting import LetterSelector
 from sealwax.deadletters.service import Letters
-from sealwax.deadletters.table import TransactionCancelled, key
+from sealwax.deadletters.table import key
 from sealwax.deadletters.transitions import MOVE_BATCH, SENT_BATCH, LetterTransitions
 from sealwax.ledger import JobState, Ledger, LedgerEntry
 from sealwax.outbox.payloads import PayloadStore
 from sealwax.settings import Settings
 from sealwax.steward.duty import Leader
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
 
 __all__ = ["ReplayEngine"]
 
@@ -95,7 +98,7 @@ class ReplayEngine:
     def __init__(
         self,
         settings: Settings,
-        sqs: Any,
+        sqs: SQSClient,
         letters: Letters,
         ledger: Ledger,
         claims: Callable[[], PayloadStore],

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import structlog
-from botocore.exceptions import BotoCoreError
 
 from sealwax.aws.backoff import backoff
 from sealwax.aws.errors import error_code, is_retryable
@@ -20,6 +19,9 @@ from sealwax.aws.sqs import OutgoingMessage, QueueUrls, plan_batches, send_batch
 from sealwax.outbox.store import SHARDS, Item, Outbox
 from sealwax.steward.duty import Leader
 from sealwax.transport.errors import QueueUnreachable
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
 
 __all__ = ["OutboxDuty", "message_of"]
 
@@ -52,7 +54,7 @@ class OutboxDuty:
     def __init__(
         self,
         outbox: Outbox,
-        sqs: Any,
+        sqs: SQSClient,
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -96,7 +98,7 @@ class OutboxDuty:
             sent, refused = send_batch(self._sqs, self._urls.get(queue), batch)
         except Exception as error:
             self._urls.forget(queue)
-            if isinstance(error, BotoCoreError) or _is_outage(error):
+            if _is_outage(error):
                 raise QueueUnreachable from error
             log.warning("queue refused messages", queue=queue, error=error_code(error))
             self._put_off([item_of[id(message)] for message in batch], error_code(error))

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
@@ -24,6 +24,9 @@ from sealwax.ledger.entry import open_watch
 from sealwax.outbox.store import Outbox
 from sealwax.settings import Settings
 from sealwax.steward.duty import Leader
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
 
 __all__ = ["Finding", "Sweep", "SweepDuty", "idle_since"]
 
@@ -87,7 +90,7 @@ class Sweep:
         ledger: Ledger,
         outbox: Outbox,
         letters: Letters,
-        sqs: Any,
+        sqs: SQSClient,
         *,
         fair_group: Callable[[str], str],
         after: float | None = None,

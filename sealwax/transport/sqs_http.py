@@ -171,7 +171,8 @@ class SqsHttpClient:
             body,
             credentials.get_frozen_credentials(),
         )
-        headers = HeadersDict(way.headers)
+        # botocore's own requests hold these, too; its published types know another class only.
+        headers: Any = HeadersDict(way.headers)
         for name, value in own.items():
             headers[name] = value.encode("latin-1")
         request = AWSPreparedRequest("POST", way.url, headers, body, stream_output=False)

@@ -14,12 +14,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sealwax.aws.dynamodb import Table, value_of
 from sealwax.aws.errors import StoreUnreachable
 from sealwax.errors import SealwaxError
 from sealwax.keys.hmac import TokenDigest
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.client import DynamoDBClient
 
 __all__ = [
     "JOB_SCOPES",
@@ -109,7 +112,7 @@ class TokenStore:
 
     def __init__(
         self,
-        client: Any,
+        client: DynamoDBClient,
         table: str,
         digest: TokenDigest,
         *,
