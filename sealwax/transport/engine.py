@@ -282,7 +282,7 @@ def engine_for(options: TransportOptions) -> Engine:
 
 
 def snapshot() -> dict[str, int]:
-    """Return the counters of all engines of this process, for `/metrics`; see `Counters`."""
+    """Return the counters of all engines of this process by name; see `Counters`."""
     with _engines_lock:
         engines = list(_engines.values())
     total: Counter[str] = Counter()
