@@ -155,7 +155,7 @@ class Fleet:
 
         Raises
         ------
-        NoSuchThing
+        FleetItemNotFound
         """
         for view in self.workers():
             if view.id == worker:
@@ -206,7 +206,7 @@ class Fleet:
 
         Raises
         ------
-        NoSuchThing, ControlUnreachable, LettersUnreachable
+        FleetItemNotFound, ControlUnreachable, AuditUnreachable
         """
         self._check(what, name)
         self._record(f"{what}.pause", name, actor, reason)

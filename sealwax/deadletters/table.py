@@ -215,7 +215,7 @@ class LettersTable:
 
         Raises
         ------
-        Cancelled
+        TransactionCancelled
             Where conditions did not hold.
         """
         items = [

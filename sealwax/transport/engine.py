@@ -170,7 +170,7 @@ class Engine:
         ------
         QueueNotFound
             It does not exist.
-        botocore's errors
+        botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError
             SQS could not be asked.
         """
         found = self._urls.get(queue)
@@ -185,8 +185,10 @@ class Engine:
 
         Raises
         ------
-        QueueNotFound, QueueUnreachable
-            See there.
+        QueueNotFound
+            The queue does not exist.
+        QueueUnreachable
+            SQS could not be asked within `send_timeout`.
         """
         until = time.monotonic() + self.options.send_timeout
         attempt = 0
