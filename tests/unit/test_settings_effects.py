@@ -24,6 +24,7 @@ from sealwax.keys.keyring import KeyDocuments
 from sealwax.keys.lifecycle import init_keys
 from sealwax.ledger import JobState
 from sealwax.local.configuration import curls
+from sealwax.outcomes import Postpone
 from sealwax.producer.admission import Admission
 from sealwax.producer.celery_app import make_producer
 from sealwax.producer.periodic import PeriodicEnqueuer
@@ -36,7 +37,6 @@ from sealwax.steward.duties import make_duties
 from sealwax.steward.sweep import SweepDuty
 from sealwax.task_definition import TaskDefinition, task
 from sealwax.testing import MemoryLedger, _MemorySource, _Queue, run_task
-from sealwax.transport.disposition import Postpone
 from sealwax.transport.pauses import ConsumerPauses
 from sealwax.web import jobs
 from sealwax.web.console import guard
@@ -388,11 +388,14 @@ def test_steward_lease_is_the_leases_length(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_bucket_takes_the_default_ones_place() -> None:
-    settings = Settings(bucket="their-bucket")
-    runtime = runtime_of(settings, "worker")
-    assert settings.bucket_name == "their-bucket"
-    assert runtime.claims._bucket == "their-bucket"
-    assert Settings().bucket_name == "sealwax-local-payloads"
+    stored = []
+    s3 = SimpleNamespace(put_object=lambda **more: stored.append(more["Bucket"]) or {})
+    aws: Any = SimpleNamespace(client=lambda service, **more: s3)
+    for settings in (Settings(bucket="their-bucket"), Settings()):
+        runtime = runtime_of(settings, "worker")
+        runtime.aws = aws
+        runtime.claims.put("1" * 32, "an envelope")
+    assert stored == ["their-bucket", "sealwax-local-payloads"]
 
 
 def test_suite_is_that_of_new_keys() -> None:
