@@ -74,11 +74,16 @@ test-browser: $(DEV_STAMP) emulator ## Look at the console with Chromium (needs 
 lint: $(DEV_STAMP) ## Check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/settings_reference.py --check
 
 .PHONY: format
 format: $(DEV_STAMP) ## Correct style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+.PHONY: settings-reference
+settings-reference: $(DEV_STAMP) ## Write docs/reference/settings.md anew from the settings' models
+	$(BIN)/python tools/settings_reference.py
 
 .PHONY: types
 types: $(DEV_STAMP) ## Check types, strictly

@@ -23,11 +23,17 @@ class Schedule(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    task: str
-    payload: Any = Field(default_factory=dict, description="As in a submission; not secret.")
-    tenant: str = Field("schedules", min_length=1, description="Whose job it is.")
+    task: str = Field(description="Name of the task that is submitted each tick.")
+    payload: Any = Field(
+        default_factory=dict,
+        description="Payload as in a submission; it stands in the settings, so nothing secret.",
+    )
+    tenant: str = Field("schedules", min_length=1, description="Tenant whose job it is.")
     every: int | None = Field(
-        None, ge=1, le=31 * 86_400, description="Seconds, counted from the epoch."
+        None,
+        ge=1,
+        le=31 * 86_400,
+        description="Seconds between two ticks, counted from the epoch.",
     )
     cron: str | None = Field(
         None, description="Minute, hour, day of month, month, day of week (0: Sunday), in UTC."

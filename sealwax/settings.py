@@ -56,7 +56,9 @@ class Lane(BaseModel):
         None, description="SQS queue name; default `<prefix>-<lane>`. FIFO queues end in `.fifo`."
     )
     pool: Literal["prefork", "threads", "solo"] = Field(
-        "prefork", description="Only prefork has time limits and survives a crash of a task."
+        "prefork",
+        description="How a worker runs tasks; only `prefork` has time limits and survives a crash "
+        "of a task.",
     )
     concurrency: int = Field(2, ge=1, le=256, description="Tasks run at once by one worker.")
     prefetch: int = Field(
@@ -84,7 +86,10 @@ class Lane(BaseModel):
         "has ended is visible again when the lease ends; less costs more calls when idle.",
     )
     lease: int = Field(
-        30, ge=2, le=43_200, description="Seconds a held message stays invisible, renewed."
+        30,
+        ge=2,
+        le=43_200,
+        description="Seconds a held message stays invisible; renewed while its worker lives.",
     )
 
 
@@ -103,56 +108,82 @@ class Limits(BaseModel):
         description="Largest payload, in bytes of JSON; above `message_bytes` it goes through S3.",
     )
     message_bytes: int = Field(
-        262_144, ge=1_024, le=1_048_576, description="Largest SQS message sent, in bytes."
+        262_144,
+        ge=1_024,
+        le=1_048_576,
+        description="Largest SQS message, in bytes; a larger one becomes a claim check in S3.",
     )
     result_bytes: int = Field(
-        65_536, ge=0, description="Largest result kept in the ledger, in bytes before sealing."
+        65_536,
+        ge=0,
+        description="Largest result kept, in bytes before sealing; a larger one is left out and "
+        "the job succeeds.",
     )
     task_seconds: int = Field(
-        900, ge=1, le=41_400, description="Hard time limit of a task without its own."
+        900,
+        ge=1,
+        le=41_400,
+        description="Seconds an attempt of a task without its own `time_limit` may take; it is "
+        "killed 10 s later.",
     )
     max_age_seconds: int = Field(
-        4 * 86_400, ge=60, le=10 * 86_400, description="A job older than this is not tried again."
+        4 * 86_400, ge=60, le=10 * 86_400, description="Seconds; no attempt of an older job starts."
     )
     retention_seconds: int = Field(
-        14 * 86_400, ge=60, description="How long a finished job stays in the ledger after max age."
+        14 * 86_400,
+        ge=60,
+        description="Seconds a finished job stays in the ledger after `max_age_seconds`.",
     )
     letter_retention_seconds: int = Field(
-        30 * 86_400, ge=60, description="How long a dead letter stays once it is resolved."
+        30 * 86_400,
+        ge=60,
+        description="Seconds a dead letter stays once it is resolved; open ones stay.",
     )
     audit_retention_seconds: int = Field(
-        400 * 86_400, ge=86_400, description="How long lines of the audit log stay."
+        400 * 86_400, ge=86_400, description="Seconds a line of the audit log stays."
     )
     delay_seconds: int = Field(
-        30 * 86_400, ge=0, le=365 * 86_400, description="Longest `delay` of a submission."
+        30 * 86_400,
+        ge=0,
+        le=365 * 86_400,
+        description="Longest `delay` of a submission, in seconds.",
     )
     send_seconds: float = Field(
         3,
         ge=0.5,
         le=30,
-        description="How long the API waits for SQS before it puts a job into the outbox.",
+        description="Seconds the API waits for SQS before it puts a job into the outbox.",
     )
-    attempts: int = Field(8, ge=1, le=100, description="Attempts of a task without its own policy.")
+    attempts: int = Field(
+        8, ge=1, le=100, description="Attempts of a task that declares no policy of its own."
+    )
     crashes: int = Field(3, ge=1, le=20, description="Deaths of the child before a job is dead.")
     requests_per_second: float = Field(
         200, ge=0, description="Requests a second and tenant, for each API process; 0: no limit."
     )
     request_burst: int = Field(400, ge=1, description="Requests a tenant may make at once.")
     token_cache_seconds: float = Field(
-        30, ge=0, le=300, description="How long a token's look-up is believed; bounds revocation."
+        30,
+        ge=0,
+        le=300,
+        description="Seconds a token's look-up is believed: how long a revoked one may work.",
     )
     stop_seconds: float = Field(
         100,
         ge=1,
         le=7_200,
-        description="How long a stopping worker's running jobs may go on; keep it under the "
-        "platform's stop time-out.",
+        description="Seconds a stopping worker's jobs may go on, before they are given back; keep "
+        "it under the platform's stop time-out (ECS: at most 120).",
     )
     unknown_key_seconds: float = Field(
-        60, ge=0, description="How long an envelope with an unknown key id waits for a refresh."
+        60,
+        ge=0,
+        description="Seconds an envelope with an unknown key id waits for a rotation to arrive.",
     )
     unknown_task_seconds: float = Field(
-        300, ge=0, description="How long an unknown task waits for a worker that knows it."
+        300,
+        ge=0,
+        description="Seconds a message of an unknown task waits for a worker that knows it.",
     )
 
 
@@ -161,10 +192,21 @@ class RetryOverride(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    attempts: int | None = Field(None, ge=1, le=100)
-    base: float | None = Field(None, ge=0, le=43_200, description="Seconds.")
-    cap: float | None = Field(None, ge=0, le=43_200, description="Seconds.")
-    max_age: float | None = Field(None, gt=0, description="Seconds.")
+    attempts: int | None = Field(
+        None, ge=1, le=100, description="Attempts in all, the first included."
+    )
+    base: float | None = Field(
+        None,
+        ge=0,
+        le=43_200,
+        description="Seconds; upper bound of the first delay, doubled with each attempt.",
+    )
+    cap: float | None = Field(
+        None, ge=0, le=43_200, description="Seconds; upper bound of every delay."
+    )
+    max_age: float | None = Field(
+        None, gt=0, description="Seconds after acceptance when no further attempt starts."
+    )
 
 
 class StewardSettings(BaseModel):
@@ -184,12 +226,13 @@ class StewardSettings(BaseModel):
     sweep_after: float = Field(
         3_600,
         ge=60,
-        description="How long a job may stand still before a sweep looks for its message.",
+        description="Seconds a job may stand still before a sweep looks for its message.",
     )
     step_seconds: float = Field(
         3_600,
         ge=1,
-        description="How long a replay's canary step may wait for its outcomes; it stops then.",
+        description="Seconds a replay's canary step may wait for its outcomes; then the replay "
+        "stops.",
     )
 
 
@@ -199,7 +242,7 @@ class Demo(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     task: str = Field(description="Name of a task that is served.")
-    payload: dict[str, Any] = Field(default_factory=dict, description="Its payload.")
+    payload: dict[str, Any] = Field(default_factory=dict, description="Payload of that job.")
 
 
 class Settings(BaseSettings):
@@ -212,12 +255,18 @@ class Settings(BaseSettings):
     environment: str = Field(
         "local",
         pattern=r"^[a-z][a-z0-9-]{0,30}$",
-        description="Names all resources; bound to keys.",
+        description="Name of the installation: stands in all resources' names and is bound to "
+        "each secret.",
     )
     prefix: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9_-]{1,60}$", description="Default `sealwax-<environment>`."
+        None,
+        pattern=r"^[A-Za-z0-9_-]{1,60}$",
+        description="What all resources' names begin with; default `sealwax-<environment>`.",
     )
-    lanes: dict[str, Lane] = Field(default_factory=lambda: {"default": Lane.model_validate({})})
+    lanes: dict[str, Lane] = Field(
+        default_factory=lambda: {"default": Lane.model_validate({})},
+        description="Queues by lane name; default: one lane, `default`.",
+    )
     task_modules: list[str] = Field(
         default_factory=list,
         description='Packages whose tasks are served, such as `["tasks"]`; roles that serve '
@@ -251,25 +300,36 @@ class Settings(BaseSettings):
         None, description="Read secrets from this JSON file instead of CredStash (tests only)."
     )
     secrets_refresh_seconds: float = Field(
-        300, ge=5, description="How often secrets are read again; also on SIGHUP."
+        300,
+        ge=5,
+        description="Seconds between two readings of the secrets; SIGHUP reads them at once.",
     )
     report_seconds: float = Field(
         5,
         ge=0.2,
         le=20,
-        description="How often a worker reports itself and looks for pauses and drains.",
+        description="Seconds between two heartbeats of a worker, which then looks for pauses and "
+        "drains too.",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe level of a line that is logged."
+    )
     liveness_file: Path | None = Field(
-        None, description="Where a worker writes its health for `sealwax health worker`."
+        None,
+        description="File into which a worker or steward writes its health, read by "
+        "`sealwax health`; in the image `/tmp/sealwax-liveness.json`.",
     )
     counters_seconds: float = Field(
         60,
         ge=0,
         le=86_400,
-        description="How often the transport's counters are logged; 0: never.",
+        description="Seconds between two log lines of the transport's counters; 0: never.",
     )
-    public_url: str | None = Field(None, description="How callers reach the API.")
+    public_url: str | None = Field(
+        None,
+        description="Address under which browsers reach the API, `https://…`: the console takes "
+        "changes from this origin.",
+    )
     tasks: dict[str, Any] = Field(
         default_factory=dict, description="A section for each task module, read by it."
     )

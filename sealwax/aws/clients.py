@@ -29,9 +29,16 @@ class AwsTimeouts(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    connect: float = Field(2, gt=0, le=60)
-    read: float = Field(5, gt=0, le=60, description="Long polls add their waiting time.")
-    attempts: int = Field(3, ge=1, le=10)
+    connect: float = Field(2, gt=0, le=60, description="Seconds until a connection must stand.")
+    read: float = Field(
+        5,
+        gt=0,
+        le=60,
+        description="Seconds until an answer must begin; long polls add their waiting time.",
+    )
+    attempts: int = Field(
+        3, ge=1, le=10, description="Attempts of one call to AWS, the first included."
+    )
 
 
 class Aws:

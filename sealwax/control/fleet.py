@@ -157,7 +157,7 @@ class Fleet:
 
         Raises
         ------
-        NoSuchThing
+        FleetItemNotFound
         """
         for view in self.workers():
             if view.id == worker:
@@ -208,7 +208,7 @@ class Fleet:
 
         Raises
         ------
-        NoSuchThing, ControlUnreachable, LettersUnreachable
+        FleetItemNotFound, ControlUnreachable, AuditUnreachable
         """
         self._check(what, name)
         self._record(f"{what}.pause", name, actor, reason)

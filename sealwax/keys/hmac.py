@@ -66,7 +66,7 @@ def rotate_hmac(text: str, *, now: float, after: float) -> str:
 
     Raises
     ------
-    DigestsInvalid
+    KeyedHashesInvalid
         Also where the last rotation's key is not in use yet.
     """
     document = _parse(text)
@@ -94,7 +94,7 @@ def _active(keys: list[_Key], now: float) -> _Key:
 
     Raises
     ------
-    DigestsInvalid
+    KeyedHashesInvalid
     """
     begun = [key for key in keys if key.state == "next" and now >= (key.active_from or 0)]
     active = [key for key in keys if key.state == "active"]
@@ -154,7 +154,7 @@ class KeyedHashes:
 
         Raises
         ------
-        DigestsInvalid
+        KeyedHashesInvalid
         """
         document = _parse(text)
         return cls(bytes.fromhex(document.tenant), document.keys, clock)
@@ -216,7 +216,7 @@ class TokenDigest:
 
         Raises
         ------
-        DigestsInvalid
+        KeyedHashesInvalid
         """
         try:
             key = bytes.fromhex(text)

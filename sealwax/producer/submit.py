@@ -201,7 +201,8 @@ class Submitter:
 
         Raises
         ------
-        As `submit`.
+        IdempotencyConflict, JobInFlux, QueueUnavailable, PayloadTooLarge
+            As `submit` does.
         """
         digests = self._digests()
         job_id = self._known(digests.job_id_candidates(f"follow-up {parent.id}", key))

@@ -1,4 +1,4 @@
-"""Counters of the transport, for logs, `/metrics` and tests.
+"""Counters of the transport and of the duties, for logs, heartbeats and tests.
 
 Every part of the transport counts here; nobody resets. Reading gives a copy.
 `CounterLog` writes them now and then, so that a worker without metrics can be
@@ -21,9 +21,7 @@ logger = logging.getLogger(__name__)
 class Counters:
     """Named counts that several threads raise.
 
-    Names: `receives`, `empty`, `received`, `batches.<kind>`, `entries.<kind>`,
-    `failures.<kind>.<code>`, `leases.renewed`, `leases.lost`, `postponed`,
-    `parked`, `dead_lettered.<reason>`, `archived`, `released`, `acknowledged`.
+    docs/reference/counters.md lists every name with its meaning.
     """
 
     def __init__(self) -> None:

@@ -170,7 +170,7 @@ class Engine:
         ------
         QueueNotFound
             It does not exist.
-        botocore's errors
+        botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError
             SQS could not be asked.
         """
         found = self._urls.get(queue)
@@ -185,8 +185,10 @@ class Engine:
 
         Raises
         ------
-        QueueNotFound, QueueUnreachable
-            See there.
+        QueueNotFound
+            The queue does not exist.
+        QueueUnreachable
+            SQS could not be asked within `send_timeout`.
         """
         until = time.monotonic() + self.options.send_timeout
         attempt = 0
@@ -282,7 +284,7 @@ def engine_for(options: TransportOptions) -> Engine:
 
 
 def snapshot() -> dict[str, int]:
-    """Return the counters of all engines of this process, for `/metrics`; see `Counters`."""
+    """Return the counters of all engines of this process by name; see `Counters`."""
     with _engines_lock:
         engines = list(_engines.values())
     total: Counter[str] = Counter()

@@ -103,8 +103,8 @@ class Task(celery.Task):
         ------
         celery.exceptions.Retry
             Tells the worker to postpone.
-        MaxRetriesExceededError, or `exc`
-            When `max_retries` is used up.
+        celery.exceptions.MaxRetriesExceededError
+            When `max_retries` is used up; `exc` in its place where one is given.
         """
         request = self.request
         changed = (
