@@ -59,7 +59,7 @@ def record_cli(
 
     Raises
     ------
-    AuditUnreachable, AuditDenied
+    sealwax.control.audit_log.AuditUnreachable, sealwax.control.audit_log.AuditDenied
     """
     make_audit(settings, aws).record(
         actor=cli_actor(), verb=verb, target=target, count=count, reason=reason

@@ -22,21 +22,23 @@ from sealwax.deadletters import make_letters
 from sealwax.job import Job
 from sealwax.keys.keyring import KeyDocuments
 from sealwax.keys.lifecycle import init_keys
-from sealwax.ledger import JobState
+from sealwax.ledger import JobState, Ledger
 from sealwax.local.configuration import curls
-from sealwax.outcomes import Postpone
+from sealwax.outcomes import Retry
 from sealwax.producer.admission import Admission
 from sealwax.producer.celery_app import make_producer
 from sealwax.producer.periodic import PeriodicEnqueuer
+from sealwax.producer.publish import QueuedJob
 from sealwax.producer.submit import PayloadTooLarge, Submitter
 from sealwax.runtime import Runtime
+from sealwax.secrets import SecretNotFound
 from sealwax.secrets.factory import make_source
 from sealwax.secrets.source import FileSource
 from sealwax.settings import RetryOverride, Settings
 from sealwax.steward.duties import make_duties
 from sealwax.steward.sweep import SweepDuty
 from sealwax.task_definition import TaskDefinition, task
-from sealwax.testing import MemoryLedger, _MemorySource, _Queue, run_task
+from sealwax.testing.dynamodb import FakeDynamoDB
 from sealwax.transport.pauses import ConsumerPauses
 from sealwax.web import jobs
 from sealwax.web.console import guard
@@ -44,7 +46,7 @@ from sealwax.web.problems import Problem
 from sealwax.web.serve import load_factory
 from sealwax.web.services import Services, make_services
 from sealwax.worker.app import make_app, worker_arguments
-from sealwax.worker.attempt import Attempt
+from sealwax.worker.attempt import Attempt, ReceivedJob
 from sealwax.worker.heartbeat import WorkerHeartbeat
 
 
@@ -58,6 +60,22 @@ def definition(**options: Any) -> TaskDefinition[Any]:
         return payload
 
     return echo
+
+
+class Secrets(dict[str, str]):
+    """Stands for a source of secrets."""
+
+    def get(self, name: str) -> str:  # type: ignore[override]
+        if name not in self:
+            raise SecretNotFound(name)
+        return self[name]
+
+    def version(self, name: str) -> int:
+        return int(name in self)
+
+    def put(self, name: str, value: str, *, replacing: int | None = None) -> int:
+        self[name] = value
+        return 1
 
 
 class Never:
@@ -85,9 +103,9 @@ def runtime_of(
 ) -> Runtime:
     """Return a runtime with keys in memory; `options` are its task's."""
     documents = KeyDocuments.create("x25519", int(time.time())).secrets()
-    source = _MemorySource(dict(documents) | {"api/token-key": secrets.token_hex(32)})
+    source = Secrets(documents | {"api/token-key": secrets.token_hex(32)})
     served = {"test.echo": definition(**options)}
-    ledger: Any = MemoryLedger()
+    ledger = Ledger(FakeDynamoDB(), "jobs", keep=1_000)
     return Runtime(settings, role, served, source=source, ledger=ledger, monotonic=monotonic)
 
 
@@ -156,26 +174,29 @@ def test_aws_attempts_bound_a_call() -> None:
     assert (config.connect_timeout, config.read_timeout) == (1, 4)
 
 
+def submitter_of(settings: Settings) -> tuple[Submitter, list[QueuedJob]]:
+    """Return a submitter with a ledger in memory, and what it publishes."""
+    api = runtime_of(settings, "api")
+    queue: list[QueuedJob] = []
+    publisher: Any = SimpleNamespace(publish=queue.append)
+    submitter = make_services(settings, runtime=api, publisher=publisher).submitter
+    return submitter, queue
+
+
 def test_payload_bytes_bound_a_submission() -> None:
-    settings = Settings(suite="x25519", limits={"payload_bytes": 1_024})
-    assert run_task(definition(), {"text": "x" * 900}, settings=settings).state == "succeeded"
+    submitter, queue = submitter_of(Settings(limits={"payload_bytes": 1_024}))
+    submitter.submit(definition(), {"text": "x" * 900}, tenant="t")
     with pytest.raises(PayloadTooLarge):
-        run_task(definition(), {"text": "x" * 1_100}, settings=settings)
+        submitter.submit(definition(), {"text": "x" * 1_100}, tenant="t")
+    assert len(queue) == 1
 
 
-def test_max_age_seconds_and_retention_seconds_bound_an_entry(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    accepted = []
-    accept = MemoryLedger.accept
-    monkeypatch.setattr(
-        MemoryLedger, "accept", lambda self, job: accepted.append(job) or accept(self, job)
-    )
-    settings = Settings(suite="x25519", limits={"max_age_seconds": 100, "retention_seconds": 200})
-    run_task(definition(), {}, settings=settings)
-    (job,) = accepted
-    assert job.not_after == int(job.created + 100)
-    assert job.expires == int(job.created + 300)
+def test_max_age_seconds_and_retention_seconds_bound_an_entry() -> None:
+    settings = Settings(limits={"max_age_seconds": 100, "retention_seconds": 200})
+    submitter, _ = submitter_of(settings)
+    entry = submitter.submit(definition(), {}, tenant="t").entry
+    assert entry.not_after == int(entry.created + 100)
+    assert entry.expires == int(entry.created + 300)
 
 
 def services_of(**settings: Any) -> Services:
@@ -269,7 +290,12 @@ def test_report_seconds_pass_between_two_heartbeats() -> None:
 def test_audit_retention_seconds_bound_how_long_a_line_is_kept() -> None:
     settings = Settings(limits={"audit_retention_seconds": 86_401})
     written: list[dict[str, Any]] = []
-    dynamodb = SimpleNamespace(put_item=lambda **more: written.append(more["Item"]) or {})
+    dynamodb = SimpleNamespace(
+        get_item=lambda **more: {},
+        transact_write_items=lambda TransactItems: written.extend(  # noqa: N803 - boto3's
+            each["Put"]["Item"] for each in TransactItems
+        ),
+    )
     aws: Any = SimpleNamespace(client=lambda service: dynamodb)
     audit = make_letters(settings, aws, clock=lambda: 1_000_000.0).audit
     audit.record(actor="me", verb="lanes.pause", target="default")
@@ -293,22 +319,20 @@ def test_the_stewards_duties_take_their_times_from_the_settings() -> None:
 def test_unknown_key_seconds_are_the_time_a_rotation_has_to_arrive(
     waited: float, waits: bool
 ) -> None:
-    settings = Settings(suite="x25519", limits={"unknown_key_seconds": 10})
+    settings = Settings(limits={"unknown_key_seconds": 10})
     # Two sets of keys: what the one seals, the other does not know.
-    api, worker = runtime_of(settings, "api"), runtime_of(settings, "worker")
-    queue = _Queue()
-    ledger: Any = MemoryLedger()
-    submitter = Submitter(
-        settings=settings,
-        keyring=lambda: api.keyring,
-        digests=lambda: api.digests,
-        ledger=ledger,
-        publisher=queue,
+    submitter, queue = submitter_of(settings)
+    worker = runtime_of(settings, "worker")
+    submitter.submit(definition(), {}, tenant="t")
+    received = ReceivedJob(
+        job_id=queue[0].job_id,
+        task="test.echo",
+        envelope=queue[0].envelope,
+        token="1" * 32,
+        first_received_at=time.time() - waited,
     )
-    submitter.submit(worker.definitions["test.echo"], {}, tenant="t")
-    received = replace(queue.deliver(), first_received_at=time.time() - waited)
-    ended = Attempt(worker, worker.definitions["test.echo"], received, lease=60).run()
-    assert isinstance(ended, Postpone) is waits
+    ended = Attempt(worker, definition(), received, lease=60).run()
+    assert isinstance(ended, Retry) is waits
 
 
 def test_each_retry_override_changes_the_policy() -> None:
@@ -399,16 +423,10 @@ def test_bucket_takes_the_default_ones_place() -> None:
 
 
 def test_suite_is_that_of_new_keys() -> None:
-    values: dict[str, str] = {}
-
-    class Source(_MemorySource):
-        def __init__(self) -> None:
-            super().__init__(values)
-
     found = {}
     for suite in ("x25519", "x-wing"):
-        values.clear()
-        init_keys(Settings(suite=suite), Source())
-        found[suite] = values["shared/keyring"]
+        source = Secrets()
+        init_keys(Settings(suite=suite), source)
+        found[suite] = source["shared/keyring"]
         assert suite in found[suite]
     assert "x-wing" not in found["x25519"]

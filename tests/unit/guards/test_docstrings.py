@@ -14,7 +14,10 @@ ROOT = Path(__file__).parents[3]
 PACKAGES = ("sealwax", "tasks", "api")
 
 #: Words of DynamoDB's and SQS's that look like a class of ours, and a file's name.
-FOREIGN = frozenset({"GetItem", "PutItem", "UpdateItem", "ResponseMetadata", "sealwax.toml"})
+FOREIGN = frozenset({
+    "GetItem", "MessageAttributes", "MessageBody", "PutItem", "ResponseMetadata", "UpdateItem",
+    "sealwax.toml",
+})  # fmt: skip
 
 _QUOTED = re.compile(r"`{1,2}~?([A-Za-z_][\w.]*)(?:\([^`]*\))?`{1,2}")
 _CAMEL = re.compile(r"(?:[A-Z][a-z0-9]+){2,}|[A-Z][a-z]+[A-Z]{2,}\w*")
