@@ -1,8 +1,8 @@
 """Help for the tests of a team's own tasks: run a task as a worker would, without AWS.
 
 The payload is validated, sealed, recorded, opened, validated again, and the
-result sealed and opened, by the same code as in production. Only the ledger
-and the queue are in memory.
+result sealed and opened, by the same code as in production: the ledger too is
+the real one. Only its table and the queue are in memory.
 """
 
 from __future__ import annotations
@@ -11,22 +11,13 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 from sealwax.envelope import Expected, Purpose, open_envelope
 from sealwax.keys.keyring import KeyDocuments, Keyring
-from sealwax.ledger import (
-    Accepted,
-    Claimed,
-    ClaimLost,
-    JobState,
-    Ledger,
-    LedgerEntry,
-    NewJob,
-    Refused,
-)
+from sealwax.ledger import Ledger, LedgerEntry
 from sealwax.outcomes import Retry
 from sealwax.producer.publish import QueuedJob
 from sealwax.producer.submit import Submitter
@@ -34,9 +25,10 @@ from sealwax.runtime import Runtime
 from sealwax.secrets import SecretNotFound
 from sealwax.settings import Settings, load_settings
 from sealwax.task_definition import TaskDefinition
+from sealwax.testing.dynamodb import FakeDynamoDB
 from sealwax.worker.attempt import Attempt, ReceivedJob
 
-__all__ = ["MemoryLedger", "Outcome", "run_task"]
+__all__ = ["Outcome", "run_task"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +71,9 @@ def run_task(
 ) -> Outcome:
     """Submit a payload and run up to `attempts` attempts of it, without waiting between.
 
+    Between two attempts the ledger's clock is put forward by the retry's delay,
+    so that a retry is due when it is run; the task's own clock is not.
+
     Parameters
     ----------
     payload
@@ -105,33 +100,43 @@ def run_task(
     if definition.validate is not None and definition.enrich is None:
         definition.validate(model, settings)
     documents = _documents(settings.suite)
-    ledger = MemoryLedger()
+    clock = _Clock()
+    limits = settings.limits
+    ledger = Ledger(
+        FakeDynamoDB(),
+        settings.table_name("jobs"),
+        keep=limits.max_age_seconds + limits.retention_seconds,
+        clock=clock,
+    )
     source = _MemorySource(dict(documents) | dict(secrets or {}))
     served = {definition.name: definition}
-    in_memory = cast("Ledger", ledger)
-    api = Runtime(settings, "api", served, source=source, ledger=in_memory)
-    worker = Runtime(settings, "worker", served, source=source, ledger=in_memory)
+    api = Runtime(settings, "api", served, source=source, ledger=ledger, clock=clock)
+    worker = Runtime(settings, "worker", served, source=source, ledger=ledger, clock=clock)
     queue = _Queue()
     submitter = Submitter(
         settings=settings,
         keyring=lambda: api.keyring,
         digests=lambda: api.digests,
-        ledger=in_memory,
+        ledger=ledger,
         publisher=queue,
+        clock=clock,
     )
     job_id = submitter.submit(definition, payload, tenant=tenant).entry.id
     follow_ups = _Queue()
     delays = []
     for _ in range(attempts):
-        outcome = Attempt(worker, definition, queue.deliver(), lease=60, publisher=follow_ups).run()
+        outcome = Attempt(
+            worker, definition, queue.deliver(clock()), lease=60, publisher=follow_ups
+        ).run()
         if not isinstance(outcome, Retry):
             break
         delays.append(outcome.after)
+        clock.forward(outcome.after)
     entry = ledger.get(job_id)
     assert entry is not None  # noqa: S101 - it was accepted above
     return Outcome(
         state=entry.state.value,
-        result=_open(entry, api.keyring),
+        result=_open(entry, api.keyring, clock()),
         attempts=entry.attempts,
         reason=entry.reason,
         cause=entry.cause,
@@ -146,12 +151,25 @@ def _documents(suite: str) -> Mapping[str, str]:
     return KeyDocuments.create(suite, int(time.time())).secrets()
 
 
-def _open(entry: LedgerEntry, keyring: Keyring) -> Any:
+def _open(entry: LedgerEntry, keyring: Keyring, now: float) -> Any:
     if entry.result is None:
         return None
     expect = Expected(purpose=Purpose.RESULT, task=entry.task, job=entry.id, tenant=entry.tenant)
-    opened = open_envelope(entry.result, keyring=keyring, expect=expect, now=time.time())
+    opened = open_envelope(entry.result, keyring=keyring, expect=expect, now=now)
     return json.loads(opened.plaintext)
+
+
+class _Clock:
+    """Epoch seconds, put forward where production would wait."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self._ahead
+
+    def forward(self, seconds: float) -> None:
+        self._ahead += seconds
 
 
 @dataclass
@@ -186,7 +204,7 @@ class _Queue:
         self._message = (job.job_id, job.definition.name, job.envelope)
         self.tasks.append(job.definition.name)
 
-    def deliver(self) -> ReceivedJob:
+    def deliver(self, now: float) -> ReceivedJob:
         assert self._message is not None  # noqa: S101 - published before
         job_id, task, envelope = self._message
         return ReceivedJob(
@@ -194,114 +212,5 @@ class _Queue:
             task=task,
             envelope=envelope,
             token=secrets.token_hex(16),
-            first_received_at=time.time(),
+            first_received_at=now,
         )
-
-
-class MemoryLedger:
-    """The ledger's operations in memory; see `sealwax.ledger.Ledger` for each."""
-
-    def __init__(self) -> None:
-        self._entries: dict[str, LedgerEntry] = {}
-
-    def get(self, job_id: str) -> LedgerEntry | None:
-        """Return a job's entry."""
-        return self._entries.get(job_id)
-
-    def accept(self, job: NewJob) -> Accepted:
-        """Record a new job."""
-        entry = self._entries.get(job.id)
-        if entry is not None:
-            return Accepted(created=False, entry=entry)
-        entry = LedgerEntry(state=JobState.ACCEPTED, updated=job.created, **vars(job))
-        self._entries[job.id] = entry
-        return Accepted(created=True, entry=entry)
-
-    def disown(self, job_id: str) -> bool:
-        """Let nobody abandon the job any more."""
-        return self._entries[job_id].state is JobState.ACCEPTED
-
-    def claim(
-        self,
-        job_id: str,
-        *,
-        token: str,
-        lease: float,
-        generation: int = 0,  # noqa: ARG002 - nothing is replayed here
-        alone: bool = False,  # noqa: ARG002 - nor crashes
-    ) -> Claimed | Refused:
-        """Start an attempt."""
-        entry = self._entries.get(job_id)
-        if entry is None or entry.final or entry.state is JobState.RUNNING:
-            return Refused(entry)
-        return Claimed(
-            self._put(
-                entry,
-                state=JobState.RUNNING,
-                token=token,
-                lease_until=time.time() + lease,
-                attempts=entry.attempts + 1,
-                fence=entry.fence + 1,
-                started=time.time(),
-                cause=None,
-                error=None,
-            )
-        )
-
-    def progress(
-        self, job_id: str, *, token: str, done: int, total: int | None, phase: str | None
-    ) -> bool:
-        """Record progress."""
-        self._put(self._held(job_id, token), progress_done=done, progress_total=total, phase=phase)
-        return True
-
-    def succeed(
-        self, job_id: str, *, token: str, result: str | None, omitted: str | None = None
-    ) -> None:
-        """Record success."""
-        self._put(
-            self._held(job_id, token),
-            state=JobState.SUCCEEDED,
-            result=result,
-            result_omitted=omitted,
-            finished=time.time(),
-        )
-
-    def retry(self, job_id: str, *, token: str, due: float, cause: str, error: str) -> bool:
-        """Record a failed attempt."""
-        entry = self._held(job_id, token)
-        self._put(entry, state=JobState.RETRYING, due=due, cause=cause, error=error)
-        return True
-
-    def die(
-        self,
-        job_id: str,
-        *,
-        token: str | None,
-        reason: str,
-        cause: str,
-        error: str,
-        verified: bool = False,  # noqa: ARG002 - the ledger's signature
-    ) -> bool:
-        """Record a death."""
-        entry = self._held(job_id, token) if token else self._entries[job_id]
-        self._put(
-            entry,
-            state=JobState.DEAD,
-            reason=reason,
-            cause=cause,
-            error=error,
-            finished=time.time(),
-        )
-        return True
-
-    def _held(self, job_id: str, token: str) -> LedgerEntry:
-        entry = self._entries[job_id]
-        if entry.state is not JobState.RUNNING or entry.token != token:
-            raise ClaimLost
-        return entry
-
-    def _put(self, entry: LedgerEntry, **changes: Any) -> LedgerEntry:
-        entry = replace(entry, updated=time.time(), **changes)
-        self._entries[entry.id] = entry
-        return entry

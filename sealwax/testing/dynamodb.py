@@ -1,9 +1,10 @@
 """DynamoDB's conditional writes of single items, in memory: exact, and quick.
 
-For thousands of runs of the ledger's state machine: each event is a handful of
-calls, which over HTTP take a hundred times as long. It evaluates the very
-expressions that the ledger sends, and refuses what it does not know. The same
-machine runs against an emulator too, so that this one cannot drift unseen.
+For `run_task`, which runs the real ledger on it, and for thousands of runs of
+the ledger's state machine: each event is a handful of calls, which over HTTP
+take a hundred times as long. It evaluates the very expressions that the ledger
+sends, and refuses what it does not know. The same machine runs against an
+emulator too, so that this one cannot drift unseen.
 """
 
 from __future__ import annotations

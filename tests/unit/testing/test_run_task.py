@@ -151,3 +151,18 @@ def steps(payload: Order, job: Job):
 
 def test_progress_is_reported_while_it_runs() -> None:
     assert run_task(steps, {"items": 1}).state == "retrying"
+
+
+@task(
+    name="test.patient",
+    contract=Order,
+    retry=RetryPolicy(attempts=9, base=100, cap=100, jitter=False, max_age=250),
+)
+def patient(payload: Order, job: Job):
+    raise Transient("later")
+
+
+def test_the_delays_of_retries_count_towards_a_jobs_age() -> None:
+    outcome = run_task(patient, {"items": 1}, attempts=9)
+    assert (outcome.state, outcome.reason, outcome.attempts) == ("dead", "exhausted", 3)
+    assert outcome.delays == (100.0, 100.0)
