@@ -14,7 +14,7 @@ from flask import g, request
 
 from sealwax.web.problems import Problem
 from sealwax.web.services import services
-from sealwax.web.tokens import Principal, TokenInvalid, TokensUnreachable
+from sealwax.web.tokens import Principal
 
 __all__ = ["principal", "requires"]
 
@@ -26,12 +26,7 @@ def _authenticate() -> Principal:
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token:
         raise Problem("unauthenticated")
-    try:
-        return services().tokens.look_up(token.strip())
-    except TokenInvalid:
-        raise Problem("unauthenticated") from None
-    except TokensUnreachable:
-        raise Problem("authentication-unavailable", retry_after=5) from None
+    return services().tokens.look_up(token.strip())
 
 
 def requires(scope: str | None) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -13,17 +12,9 @@ from flask import Blueprint, Response, jsonify, request, url_for
 from pydantic import ValidationError
 
 from sealwax.egress import shared_client
-from sealwax.egress.enrich import NotFoundUpstream, UpstreamDown
 from sealwax.enrichment import EnrichmentContext
 from sealwax.envelope import EnvelopeError, Expected, Purpose, open_envelope
-from sealwax.ledger import JobState, LedgerEntry, LedgerError
-from sealwax.outbox.payloads import PayloadStoreUnreachable
-from sealwax.producer.submit import (
-    IdempotencyConflict,
-    JobInFlux,
-    PayloadTooLarge,
-    QueueUnavailable,
-)
+from sealwax.ledger import JobState, LedgerEntry
 from sealwax.task_definition import InvalidPayload, TaskDefinition
 from sealwax.web.auth import principal, requires
 from sealwax.web.body import read_json
@@ -58,38 +49,14 @@ def submit() -> Response:
     wait = services().admission.refused(definition.lane)
     if wait is not None:
         raise Problem("lane-overloaded", retry_after=wait)
-    try:
-        submission = services().submitter.submit(
-            definition,
-            payload,
-            tenant=principal().tenant,
-            idempotency_key=key,
-            enrich=_enricher(definition, model),
-            **times,
-        )
-    except NotFoundUpstream as error:
-        raise Problem("reference-not-found", system=error.system) from None
-    except UpstreamDown as error:
-        log.warning("system unavailable", system=error.system, cause=error.cause)
-        raise Problem(
-            "system-unavailable",
-            retry_after=max(1, math.ceil(error.retry_after or 5)),
-            system=error.system,
-        ) from None
-    except IdempotencyConflict:
-        raise Problem("idempotency-conflict") from None
-    except JobInFlux:
-        raise Problem("job-in-flux", retry_after=1) from None
-    except PayloadTooLarge as error:
-        raise Problem("too-large", limit=error.limit, detail=str(error)) from None
-    except QueueUnavailable:
-        raise Problem("queue-unavailable", retry_after=5) from None
-    except PayloadStoreUnreachable:
-        log.warning("payload bucket unavailable")
-        raise Problem("system-unavailable", retry_after=5, system="payload store") from None
-    except LedgerError as error:
-        log.warning("ledger unavailable", error=type(error).__name__)
-        raise Problem("ledger-unavailable", retry_after=5) from None
+    submission = services().submitter.submit(
+        definition,
+        payload,
+        tenant=principal().tenant,
+        idempotency_key=key,
+        enrich=_enricher(definition, model),
+        **times,
+    )
     entry = submission.entry
     response = jsonify({"id": entry.id, "task": entry.task, "state": JobState.ACCEPTED.value})
     response.status_code = 202
@@ -249,10 +216,7 @@ def cancel(job_id: str) -> Response:
     entry = _mine(job_id)
     if not principal().allows("jobs:submit", entry.task):
         raise Problem("forbidden", detail="The token may not submit this task.")
-    try:
-        after = services().runtime.ledger.cancel(entry.id)
-    except LedgerError:
-        raise Problem("ledger-unavailable", retry_after=5) from None
+    after = services().runtime.ledger.cancel(entry.id)
     if after is None:
         raise Problem("not-found")
     if after.final and after.state is not JobState.CANCELLED:
@@ -270,10 +234,7 @@ def _mine(job_id: str) -> LedgerEntry:
     """Return a job of the caller's tenant; others' do not exist."""
     if not _JOB_ID.fullmatch(job_id):
         raise Problem("not-found")
-    try:
-        entry = services().runtime.ledger.get(job_id)
-    except LedgerError:
-        raise Problem("ledger-unavailable", retry_after=5) from None
+    entry = services().runtime.ledger.get(job_id)
     mine = services().runtime.digests.tenant_ref(principal().tenant)
     if entry is None or entry.tenant != mine:
         raise Problem("not-found")

@@ -1,12 +1,16 @@
-"""Every error of the API as an RFC 9457 problem document, from one table.
+"""Every error of the API as an RFC 9457 problem document, from two tables.
 
-A problem says what went wrong and what to do; it never repeats the input and
+`PROBLEMS` lists the kinds of problem; `ERRORS` says which kind each error of
+the product is. Views raise what they meet: the apps' handlers look it up. A
+problem says what went wrong and what to do; it never repeats the input and
 never shows a stack trace.
 """
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -15,7 +19,42 @@ import structlog
 from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException
 
-__all__ = ["PROBLEMS", "Kind", "Problem", "install"]
+from sealwax.aws.dynamodb import CursorInvalid
+from sealwax.aws.errors import StoreDenied, StoreUnreachable
+from sealwax.control.audit_log import AuditDenied, AuditUnreachable
+from sealwax.control.fleet import FleetItemNotFound
+from sealwax.control.table import ControlDenied, ControlUnreachable
+from sealwax.deadletters.errors import (
+    LettersDenied,
+    LettersUnreachable,
+    NoSuchLetter,
+    NoSuchReplay,
+    NoSuchReveal,
+    ReplayStateConflict,
+    SelectionInvalid,
+)
+from sealwax.egress.enrich import NotFoundUpstream, UpstreamDown
+from sealwax.errors import SealwaxError
+from sealwax.ledger import LedgerError
+from sealwax.outbox.payloads import PayloadStoreUnreachable
+from sealwax.producer.submit import (
+    IdempotencyConflict,
+    JobInFlux,
+    PayloadTooLarge,
+    QueueUnavailable,
+)
+from sealwax.web.tokens import TokenInvalid, TokensUnreachable
+
+__all__ = [
+    "ERRORS",
+    "FLEET_ERRORS",
+    "PROBLEMS",
+    "ErrorKind",
+    "Kind",
+    "Problem",
+    "install",
+    "problem_of",
+]
 
 log = structlog.get_logger("sealwax.api")
 
@@ -162,12 +201,157 @@ class Problem(Exception):
         return response
 
 
+def _nothing(_: Any) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorKind:
+    """Which kind of problem an error is.
+
+    Parameters
+    ----------
+    problem
+        The row of `PROBLEMS`.
+    retry_after
+        Seconds; an error that has its own `retry_after` overrides them.
+    text
+        Whether the error's text is the problem's detail. Only for errors whose
+        text never holds input. On a console page it always is: operators may
+        read what stores say of themselves.
+    page
+        The row on a console page, where it is another.
+    members
+        Further members of the document.
+    """
+
+    problem: str
+    retry_after: int | None = None
+    text: bool = False
+    page: str | None = None
+    members: Callable[[Any], dict[str, Any]] = _nothing
+
+
+_NO_SUCH = ErrorKind(problem="not-found")
+_ARCHIVE = ErrorKind(problem="archive-unavailable", retry_after=5)
+
+
+def _whole(error: SealwaxError) -> dict[str, Any]:
+    return {"errors": [{"pointer": "", "detail": str(error)}]}
+
+
+#: The kind of each error that a route can meet; a subclass is of its parent's
+#: kind unless it has a row. An error without one is an internal error, and its
+#: text is shown to nobody.
+ERRORS: Mapping[type[SealwaxError], ErrorKind] = {
+    # What the caller asked for.
+    CursorInvalid: ErrorKind(problem="validation-failed", page="not-found", members=_whole),
+    SelectionInvalid: ErrorKind(
+        problem="validation-failed", page="malformed-request", members=_whole
+    ),
+    NotFoundUpstream: ErrorKind(
+        problem="reference-not-found", members=lambda error: {"system": error.system}
+    ),
+    PayloadTooLarge: ErrorKind(
+        problem="too-large", text=True, members=lambda error: {"limit": error.limit}
+    ),
+    TokenInvalid: ErrorKind(problem="unauthenticated"),
+    # What is not there, or not in this state.
+    FleetItemNotFound: ErrorKind(problem="not-found", text=True),
+    NoSuchLetter: _NO_SUCH,
+    NoSuchReplay: _NO_SUCH,
+    NoSuchReveal: _NO_SUCH,
+    IdempotencyConflict: ErrorKind(problem="idempotency-conflict"),
+    JobInFlux: ErrorKind(problem="job-in-flux", retry_after=1),
+    ReplayStateConflict: ErrorKind(problem="state-conflict", text=True, page="malformed-request"),
+    # What does not answer now.
+    AuditDenied: _ARCHIVE,
+    AuditUnreachable: _ARCHIVE,
+    ControlDenied: _ARCHIVE,
+    ControlUnreachable: _ARCHIVE,
+    LettersDenied: _ARCHIVE,
+    LettersUnreachable: _ARCHIVE,
+    LedgerError: ErrorKind(problem="ledger-unavailable", retry_after=5),
+    PayloadStoreUnreachable: ErrorKind(
+        problem="system-unavailable",
+        retry_after=5,
+        members=lambda _: {"system": "payload store"},
+    ),
+    QueueUnavailable: ErrorKind(problem="queue-unavailable", retry_after=5),
+    TokensUnreachable: ErrorKind(problem="authentication-unavailable", retry_after=5),
+    UpstreamDown: ErrorKind(
+        problem="system-unavailable",
+        retry_after=5,
+        members=lambda error: {"system": error.system},
+    ),
+}
+
+_FLEET = ErrorKind(problem="ledger-unavailable", retry_after=5, text=True)
+
+#: Instead of those in `ERRORS` where operators look at the fleet: what a page or
+#: a list shows comes from several tables, and the text says which of them.
+FLEET_ERRORS: Mapping[type[SealwaxError], ErrorKind] = {
+    StoreDenied: _FLEET,
+    StoreUnreachable: _FLEET,
+    LedgerError: _FLEET,
+}
+
+
+def problem_of(
+    error: SealwaxError,
+    *,
+    page: bool = False,
+    first: Mapping[type[SealwaxError], ErrorKind] | None = None,
+) -> Problem:
+    """Return the problem that an error is; an internal error where no table knows it.
+
+    Parameters
+    ----------
+    page
+        Whether it is shown to an operator, on a page of the console.
+    first
+        A table that is asked before `ERRORS`.
+    """
+    for table in (first or {}, ERRORS):
+        for cls in type(error).__mro__:
+            kind = table.get(cls)
+            if kind is not None:
+                return _made(error, kind, page=page)
+    log.error("request failed", exc_info=error)
+    return Problem("internal-error")
+
+
+def _made(error: SealwaxError, kind: ErrorKind, *, page: bool) -> Problem:
+    wait = kind.retry_after
+    if wait is not None:
+        wait = max(1, math.ceil(getattr(error, "retry_after", None) or wait))
+    problem = Problem(
+        (kind.page if page else None) or kind.problem,
+        retry_after=wait,
+        detail=str(error) if kind.text or page else None,
+        **kind.members(error),
+    )
+    if problem.kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning(
+            "unavailable",
+            problem=problem.name,
+            error=type(error).__name__,
+            cause=getattr(error, "cause", None),
+            system=problem.members.get("system"),
+        )
+    return problem
+
+
 def install(app: Flask) -> None:
     """Make every error of the app a problem document."""
 
     @app.errorhandler(Problem)
     def _problem(problem: Problem) -> Response:
         return problem.response()
+
+    @app.errorhandler(SealwaxError)
+    def _ours(error: SealwaxError) -> Response:
+        return problem_of(error).response()
 
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:

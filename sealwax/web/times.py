@@ -1,4 +1,4 @@
-"""Points in time as every document of the API gives them."""
+"""Points in time as every document and page gives them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 __all__ = ["iso"]
 
 
-def iso(at: float | None) -> str | None:
-    """Return epoch seconds in RFC 3339, to the millisecond."""
+def iso(at: float | None, precision: str = "milliseconds") -> str | None:
+    """Return epoch seconds in RFC 3339; `precision` is `milliseconds` or `seconds`."""
     if at is None:
         return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec=precision).replace("+00:00", "Z")

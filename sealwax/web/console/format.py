@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup, escape
 
+from sealwax.web.times import iso
+
 __all__ = ["ago", "count", "moment", "rate", "short", "span", "sparkline"]
 
 #: Stands for what is not known.
@@ -41,10 +43,6 @@ def span(seconds: float | None) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 def moment(at: float | None) -> Markup:
     """Return a point in time, to the second, as an element."""
     if not at:
@@ -52,7 +50,7 @@ def moment(at: float | None) -> Markup:
     text = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
     return Markup(
         '<time datetime="{}">{} <abbr title="Coordinated Universal Time">UTC</abbr></time>'
-    ).format(_iso(at), text)
+    ).format(iso(at, "seconds"), text)
 
 
 def ago(at: float | None, now: float | None = None) -> Markup:
@@ -66,7 +64,7 @@ def ago(at: float | None, now: float | None = None) -> Markup:
         text = f"{span(passed)} ago"
     else:
         text = f"in {span(-passed)}"
-    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(_iso(at), text)
+    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(iso(at, "seconds"), text)
 
 
 def count(number: float | None) -> str:

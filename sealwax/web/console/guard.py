@@ -19,7 +19,7 @@ from flask import current_app, g, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from sealwax.web.console.session import COOKIE, LIFETIME, Session, SessionCodec
-from sealwax.web.problems import Problem
+from sealwax.web.problems import Problem, problem_of
 from sealwax.web.services import services
 from sealwax.web.tokens import Principal, TokenInvalid, TokensUnreachable
 
@@ -126,8 +126,8 @@ def page(
                 who = services().tokens.look_up_digest(session.digest)
             except TokenInvalid:
                 return _sign_in()
-            except TokensUnreachable:
-                raise Problem("authentication-unavailable", retry_after=5) from None
+            except TokensUnreachable as error:
+                raise problem_of(error) from None
             g.principal = who
             g.console = session
             structlog.contextvars.bind_contextvars(token=who.id)

@@ -5,18 +5,17 @@ from __future__ import annotations
 from flask import Blueprint, make_response, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from sealwax.aws.dynamodb import CursorInvalid
 from sealwax.deadletters.errors import NoSuchLetter
 from sealwax.deadletters.filter import Filter
 from sealwax.deadletters.letter import LetterText, explain, first_argument
 from sealwax.envelope import EnvelopeError, peek
 from sealwax.envelope.format import Header
-from sealwax.web.console.errors import error_page
 from sealwax.web.console.guard import page
+from sealwax.web.ops.common import filter_of
 from sealwax.web.problems import Problem
 from sealwax.web.services import services
 
-__all__ = ["blueprint", "filter_of"]
+__all__ = ["FIELDS", "blueprint", "form_filter"]
 
 blueprint = Blueprint("letters", __name__, url_prefix="/letters")
 
@@ -24,17 +23,11 @@ blueprint = Blueprint("letters", __name__, url_prefix="/letters")
 FIELDS = ("task", "reason", "queue", "cause", "error")
 
 
-@blueprint.errorhandler(NoSuchLetter)
-@blueprint.errorhandler(CursorInvalid)
-def _missing(error: Exception) -> AnyResponse:
-    return error_page(Problem("not-found", detail=str(error)))
-
-
-def filter_of(given: dict[str, str]) -> Filter | None:
+def form_filter(given: dict[str, str]) -> Filter | None:
     """Return the filter of a form's fields; None where none is filled in."""
     chosen = {name: given.get(name, "").strip() for name in (*FIELDS, "group")}
     chosen = {name: value for name, value in chosen.items() if value}
-    return Filter.from_document(chosen) if chosen else None
+    return filter_of(chosen) if chosen else None
 
 
 @blueprint.get("/")
@@ -67,7 +60,7 @@ def group(fingerprint: str) -> str:
 @page()
 def search() -> str:
     """List open letters by filter."""
-    wanted = filter_of(request.args)
+    wanted = form_filter(request.args)
     after = request.args.get("after") or None
     return render_template(
         "console/letters.html",

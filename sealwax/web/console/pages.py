@@ -10,8 +10,6 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from sealwax import version
-from sealwax.aws.dynamodb import CursorInvalid
-from sealwax.control.fleet import FleetItemNotFound
 from sealwax.errors import SealwaxError
 from sealwax.web.console import format as formats
 from sealwax.web.console.errors import error_page
@@ -27,7 +25,7 @@ from sealwax.web.console.guard import (
     safe_next,
 )
 from sealwax.web.console.session import COOKIE
-from sealwax.web.problems import Problem
+from sealwax.web.problems import FLEET_ERRORS, Problem, problem_of
 from sealwax.web.services import services
 from sealwax.web.tokens import TokenInvalid, TokensUnreachable
 
@@ -99,21 +97,9 @@ def _problem(problem: Problem) -> AnyResponse:
     return error_page(problem)
 
 
-@blueprint.errorhandler(FleetItemNotFound)
-def _missing(error: FleetItemNotFound) -> AnyResponse:
-    return error_page(Problem("not-found", detail=str(error)))
-
-
-@blueprint.errorhandler(CursorInvalid)
-def _cursor(error: CursorInvalid) -> AnyResponse:
-    return error_page(Problem("not-found", detail=str(error)))
-
-
 @blueprint.errorhandler(SealwaxError)
-def _unavailable(error: SealwaxError) -> AnyResponse:
-    # Its text says what to do next and holds no payload: that is the rule for these.
-    log.warning("page failed", error=type(error).__name__)
-    return error_page(Problem("ledger-unavailable", retry_after=5, detail=str(error)))
+def _ours(error: SealwaxError) -> AnyResponse:
+    return error_page(problem_of(error, page=True, first=FLEET_ERRORS))
 
 
 @blueprint.errorhandler(HTTPException)
@@ -162,8 +148,8 @@ def begin() -> AnyResponse:
         who = tokens.look_up_digest(digest)
     except TokenInvalid:
         pass
-    except TokensUnreachable:
-        raise Problem("authentication-unavailable", retry_after=5) from None
+    except TokensUnreachable as error:
+        raise problem_of(error) from None
     if who is None or not who.allows("ops:read"):
         log.info("sign-in refused")
         services().refused.add()

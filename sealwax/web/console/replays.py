@@ -8,34 +8,17 @@ from typing import Literal
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from sealwax.aws.dynamodb import CursorInvalid
-from sealwax.deadletters.errors import (
-    NoSuchReplay,
-    ReplayStateConflict,
-    SelectionInvalid,
-)
+from sealwax.deadletters.errors import SelectionInvalid
 from sealwax.deadletters.letter import letter_key
 from sealwax.deadletters.replays import CANARY, RATE, Replay
-from sealwax.web.console.errors import error_page
 from sealwax.web.console.guard import actor_name, page
-from sealwax.web.console.letters import FIELDS, filter_of
+from sealwax.web.console.letters import FIELDS, form_filter
 from sealwax.web.problems import Problem
 from sealwax.web.services import services
 
 __all__ = ["blueprint"]
 
 blueprint = Blueprint("replays", __name__, url_prefix="/replays")
-
-
-@blueprint.errorhandler(NoSuchReplay)
-@blueprint.errorhandler(CursorInvalid)
-def _missing(error: Exception) -> AnyResponse:
-    return error_page(Problem("not-found", detail=str(error)))
-
-
-@blueprint.errorhandler(SelectionInvalid)
-def _invalid(error: SelectionInvalid) -> AnyResponse:
-    return error_page(Problem("malformed-request", detail=str(error)))
 
 
 @blueprint.get("/")
@@ -56,7 +39,7 @@ def new() -> str | AnyResponse:
     given = request.form if request.method == "POST" else request.args
     verb: Literal["replay", "discard"] = "discard" if given.get("verb") == "discard" else "replay"
     letter = given.get("letter", "")
-    chosen = filter_of(given)
+    chosen = form_filter(given)
     if bool(letter) == (chosen is not None) or (letter and letter_key(letter) is None):
         raise Problem("malformed-request", detail="Choose a letter, a group or a filter first.")
     if request.method == "POST":
@@ -139,9 +122,5 @@ def _stages(replay: Replay) -> list[tuple[str, int, str]]:
 @page("ops:write")
 def change(replay_id: str, verb: str) -> AnyResponse:
     """Start, pause, resume or cancel; a repeat changes nothing."""
-    replays = services().letters.replays
-    try:
-        getattr(replays, verb)(replay_id, actor=actor_name())
-    except ReplayStateConflict as error:
-        raise Problem("malformed-request", detail=str(error)) from None
+    getattr(services().letters.replays, verb)(replay_id, actor=actor_name())
     return redirect(url_for("console.replays.show", replay_id=replay_id), code=303)

@@ -13,10 +13,8 @@ import json
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from sealwax.deadletters import NoSuchLetter, NoSuchReveal
 from sealwax.deadletters.reveal import SECONDS
 from sealwax.web.console.confirm import reason
-from sealwax.web.console.errors import error_page
 from sealwax.web.console.guard import actor_name, page
 from sealwax.web.ops.reveals import open_revealed
 from sealwax.web.problems import Problem
@@ -25,12 +23,6 @@ from sealwax.web.services import services
 __all__ = ["blueprint"]
 
 blueprint = Blueprint("reveals", __name__)
-
-
-@blueprint.errorhandler(NoSuchLetter)
-@blueprint.errorhandler(NoSuchReveal)
-def _missing(error: Exception) -> AnyResponse:
-    return error_page(Problem("not-found", detail=str(error)))
 
 
 @blueprint.route("/letters/<letter_id>/reveal", methods=["GET", "POST"])

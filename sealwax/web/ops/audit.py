@@ -13,9 +13,10 @@ from flask import Response, jsonify, request
 
 from sealwax.deadletters import AuditRecord
 from sealwax.web.auth import requires
-from sealwax.web.ops.common import limit_of, moment, ops_blueprint, seconds
+from sealwax.web.ops.common import limit_of, ops_blueprint, seconds
 from sealwax.web.problems import Problem
 from sealwax.web.services import services
+from sealwax.web.times import iso
 
 __all__ = ["blueprint", "download"]
 
@@ -90,7 +91,7 @@ def _cell(value: Any) -> Any:
 def _document(line: AuditRecord) -> dict[str, Any]:
     return {
         "id": line.id,
-        "at": moment(line.at),
+        "at": iso(line.at),
         "actor": line.actor,
         "verb": line.verb,
         "target": line.target,

@@ -1,68 +1,45 @@
-"""What all views of the operations API share: errors, parameters, times."""
+"""What all views of the operations API share: blueprints and parameters."""
 
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, Response, request
 
-from sealwax.aws.dynamodb import CursorInvalid
-from sealwax.control.audit_log import AuditDenied, AuditUnreachable
-from sealwax.deadletters import (
-    Filter,
-    LettersDenied,
-    LettersError,
-    LettersUnreachable,
-    NoSuchLetter,
-    NoSuchReplay,
-    NoSuchReveal,
-    ReplayStateConflict,
-    SelectionInvalid,
-)
+from sealwax.deadletters import Filter
 from sealwax.errors import SealwaxError
-from sealwax.ledger import LedgerError
 from sealwax.web.auth import principal
 from sealwax.web.body import read_json
-from sealwax.web.problems import Problem
+from sealwax.web.problems import ErrorKind, Problem, problem_of
 
-__all__ = ["actor", "filter_of", "limit_of", "moment", "ops_blueprint", "reason_of", "seconds"]
+__all__ = ["actor", "filter_of", "limit_of", "ops_blueprint", "reason_of", "seconds"]
 
 #: Members of a filter that are texts, and their longest.
 _TEXTS = ("group", "queue", "task", "reason", "cause", "error")
 _TEXT_MAX = 200
 
 
-def ops_blueprint(name: str) -> Blueprint:
-    """Return a blueprint below `/v1/ops` whose errors are problem documents."""
+def ops_blueprint(
+    name: str, first: Mapping[type[SealwaxError], ErrorKind] | None = None
+) -> Blueprint:
+    """Return a blueprint below `/v1/ops`.
+
+    Parameters
+    ----------
+    first
+        Kinds of errors that are others here than elsewhere.
+    """
     made = Blueprint(f"ops_{name}", __name__, url_prefix="/v1/ops")
+    if first:
 
-    @made.errorhandler(AuditDenied)
-    @made.errorhandler(AuditUnreachable)
-    @made.errorhandler(CursorInvalid)
-    @made.errorhandler(LettersError)
-    def _letters(error: SealwaxError) -> Response:
-        return _problem(error).response()
-
-    @made.errorhandler(LedgerError)
-    def _ledger(_: LedgerError) -> Response:
-        return Problem("ledger-unavailable", retry_after=5).response()
+        @made.errorhandler(SealwaxError)
+        def _ours(error: SealwaxError) -> Response:
+            return problem_of(error, first=first).response()
 
     return made
-
-
-def _problem(error: SealwaxError) -> Problem:
-    match error:
-        case NoSuchLetter() | NoSuchReplay() | NoSuchReveal():
-            return Problem("not-found")
-        case CursorInvalid() | SelectionInvalid():
-            return Problem("validation-failed", errors=[{"pointer": "", "detail": str(error)}])
-        case ReplayStateConflict():
-            return Problem("state-conflict", detail=str(error))
-        case LettersUnreachable() | LettersDenied() | AuditUnreachable() | AuditDenied():
-            return Problem("archive-unavailable", retry_after=5)
-    raise error
 
 
 def actor() -> str:
@@ -125,13 +102,6 @@ def seconds(value: Any, pointer: str) -> float:
     if not math.isfinite(at) or not 0 <= at < 1e11:
         raise _wrong(pointer, "must be epoch seconds, or ISO 8601 with an offset")
     return at
-
-
-def moment(at: float | None) -> str | None:
-    """Return epoch seconds as ISO 8601."""
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _wrong(pointer: str, detail: str) -> Problem:

@@ -4,37 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, jsonify
+from flask import Response, jsonify
 
-from sealwax.control.audit_log import AuditDenied, AuditUnreachable
-from sealwax.control.fleet import FleetItemNotFound, LaneView
+from sealwax.control.fleet import LaneView
 from sealwax.control.heartbeats import WorkerView
 from sealwax.control.pauses import Pause
-from sealwax.control.table import ControlDenied, ControlUnreachable
-from sealwax.ledger import LedgerError
 from sealwax.web.auth import requires
-from sealwax.web.ops.common import actor, reason_of
-from sealwax.web.problems import Problem
+from sealwax.web.ops.common import actor, ops_blueprint, reason_of
+from sealwax.web.problems import FLEET_ERRORS
 from sealwax.web.services import services
 from sealwax.web.times import iso
 
 __all__ = ["blueprint"]
 
-blueprint = Blueprint("ops_fleet", __name__, url_prefix="/v1/ops")
-
-
-@blueprint.errorhandler(FleetItemNotFound)
-def _missing(error: FleetItemNotFound) -> Response:
-    return Problem("not-found", detail=str(error)).response()
-
-
-@blueprint.errorhandler(ControlUnreachable)
-@blueprint.errorhandler(ControlDenied)
-@blueprint.errorhandler(AuditUnreachable)
-@blueprint.errorhandler(AuditDenied)
-@blueprint.errorhandler(LedgerError)
-def _unavailable(error: Exception) -> Response:
-    return Problem("ledger-unavailable", retry_after=5, detail=str(error)).response()
+blueprint = ops_blueprint("fleet", first=FLEET_ERRORS)
 
 
 @blueprint.get("/lanes")

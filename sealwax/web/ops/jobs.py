@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Response, jsonify, request
 
-from sealwax.control.audit_log import AuditDenied, AuditUnreachable
-from sealwax.ledger import JobPage, JobState, LedgerEntry, LedgerError, is_job_id
+from sealwax.ledger import JobPage, JobState, LedgerEntry, is_job_id
 from sealwax.web.auth import requires
-from sealwax.web.ops.common import actor, reason_of
+from sealwax.web.ops.common import actor, ops_blueprint, reason_of
 from sealwax.web.problems import Problem
 from sealwax.web.services import services
 from sealwax.web.times import iso
 
 __all__ = ["blueprint", "cancel_job", "cursor", "find"]
 
-blueprint = Blueprint("ops_jobs", __name__, url_prefix="/v1/ops")
+blueprint = ops_blueprint("jobs")
 
 #: Jobs on one page.
 LIMIT = 50
@@ -51,17 +50,6 @@ def _fits(entry: LedgerEntry, state: str, lane: str) -> bool:
     if lane and entry.lane != lane:
         return False
     return not state or entry.state.value == state or (state == "open" and not entry.final)
-
-
-@blueprint.errorhandler(AuditUnreachable)
-@blueprint.errorhandler(AuditDenied)
-def _unrecorded(_: Exception) -> Response:
-    return Problem("archive-unavailable", retry_after=5).response()
-
-
-@blueprint.errorhandler(LedgerError)
-def _unavailable(_: LedgerError) -> Response:
-    return Problem("ledger-unavailable", retry_after=5).response()
 
 
 @blueprint.get("/jobs")

@@ -8,9 +8,10 @@ from flask import Response, jsonify, request
 
 from sealwax.deadletters import Group, Letter, explain
 from sealwax.web.auth import requires
-from sealwax.web.ops.common import filter_of, limit_of, moment, ops_blueprint
+from sealwax.web.ops.common import filter_of, limit_of, ops_blueprint
 from sealwax.web.problems import Problem
 from sealwax.web.services import services
+from sealwax.web.times import iso
 
 __all__ = ["blueprint", "letter_document"]
 
@@ -89,13 +90,13 @@ def letter_document(letter: Letter) -> dict[str, Any]:
         "copies": letter.copies,
         "queue": letter.queue,
         "group": letter.group,
-        "first": moment(letter.first),
-        "last": moment(letter.last),
-        "archived": moment(letter.at),
+        "first": iso(letter.first),
+        "last": iso(letter.last),
+        "archived": iso(letter.at),
         "bytes": letter.bytes,
         "replay": letter.replay,
         "outcome": letter.outcome,
-        "settled": moment(letter.settled),
+        "settled": iso(letter.settled),
         "note": letter.note,
     }
 
@@ -113,8 +114,8 @@ def _group(group: Group) -> dict[str, Any]:
         "replaying": group.replaying,
         "resolved": group.resolved,
         "discarded": group.discarded,
-        "first": moment(group.first),
-        "last": moment(group.last),
+        "first": iso(group.first),
+        "last": iso(group.last),
         "sample": group.sample,
         "trend": list(group.trend),
     }

@@ -10,10 +10,11 @@ from flask import Response, jsonify, request, url_for
 from sealwax.deadletters import Replay, SelectionInvalid
 from sealwax.web.auth import requires
 from sealwax.web.body import read_json
-from sealwax.web.ops.common import actor, filter_of, limit_of, moment, ops_blueprint
+from sealwax.web.ops.common import actor, filter_of, limit_of, ops_blueprint
 from sealwax.web.ops.letters import letter_document
 from sealwax.web.problems import Problem
 from sealwax.web.services import services
+from sealwax.web.times import iso
 
 __all__ = ["blueprint"]
 
@@ -161,8 +162,8 @@ def _document(replay: Replay) -> dict[str, Any]:
         "other": replay.other,
         "skipped": replay.skipped,
         "stopped": replay.stopped,
-        "cutoff": moment(replay.cutoff),
-        "created": moment(replay.created),
-        "started": moment(replay.started),
-        "ended": moment(replay.ended),
+        "cutoff": iso(replay.cutoff),
+        "created": iso(replay.created),
+        "started": iso(replay.started),
+        "ended": iso(replay.ended),
     }

@@ -9,7 +9,6 @@ from typing import Any
 import structlog
 from flask import Response, jsonify, request, url_for
 
-from sealwax.control import ControlDenied, ControlUnreachable
 from sealwax.deadletters import SelectionInvalid
 from sealwax.envelope import EnvelopeError, Expected, Purpose, open_envelope, peek
 from sealwax.web.auth import requires
@@ -25,12 +24,6 @@ blueprint = ops_blueprint("reveals")
 
 _REQUEST = re.compile(r"[0-9a-f]{32}")
 _BODY_MAX = 8_192
-
-
-@blueprint.errorhandler(ControlUnreachable)
-@blueprint.errorhandler(ControlDenied)
-def _control(_: Exception) -> Response:
-    return Problem("archive-unavailable", retry_after=5).response()
 
 
 @blueprint.post("/letters/<letter_id>/reveal")
