@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 import structlog
 
-from sealwax.aws.clients import Aws
+from sealwax.control.table import ControlTable
+from sealwax.deadletters.service import Letters
 from sealwax.errors import SealwaxError
 from sealwax.keys.hmac import KeyedHashes
 from sealwax.keys.keyring import Keyring
@@ -27,8 +28,8 @@ from sealwax.ledger import Ledger
 from sealwax.outbox.payloads import PayloadStore
 from sealwax.outbox.store import Outbox
 from sealwax.secrets import SecretSource, SecretsUnreachable
-from sealwax.secrets.factory import make_source
 from sealwax.settings import Settings
+from sealwax.stores import Stores
 from sealwax.task_definition import TaskDefinition
 
 __all__ = ["START_PATIENCE", "Runtime"]
@@ -81,9 +82,6 @@ class Runtime:
         Where a secret is missing or cannot be read, or a task's configuration
         is wrong; says what to do.
     """
-
-    _claims: PayloadStore | None = None
-    _outbox: Outbox | None = None
 
     def __init__(
         self,
@@ -144,18 +142,22 @@ class Runtime:
     @property
     def claims(self) -> PayloadStore:
         """The bucket of payloads that do not fit into a message; made when one is met."""
-        if self._claims is None:
-            # Up to 45 MB go through it.
-            client = self.aws.client("s3", read_timeout=60)
-            self._claims = PayloadStore(client, self.settings.bucket_name)
-        return self._claims
+        return self.stores.payloads
 
     @property
     def outbox(self) -> Outbox:
         """What is to be sent later; made when it is first needed."""
-        if self._outbox is None:
-            self._outbox = Outbox(self.aws.client("dynamodb"), self.settings.table_name("outbox"))
-        return self._outbox
+        return self.stores.outbox
+
+    @property
+    def control(self) -> ControlTable:
+        """The table of heartbeats, pauses, ticks and leader leases."""
+        return self.stores.control
+
+    @property
+    def letters(self) -> Letters:
+        """Dead letters, their groups and replays, and the audit log."""
+        return self.stores.letters
 
     def task_secrets(self, definition: TaskDefinition[Any]) -> Mapping[str, str]:
         """Return the secrets that one task declared, and no others."""
@@ -242,16 +244,11 @@ class Runtime:
         return self
 
     def _connect(self) -> None:
-        self.aws = Aws(self.settings.aws)
-        limits = self.settings.limits
-        self.ledger = self._own_ledger or Ledger(
-            self.aws.client("dynamodb"),
-            self.settings.table_name("jobs"),
-            keep=limits.max_age_seconds + limits.retention_seconds,
-            clock=self.clock,
+        self.stores = Stores(
+            self.settings, ledger=self._own_ledger, source=self._own_source, clock=self.clock
         )
-        self._claims = None
-        self._outbox = None
+        self.aws = self.stores.aws
+        self.ledger = self.stores.ledger
 
     def _names(self) -> Iterable[str]:
         yield "shared/hmac"
@@ -281,7 +278,7 @@ class Runtime:
             wait = min(2 * wait, 5.0)
 
     def _read(self) -> _Loaded:
-        source = self._own_source or make_source(self.settings, self.aws)
+        source = self.stores.source
         values = {name: source.get(name) for name in dict.fromkeys(self._names())}
         keyring = None
         if self.role != "steward":

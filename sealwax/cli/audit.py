@@ -78,15 +78,13 @@ def verify(since: datetime | None, kept: str | None, as_json: bool) -> None:  # 
       sealwax audit verify
       sealwax audit verify --since 2026-01-31 --json
     """
-    from sealwax.aws.clients import Aws
-    from sealwax.cli.auditing import make_audit
     from sealwax.settings import load_settings
+    from sealwax.stores import Stores
 
     noted = re.fullmatch(r"([0-9]{1,12}):([0-9a-f]{64})", kept) if kept else None
     if kept and noted is None:
         raise click.UsageError("--head is a number, a colon and 64 hex digits.")
-    settings = load_settings()
-    report = make_audit(settings, Aws(settings.aws)).verify(
+    report = Stores(load_settings()).letters.audit.verify(
         since=since.replace(tzinfo=UTC).timestamp() if since else None,
         kept=(int(noted[1]), noted[2]) if noted else None,
     )

@@ -10,11 +10,9 @@ import getpass
 import socket
 from typing import Any
 
-from sealwax.aws.clients import Aws
-from sealwax.control.audit_log import Audit
-from sealwax.settings import Settings
+from sealwax.stores import Stores
 
-__all__ = ["cli_actor", "make_audit", "record_cli"]
+__all__ = ["cli_actor", "record_cli"]
 
 
 def cli_actor() -> str:
@@ -26,18 +24,8 @@ def cli_actor() -> str:
     return f"cli:{user}@{socket.gethostname()}"
 
 
-def make_audit(settings: Settings, aws: Aws) -> Audit:
-    """Return the environment's audit log; no call is made."""
-    return Audit(
-        aws.client("dynamodb"),
-        settings.table_name("audit"),
-        keep=settings.limits.audit_retention_seconds,
-    )
-
-
 def record_cli(
-    settings: Settings,
-    aws: Aws,
+    stores: Stores,
     *,
     verb: str,
     target: str | dict[str, Any],
@@ -61,6 +49,6 @@ def record_cli(
     ------
     sealwax.control.audit_log.AuditUnreachable, sealwax.control.audit_log.AuditDenied
     """
-    make_audit(settings, aws).record(
+    stores.letters.audit.record(
         actor=cli_actor(), verb=verb, target=target, count=count, reason=reason
     )

@@ -79,41 +79,34 @@ def verify(*, repair: bool, older_than: float | None, as_json: bool) -> None:
       sealwax jobs verify
       sealwax jobs verify --older-than 600 --repair
     """
-    from sealwax.aws.clients import Aws
     from sealwax.cli.auditing import cli_actor
-    from sealwax.deadletters.service import make_letters
     from sealwax.keys.hmac import KeyedHashes
-    from sealwax.ledger import Ledger
-    from sealwax.outbox.store import Outbox
-    from sealwax.secrets.factory import make_source
     from sealwax.settings import load_settings
     from sealwax.steward.sweep import Sweep
+    from sealwax.stores import Stores
 
-    settings = load_settings()
-    aws = Aws(settings.aws)
-    dynamodb = aws.client("dynamodb")
+    stores = Stores(load_settings())
 
     @cache
     def hashes() -> KeyedHashes:
         # Only what is sent again to a fair queue needs them.
-        return KeyedHashes.load(make_source(settings, aws).get("shared/hmac"))
+        return KeyedHashes.load(stores.source.get("shared/hmac"))
 
     def fair_group(tenant: str) -> str:
         return hashes().fair_group(tenant)
 
-    letters = make_letters(settings, aws)
     sweep = Sweep(
-        settings,
-        Ledger(dynamodb, settings.table_name("jobs")),
-        Outbox(dynamodb, settings.table_name("outbox")),
-        letters,
-        aws.client("sqs"),
+        stores.settings,
+        stores.ledger,
+        stores.outbox,
+        stores.letters,
+        stores.sqs,
         fair_group=fair_group,
         after=older_than,
     )
     if repair:
         # Before, not after: what was begun is on record whatever happens.
-        letters.audit.record(
+        stores.letters.audit.record(
             actor=cli_actor(), verb="job.repair", target={"older_than": older_than}
         )
     counts = {"outbox": 0, "letter": 0, "unaccounted": 0}
@@ -159,16 +152,13 @@ def erase(
       sealwax jobs erase --tenant acme
       sealwax jobs erase --job 7d3f0a5be9c14b6f8a2e6c1d90b4f357 --why "request 17" --yes
     """
-    from sealwax.aws.clients import Aws
     from sealwax.cli.auditing import cli_actor
-    from sealwax.deadletters.service import make_letters
     from sealwax.keys.hmac import KeyedHashes
     from sealwax.ledger import is_job_id
     from sealwax.ledger.erasing import StillRuns
-    from sealwax.outbox.payloads import PayloadStore
-    from sealwax.secrets.factory import make_source
     from sealwax.settings import load_settings
     from sealwax.steward.erasure import Erasure
+    from sealwax.stores import Stores
 
     if bool(job_ids) == bool(tenant):
         raise click.UsageError("Give either --job or --tenant.")
@@ -177,18 +167,11 @@ def erase(
     wrong = [job_id for job_id in job_ids if not is_job_id(job_id)]
     if wrong:
         raise click.UsageError("A job's id has 32 hex digits.")
-    settings = load_settings()
-    aws = Aws(settings.aws)
-    letters = make_letters(settings, aws)
-    erasure = Erasure(
-        settings,
-        aws.client("dynamodb"),
-        letters,
-        PayloadStore(aws.client("s3"), settings.bucket_name),
-    )
+    stores = Stores(load_settings())
+    erasure = Erasure(stores)
     if tenant:
-        digests = KeyedHashes.load(make_source(settings, aws).get("shared/hmac"))
-        target = digests.tenant_ref(tenant)
+        hashes = KeyedHashes.load(stores.source.get("shared/hmac"))
+        target = hashes.tenant_ref(tenant)
         entries = list(erasure.of_tenant(target))
     else:
         target = " ".join(job_ids)
@@ -197,7 +180,7 @@ def erase(
             click.echo(f"{missing}  unknown")
     if yes and entries:
         # Before, not after: what was begun is on record whatever happens.
-        letters.audit.record(
+        stores.letters.audit.record(
             actor=cli_actor(),
             verb="tenant.erase" if tenant else "job.erase",
             target=target,

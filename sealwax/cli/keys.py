@@ -6,11 +6,10 @@ from functools import partial
 
 import click
 
-from sealwax.aws.clients import Aws
 from sealwax.cli.auditing import record_cli
 from sealwax.cli.tables import show_table
-from sealwax.secrets.factory import make_source
 from sealwax.settings import load_settings
+from sealwax.stores import Stores
 
 __all__ = ["keys"]
 
@@ -31,9 +30,9 @@ def init() -> None:
     from sealwax.keys.lifecycle import init_keys
 
     settings = load_settings()
-    aws = Aws(settings.aws)
-    record = partial(record_cli, settings, aws, verb="key.init", target="all roles")
-    report = init_keys(settings, make_source(settings, aws), record=record)
+    stores = Stores(settings)
+    record = partial(record_cli, stores, verb="key.init", target="all roles")
+    report = init_keys(settings, stores.source, record=record)
     for name in report.created:
         click.echo(f"created  {name}")
     for name in report.existing:
@@ -51,10 +50,8 @@ def list_(as_json: bool) -> None:  # noqa: FBT001 - a flag of the command line
     """
     from sealwax.keys.lifecycle import describe_keys
 
-    settings = load_settings()
-    found = describe_keys(make_source(settings, Aws(settings.aws)))
     show_table(
-        found,
+        describe_keys(Stores(load_settings()).source),
         ("id", "role", "kind", "suite", "state", "created"),
         as_json=as_json,
         nothing="There are no keys; run `sealwax keys init`.",
@@ -83,10 +80,14 @@ def rotate(role: str) -> None:
     from sealwax.keys.lifecycle import rotate_keys
 
     settings = load_settings()
-    aws = Aws(settings.aws)
-    source = make_source(settings, aws)
-    record = partial(record_cli, settings, aws, verb="key.rotate", target=role)
-    made = rotate_keys(settings, source, role, record=record)  # type: ignore[arg-type]  # a choice
+    stores = Stores(settings)
+    record = partial(record_cli, stores, verb="key.rotate", target=role)
+    made = rotate_keys(
+        settings,
+        stores.source,
+        role,  # type: ignore[arg-type]  # a choice
+        record=record,
+    )
     for key_id in made:
         click.echo(f"new key {key_id}")
     click.echo("see `sealwax keys list`; retire old ones with `sealwax keys retire ID`", err=True)
@@ -114,13 +115,13 @@ def rotate_hmac(after: float | None) -> None:
     from sealwax.keys.hmac import rotate_hmac
 
     settings = load_settings()
-    aws = Aws(settings.aws)
-    source = make_source(settings, aws)
+    stores = Stores(settings)
+    source = stores.source
     after = 2 * settings.secrets_refresh_seconds if after is None else after
     version = source.version("shared/hmac")
     text = rotate_hmac(source.get("shared/hmac"), now=time.time(), after=after)
     target = {"name": "shared/hmac", "after": after}
-    record_cli(settings, aws, verb="key.rotate-hmac", target=target)
+    record_cli(stores, verb="key.rotate-hmac", target=target)
     source.put("shared/hmac", text, replacing=version)
     click.echo(f"the new key is used in {after:,.0f} s")
 
@@ -137,13 +138,10 @@ def retire(key_id: str, force: bool, yes: bool) -> None:  # noqa: FBT001 - flags
       sealwax keys retire 4f9c2a61b0de77aa --yes
     """
     from sealwax.keys.lifecycle import KeyNeeded, retire_key
-    from sealwax.ledger import Ledger
 
-    settings = load_settings()
-    aws = Aws(settings.aws)
-    ledger = Ledger(aws.client("dynamodb"), settings.table_name("jobs"))
+    stores = Stores(load_settings())
     if not yes:
-        needing = ledger.needing(key_id)
+        needing = stores.ledger.needing(key_id)
         click.echo(
             f"{key_id} is needed by {needing.open} open jobs, {needing.dead} dead letters and "
             f"{needing.results} results; nothing was changed, add --yes to retire it."
@@ -152,6 +150,6 @@ def retire(key_id: str, force: bool, yes: bool) -> None:  # noqa: FBT001 - flags
             raise KeyNeeded(key_id, needing)
         return
     target = {"id": key_id, "force": force}
-    record = partial(record_cli, settings, aws, verb="key.retire", target=target, count=1)
-    retire_key(make_source(settings, aws), ledger, key_id, force=force, record=record)
+    record = partial(record_cli, stores, verb="key.retire", target=target, count=1)
+    retire_key(stores.source, stores.ledger, key_id, force=force, record=record)
     click.echo(f"retired {key_id}")

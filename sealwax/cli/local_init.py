@@ -47,14 +47,13 @@ def local_init(config_dir: Path, sandbox_host: str, sandbox_port: int, api_port:
     Example:
       AWS_ENDPOINT_URL=http://local-aws:4566 sealwax local-init --config-dir /config
     """
-    from sealwax.aws.clients import Aws
     from sealwax.keys.lifecycle import init_keys
     from sealwax.local import configuration
     from sealwax.local.preparation import ensure_demo_secret, ensure_token
     from sealwax.local.state import exports, write_private
     from sealwax.provision import provision
-    from sealwax.secrets.factory import make_source
     from sealwax.settings import load_settings
+    from sealwax.stores import Stores
 
     _wait(os.environ.get("AWS_ENDPOINT_URL", ""))
     config_dir.mkdir(parents=True, exist_ok=True)
@@ -71,13 +70,12 @@ def local_init(config_dir: Path, sandbox_host: str, sandbox_port: int, api_port:
         own = configuration.own_file(None, config_dir)
         os.environ["SEALWAX_CONFIG"] = configuration.config_files(under, own, over)
     settings = load_settings()
-    aws = Aws(settings.aws)
-    provision(settings, aws)
-    source = make_source(settings, aws)
-    init_keys(settings, source)
-    ensure_demo_secret(source)
+    stores = Stores(settings)
+    provision(settings, stores.aws)
+    init_keys(settings, stores.source)
+    ensure_demo_secret(stores.source)
     env = config_dir / "env"
-    token = ensure_token(settings, aws, source, former=env)
+    token = ensure_token(stores, former=env)
     api_url = f"http://127.0.0.1:{api_port}"
     write_private(env, exports({"SEALWAX_API_URL": api_url, "SEALWAX_TOKEN": token}))
     click.echo(f"API    {api_url}")

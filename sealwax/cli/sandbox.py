@@ -27,12 +27,9 @@ def sandbox(host: str, port: int, state_dir: Path) -> None:
     Example:
       sealwax sandbox --host 0.0.0.0 --state-dir /state
     """
-    from sealwax.aws.clients import Aws
     from sealwax.local.configuration import DEMO_SECRET
     from sealwax.local.sandbox.__main__ import serve
-    from sealwax.secrets.factory import make_source
     from sealwax.settings import load_settings
+    from sealwax.stores import Stores
 
-    settings = load_settings()
-    secret = make_source(settings, Aws(settings.aws)).get(DEMO_SECRET)
-    serve(host, port, state_dir, secret)
+    serve(host, port, state_dir, Stores(load_settings()).source.get(DEMO_SECRET))

@@ -51,7 +51,6 @@ def steward() -> None:
     import secrets
     import socket
 
-    from sealwax.control import ControlTable
     from sealwax.steward import Steward
     from sealwax.steward.duties import make_duties
     from sealwax.steward.leadership import LeaderLeases
@@ -63,7 +62,7 @@ def steward() -> None:
     duties = make_duties(runtime)
     seconds = settings.steward.lease
     leases = LeaderLeases(
-        ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control")),
+        runtime.control,
         owner=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
         seconds=seconds,
     )

@@ -7,31 +7,26 @@ from datetime import UTC, datetime
 
 import click
 
-from sealwax.aws.clients import Aws
 from sealwax.cli.auditing import record_cli
 from sealwax.cli.tables import show_rows
-from sealwax.keys.hmac import TokenDigest
-from sealwax.secrets.factory import make_source
 from sealwax.settings import load_settings
-from sealwax.web.tokens import JOB_SCOPES, OPS_SCOPES, TokenStore
+from sealwax.stores import Stores
+from sealwax.web.tokens import JOB_SCOPES, OPS_SCOPES, TOKEN_KEY, TokenStore, make_tokens
 
 __all__ = ["tokens"]
 
 
 def _store() -> TokenStore:
-    settings = load_settings()
-    aws = Aws(settings.aws)
-    digest = TokenDigest.load(make_source(settings, aws).get("api/token-key"))
-    return TokenStore(aws.client("dynamodb"), settings.table_name("tokens"), digest)
+    stores = Stores(load_settings())
+    return make_tokens(stores, stores.source.get(TOKEN_KEY))
 
 
 def _recorder(verb: str, **facts: object) -> Callable[[str], None]:
     """Return what writes a token's line to the audit log, called with its id."""
 
     def record(token_id: str) -> None:
-        settings = load_settings()
         target = {"id": token_id, **facts}
-        record_cli(settings, Aws(settings.aws), verb=verb, target=target, count=1)
+        record_cli(Stores(load_settings()), verb=verb, target=target, count=1)
 
     return record
 

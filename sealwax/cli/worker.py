@@ -31,8 +31,6 @@ def worker(lane: str, concurrency: int | None) -> None:
     from celery import signals
 
     from sealwax import version
-    from sealwax.control import ControlTable
-    from sealwax.deadletters import make_letters
     from sealwax.deadletters.reveal import Reveals
     from sealwax.ledger import is_job_id
     from sealwax.provision.preflight import configuration_checks, log_warnings
@@ -53,10 +51,9 @@ def worker(lane: str, concurrency: int | None) -> None:
     runtime = Runtime(settings, "worker", definitions, patience=START_PATIENCE)
     pauses = ConsumerPauses()
     app = make_app(settings, definitions, runtime, lane=lane, pauses=pauses)
-    control = ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control"))
-    revealing = RevealResponder(runtime, make_letters(settings, runtime.aws), Reveals(control))
+    revealing = RevealResponder(runtime, runtime.letters, Reveals(runtime.control))
     heartbeat = WorkerHeartbeat(
-        control,
+        runtime.control,
         settings,
         lane,
         pauses,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from sealwax.ledger.acceptance import Acceptance
 from sealwax.ledger.attempts import Attempts
 from sealwax.ledger.entry import JobState, LedgerEntry, open_watch
+from sealwax.ledger.erasing import erase_entry
 from sealwax.ledger.listing import JobPage, KeyUsage, batch, needing, query
 from sealwax.ledger.table import LedgerTable, Written, of_generation
 
@@ -110,6 +111,16 @@ class Ledger(Acceptance, Attempts):
         return needing(self._table, key_id)
 
     # -- the steward's part --------------------------------------------------------
+
+    def erase(self, job_id: str) -> LedgerEntry | None:
+        """Take from an entry what it says of the request; return it as it was, if it is known.
+
+        Raises
+        ------
+        sealwax.ledger.erasing.StillRuns
+            Nothing was erased.
+        """
+        return erase_entry(self._table, job_id, now=self._clock())
 
     def replay(
         self, job_id: str, *, generation: int, known: LedgerEntry | None = None

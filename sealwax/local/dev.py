@@ -179,11 +179,10 @@ class Stack:
 
         This process's own environment points to the emulated AWS from here on.
         """
-        from sealwax.aws.clients import Aws
         from sealwax.keys.lifecycle import init_keys
         from sealwax.provision import provision
-        from sealwax.secrets.factory import make_source
         from sealwax.settings import load_settings, refuse_unknown_variables
+        from sealwax.stores import Stores
 
         if text is None:
             under = configuration.defaults(sandbox_port=self.sandbox_port)
@@ -207,15 +206,14 @@ class Stack:
                 "`sealwax new DIR` write a project."
             )
         self.demo = settings.demo
-        aws = Aws(settings.aws)
+        stores = Stores(settings)
         with self.step("queues, tables and KMS keys"):
-            provision(settings, aws)
+            provision(settings, stores.aws)
         with self.step("keys and secrets"):
-            source = make_source(settings, aws)
-            init_keys(settings, source)
-            self._demo_secret = ensure_demo_secret(source)
+            init_keys(settings, stores.source)
+            self._demo_secret = ensure_demo_secret(stores.source)
         with self.step("token"):
-            self.token = ensure_token(settings, aws, source, former=self.state / "env")
+            self.token = ensure_token(stores, former=self.state / "env")
         write_private(
             self.state / "env",
             exports(

@@ -13,12 +13,10 @@ import re
 import secrets
 from pathlib import Path
 
-from sealwax.aws.clients import Aws
-from sealwax.keys.hmac import TokenDigest
 from sealwax.local.configuration import DEMO_SECRET
 from sealwax.secrets import SecretNotFound, SecretSource
-from sealwax.settings import Settings
-from sealwax.web.tokens import SCOPES, TokenInvalid, TokenStore
+from sealwax.stores import Stores
+from sealwax.web.tokens import SCOPES, TOKEN_KEY, TokenInvalid, make_tokens
 
 __all__ = ["ensure_demo_secret", "ensure_token"]
 
@@ -36,7 +34,7 @@ def ensure_demo_secret(source: SecretSource) -> str:
         return value
 
 
-def ensure_token(settings: Settings, aws: Aws, source: SecretSource, *, former: Path) -> str:
+def ensure_token(stores: Stores, *, former: Path) -> str:
     """Return the token of the last run where it still works, else a new one.
 
     Parameters
@@ -44,11 +42,7 @@ def ensure_token(settings: Settings, aws: Aws, source: SecretSource, *, former: 
     former
         The file of shell variables that the last run wrote, if there was one.
     """
-    store = TokenStore(
-        aws.client("dynamodb"),
-        settings.table_name("tokens"),
-        TokenDigest.load(source.get("api/token-key")),
-    )
+    store = make_tokens(stores, stores.source.get(TOKEN_KEY))
     with contextlib.suppress(OSError, TokenInvalid):
         found = re.search(r"^export SEALWAX_TOKEN='([^']+)'$", former.read_text(), re.MULTILINE)
         if found and set(store.look_up(found.group(1)).scopes) >= set(SCOPES):

@@ -16,7 +16,6 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from sealwax.control import ControlTable
 from sealwax.control.ticks import Ticks
 from sealwax.egress import shared_client
 from sealwax.enrichment import EnrichmentContext
@@ -54,9 +53,7 @@ class PeriodicEnqueuer:
         self._submitter = submitter
         self._clock = clock
         settings = runtime.settings
-        self._ticks = Ticks(
-            ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control")), clock
-        )
+        self._ticks = Ticks(runtime.control, clock)
         self._schedules = {
             name: (schedule, *self._check(name, schedule))
             for name, schedule in settings.schedules.items()

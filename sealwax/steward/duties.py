@@ -5,7 +5,6 @@ Called by `sealwax steward`.
 
 from __future__ import annotations
 
-from sealwax.deadletters import make_letters
 from sealwax.runtime import Runtime
 from sealwax.steward.audit_head import AuditHeadDuty
 from sealwax.steward.collect import DeadLetterCollector
@@ -19,8 +18,7 @@ __all__ = ["make_duties"]
 
 def make_duties(runtime: Runtime) -> list[Duty]:
     """Return the duties of a steward."""
-    letters = make_letters(runtime.settings, runtime.aws, clock=runtime.clock)
-    sqs = runtime.aws.client("sqs")
+    letters, sqs = runtime.letters, runtime.stores.sqs
     settings = runtime.settings
 
     def fair_group(tenant: str) -> str:

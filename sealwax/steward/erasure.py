@@ -8,21 +8,11 @@ erased job are acknowledged unread when they arrive.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from sealwax.deadletters.service import Letters
-from sealwax.ledger import Ledger, LedgerEntry
-from sealwax.ledger.erasing import erase_entry
-from sealwax.ledger.table import LedgerTable
-from sealwax.outbox.payloads import PayloadStore
-from sealwax.outbox.store import Outbox
-from sealwax.settings import Settings
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb.client import DynamoDBClient
+from sealwax.ledger import LedgerEntry
+from sealwax.stores import Stores
 
 __all__ = ["Erasure", "ErasureReport"]
 
@@ -44,25 +34,15 @@ class Erasure:
 
     Parameters
     ----------
-    client
-        A boto3 DynamoDB client with time-outs.
+    stores
+        Where something may be kept of a job.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        client: DynamoDBClient,
-        letters: Letters,
-        claims: PayloadStore,
-        *,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._table = LedgerTable(client, settings.table_name("jobs"))
-        self._ledger = Ledger(client, settings.table_name("jobs"), clock=clock)
-        self._outbox = Outbox(client, settings.table_name("outbox"))
-        self._letters = letters
-        self._claims = claims
-        self._clock = clock
+    def __init__(self, stores: Stores) -> None:
+        self._ledger = stores.ledger
+        self._outbox = stores.outbox
+        self._letters = stores.letters
+        self._payloads = stores.payloads
         self._outboxed: dict[str, list[str]] | None = None
 
     def job(self, job_id: str) -> LedgerEntry | None:
@@ -86,7 +66,7 @@ class Erasure:
             state=entry.state.value,
             letters=len(self._letters.archive.of_job(entry.id)),
             outbox=len(self._items(entry.id)),
-            objects=len(self._claims.objects(entry.id)),
+            objects=len(self._payloads.objects(entry.id)),
             result=entry.result is not None,
         )
 
@@ -99,9 +79,9 @@ class Erasure:
             Nothing was erased.
         """
         kept = self.look(entry)
-        erase_entry(self._table, entry.id, now=self._clock())
+        self._ledger.erase(entry.id)
         self._outbox.delete(*self._items(entry.id))
-        self._claims.erase(entry.id)
+        self._payloads.erase(entry.id)
         for letter in self._letters.archive.of_job(entry.id):
             self._letters.archive.erase_body(letter)
         return kept

@@ -102,8 +102,9 @@ def run_task(
     documents = _documents(settings.suite)
     clock = _Clock()
     limits = settings.limits
+    dynamodb: Any = FakeDynamoDB()  # it has the calls of a client that the ledger makes
     ledger = Ledger(
-        FakeDynamoDB(),
+        dynamodb,
         settings.table_name("jobs"),
         keep=limits.max_age_seconds + limits.retention_seconds,
         clock=clock,

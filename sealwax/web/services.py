@@ -7,11 +7,10 @@ from typing import Any
 
 from flask import current_app
 
-from sealwax.control import ControlTable, Heartbeats, Pauses
+from sealwax.control import Heartbeats, Pauses
 from sealwax.control.fleet import Fleet
 from sealwax.deadletters.reveal import Reveals
-from sealwax.deadletters.service import Letters, make_letters
-from sealwax.keys.hmac import TokenDigest
+from sealwax.deadletters.service import Letters
 from sealwax.producer.admission import Admission
 from sealwax.producer.celery_app import make_producer
 from sealwax.producer.publish import CeleryPublisher, CircuitBreakerPublisher, Deferral, Publisher
@@ -21,7 +20,7 @@ from sealwax.settings import Settings
 from sealwax.task_definition import TaskDefinition, discover
 from sealwax.web.rate_limits import RateLimiter
 from sealwax.web.refused_sign_ins import RefusedSignIns
-from sealwax.web.tokens import TokenStore
+from sealwax.web.tokens import TOKEN_KEY, TokenStore, make_tokens
 
 __all__ = ["Services", "make_services", "services"]
 
@@ -55,18 +54,11 @@ def make_services(
         publisher = CircuitBreakerPublisher(CeleryPublisher(celery, settings))
         deferral = Deferral(celery, settings, lambda: runtime.outbox)
     limits = settings.limits
-    letters = make_letters(settings, runtime.aws)
-    control = ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control"))
     return Services(
         settings=settings,
         runtime=runtime,
         definitions=definitions,
-        tokens=TokenStore(
-            runtime.aws.client("dynamodb"),
-            settings.table_name("tokens"),
-            TokenDigest.load(runtime.secrets["api/token-key"]),
-            cache_seconds=limits.token_cache_seconds,
-        ),
+        tokens=make_tokens(runtime.stores, runtime.secrets[TOKEN_KEY]),
         submitter=Submitter(
             settings=settings,
             keyring=lambda: runtime.keyring,
@@ -78,16 +70,16 @@ def make_services(
         ),
         limiter=RateLimiter(limits.requests_per_second, limits.request_burst),
         admission=Admission(settings, lambda: runtime.ledger),
-        letters=letters,
-        refused=RefusedSignIns(letters.audit),
-        reveals=Reveals(control, clock=runtime.clock),
+        letters=runtime.letters,
+        refused=RefusedSignIns(runtime.letters.audit),
+        reveals=Reveals(runtime.control, clock=runtime.clock),
         fleet=Fleet(
             settings,
-            sqs=runtime.aws.client("sqs"),
+            sqs=runtime.stores.sqs,
             ledger=lambda: runtime.ledger,
-            statuses=Heartbeats(control),
-            pauses=Pauses(control),
-            audit=letters.audit,
+            statuses=Heartbeats(runtime.control),
+            pauses=Pauses(runtime.control),
+            audit=runtime.letters.audit,
             tasks=frozenset(definitions),
         ),
     )

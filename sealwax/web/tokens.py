@@ -20,6 +20,7 @@ from sealwax.aws.dynamodb import Table, value_of
 from sealwax.aws.errors import StoreUnreachable
 from sealwax.errors import SealwaxError
 from sealwax.keys.hmac import TokenDigest
+from sealwax.stores import Stores
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
@@ -28,12 +29,17 @@ __all__ = [
     "JOB_SCOPES",
     "OPS_SCOPES",
     "SCOPES",
+    "TOKEN_KEY",
     "IssuedToken",
     "Principal",
     "TokenInvalid",
     "TokenStore",
     "TokensUnreachable",
+    "make_tokens",
 ]
+
+#: Name of the secret that tokens are hashed with.
+TOKEN_KEY = "api/token-key"  # noqa: S105 - a name
 
 #: What a token of a producer may do, each for its own tenant's jobs.
 JOB_SCOPES = ("jobs:submit", "jobs:read")
@@ -266,4 +272,20 @@ def _principal(item: dict[str, Any]) -> Principal:
         scopes=tuple(scope["S"] for scope in item["scopes"]["L"]),
         label=item.get("label", {}).get("S", ""),
         created=float(item.get("created", {}).get("N", 0)),
+    )
+
+
+def make_tokens(stores: Stores, key: str) -> TokenStore:
+    """Return the table of tokens.
+
+    Parameters
+    ----------
+    key
+        The secret `TOKEN_KEY`, whose hashes the table holds.
+    """
+    return TokenStore(
+        stores.dynamodb,
+        stores.settings.table_name("tokens"),
+        TokenDigest.load(key),
+        cache_seconds=stores.settings.limits.token_cache_seconds,
     )

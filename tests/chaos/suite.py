@@ -27,7 +27,6 @@ from chaos.observer import Observer, forms, letters, read_attempts, read_effects
 from chaos.plan import FOREIGN, LEASE, STEWARDS, TARGETS, WORKERS, Event, Plan
 from chaos.roles import Roles
 from chaos.strangers import Strangers
-from sealwax.aws.clients import Aws
 from sealwax.keys.hmac import KeyedHashes
 from sealwax.keys.keyring import Keyring
 from sealwax.keys.lifecycle import init_keys, rotate_keys
@@ -37,8 +36,8 @@ from sealwax.local.ports import HOST, free_port
 from sealwax.local.preparation import ensure_demo_secret, ensure_token
 from sealwax.local.supervisor import Program, Supervisor
 from sealwax.provision import provision
-from sealwax.secrets.factory import make_source
 from sealwax.settings import load_settings
+from sealwax.stores import Stores
 
 __all__ = ["Suite"]
 
@@ -139,12 +138,13 @@ class Suite:
             del os.environ[name]
         os.environ.update(direct)
         self._settings = settings = load_settings()
-        self._aws = aws = Aws(settings.aws)
+        stores = Stores(settings)
+        self._aws = aws = stores.aws
         provision(settings, aws)
-        self._source = source = make_source(settings, aws)
+        self._source = source = stores.source
         init_keys(settings, source)
         secret = ensure_demo_secret(source)
-        token = ensure_token(settings, aws, source, former=folder / "none")
+        token = ensure_token(stores, former=folder / "none")
 
         self._proxy, port = self._start_proxy(stack, emulator.port)
         environment = local.child_environment(config, client_variables(port)) | {

@@ -21,7 +21,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from sealwax.web.console.session import COOKIE, LIFETIME, Session, SessionCodec
 from sealwax.web.problems import Problem, problem_of
 from sealwax.web.services import services
-from sealwax.web.tokens import Principal, TokenInvalid, TokensUnreachable
+from sealwax.web.tokens import TOKEN_KEY, Principal, TokenInvalid, TokensUnreachable
 
 __all__ = [
     "actor",
@@ -45,7 +45,7 @@ def codec() -> SessionCodec:
     """Return what reads and writes this app's cookies."""
     found: SessionCodec | None = current_app.extensions.get(_EXTENSION)
     if found is None:
-        found = SessionCodec(services().runtime.secrets["api/token-key"])
+        found = SessionCodec(services().runtime.secrets[TOKEN_KEY])
         current_app.extensions[_EXTENSION] = found
     return found
 

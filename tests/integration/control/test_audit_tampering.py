@@ -10,11 +10,12 @@ import structlog.testing
 from click.testing import CliRunner
 
 from sealwax.cli import cli
-from sealwax.cli.auditing import make_audit, record_cli
+from sealwax.cli.auditing import record_cli
 from sealwax.control.audit_log import Audit, AuditUnreachable
 from sealwax.deadletters import Filter, make_letters
 from sealwax.provision import provision
 from sealwax.steward.audit_head import AuditHeadDuty
+from sealwax.stores import Stores
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def provisioned(aws_env, aws):
 
 @pytest.fixture
 def audit(provisioned, aws) -> Audit:
-    return make_audit(provisioned, aws)
+    return Stores(provisioned, aws=aws).letters.audit
 
 
 @pytest.fixture
@@ -50,11 +51,13 @@ def write(audit: Audit, count: int) -> list[str]:
 
 def test_concurrent_writers_make_one_chain(provisioned, aws):
     def one(number: int) -> None:
-        make_audit(provisioned, aws).record(actor=f"token:{number}", verb="a.b", target="x")
+        Stores(provisioned, aws=aws).letters.audit.record(
+            actor=f"token:{number}", verb="a.b", target="x"
+        )
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(one, range(24)))
-    audit = make_audit(provisioned, aws)
+    audit = Stores(provisioned, aws=aws).letters.audit
     report = audit.verify()
     assert (report.bad, report.lines, report.head.count) == (None, 24, 24)
     assert [line.number for line in audit.page()[0]] == list(range(24, 0, -1))
@@ -156,19 +159,23 @@ def test_a_log_that_is_always_busy_ends_the_tries_and_what_was_to_be_done(provis
 
         def transact_write_items(self, **arguments):
             tries.append(1)
-            make_audit(provisioned, aws).record(actor="token:b", verb="a.b", target="first")
+            Stores(provisioned, aws=aws).letters.audit.record(
+                actor="token:b", verb="a.b", target="first"
+            )
             return client.transact_write_items(**arguments)
 
     busy = Audit(Busy(), provisioned.table_name("audit"), sleep=lambda _: None)
     with pytest.raises(AuditUnreachable, match="nothing was done"):
         busy.record(actor="token:a", verb="a.b", target="never")
     assert len(tries) == 12
-    report = make_audit(provisioned, aws).verify()
+    report = Stores(provisioned, aws=aws).letters.audit.verify()
     assert (report.bad, report.lines) == (None, 12)
 
 
 def test_a_command_is_on_record_by_user_and_host(provisioned, aws, audit):
-    record_cli(provisioned, aws, verb="operator.add", target="o-1", reason="new colleague")
+    record_cli(
+        Stores(provisioned, aws=aws), verb="operator.add", target="o-1", reason="new colleague"
+    )
     (line,), _ = audit.page()
     assert line.actor.startswith("cli:")
     assert "@" in line.actor

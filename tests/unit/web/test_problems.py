@@ -37,6 +37,7 @@ NEVER_MET = {
     "PayloadStoreError": "workers alone fetch payloads",
     "StoreDenied": "see its subclasses",
     "StoreUnreachable": "see its subclasses",
+    "TransactionCancelled": "the stores' own: each catches it where it writes",
 }
 
 SECRET = "canary-51c7"
