@@ -41,9 +41,9 @@ class Reason(StrEnum):
     text
         One sentence without its full stop: what happened to the message.
     verified
-        Whether the reason is given only after the envelope was opened. A letter
-        of any other reason may be anybody's who can write to the queue: it names
-        a job by its own word and never takes the place of the job's own letter.
+        Whether the reason is given only after the envelope was opened. Anybody
+        who can write to the queue can cause a letter of any other reason: it
+        never takes the place of the job's own letter.
     """
 
     text: str

@@ -1,7 +1,7 @@
-"""A few threads for what may block: ledger hooks, dead-lettering, retries of both.
+"""Background threads for calls that may block: hooks, dead-lettering, retries of both.
 
 The event loop hands work over and never waits for it. Work that raises is
-logged; whoever submits it sees to trying again.
+logged; its submitter has to try again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Many tasks of one caller, sent together: the bulk path.
 
 `send_tasks` prepares each message as Celery would, then lets all share calls
-of ten, several under way at once. Each task's fate is told on its own.
+of ten, several under way at once. Each task's result is returned on its own.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def send_tasks(
                 properties={**fields.properties, **properties, "delivery_mode": 2},
             )
             prepared.append((job, target, message))
-        fates: dict[str, TransportError | None] = {}
+        results_by_id: dict[str, TransportError | None] = {}
         for target in {name for _, name, _ in prepared}:
             chosen = [(job, message) for job, name, message in prepared if name == target]
             results = channel.send_many(target, [message for _, message in chosen])
-            fates.update(zip((job for job, _ in chosen), results, strict=True))
-    return [(job, fates[job]) for job, _, _ in prepared]
+            results_by_id.update(zip((job for job, _ in chosen), results, strict=True))
+    return [(job, results_by_id[job]) for job, _, _ in prepared]

@@ -53,7 +53,7 @@ class QoS(virtual.QoS):
 
     @property
     def prefetch_count(self) -> int:
-        """Most messages held at once; 0: no limit."""
+        """Most messages in flight at once; 0: no limit."""
         return self._settler.in_flight.limit
 
     @prefetch_count.setter

@@ -36,8 +36,12 @@ def check_queue(engine: Engine, queue: str) -> None:
 
     Raises
     ------
-    QueueNotFound, QueueMisconfigured, DeadLetterQueueMissing, PermissionMissing
-        See there.
+    QueueNotFound
+        It does not exist.
+    QueueMisconfigured, DeadLetterQueueMissing
+        An attribute does not fit; see `check_attributes`.
+    PermissionMissing
+        The role may not delete messages or change their visibility.
     """
     try:
         url = engine.url(queue)
@@ -67,8 +71,10 @@ def check_attributes(
 
     Raises
     ------
-    DeadLetterQueueMissing, QueueMisconfigured
-        See there.
+    DeadLetterQueueMissing
+        The queue has no dead-letter queue.
+    QueueMisconfigured
+        Another attribute does not fit the transport.
     """
     policy = json.loads(attributes.get("RedrivePolicy") or "{}")
     if not has_dead_letter_queue and not policy.get("deadLetterTargetArn"):

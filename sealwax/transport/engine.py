@@ -1,4 +1,4 @@
-"""What one process needs to talk to SQS, shared by all its connections.
+"""SQS engine: clients, queue addresses and batchers of one process.
 
 kombu makes a transport for every connection; the clients, batchers and
 counters behind them are made once, so that concurrent senders share calls.

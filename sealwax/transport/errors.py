@@ -1,7 +1,7 @@
 """What the transport raises, one class a cause.
 
 Producers see these from `send_task`; the worker's consuming side never raises
-them: there they are counted, backed off from, and told to the liveness check.
+them: there they are counted, backed off from, and reported to the liveness check.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What this worker has received and not yet settled, and how much more it may receive.
+"""Messages in flight: received and not yet settled, under the prefetch limit.
 
 Every receive of a message is a `Delivery` with a random token. It is settled
-exactly once (acknowledged, postponed, dead-lettered or released); whoever is
-second is told so and does nothing. Settling frees the prefetch slot at once,
+exactly once (acknowledged, postponed, dead-lettered or released); a second
+settlement returns None and does nothing. Settling frees the prefetch slot at once,
 while the lease is kept until SQS has confirmed.
 
 Called by receivers, the event loop, pool threads and the lease keeper: every

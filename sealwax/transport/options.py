@@ -107,7 +107,7 @@ class TransportOptions:
     liveness_file
         Where the health status is written, as JSON; None: nowhere.
     archive
-        Called in a background thread with a `sealwax.transport.dead_letters.RefusedLetter`, a
+        Called in a background thread with a `sealwax.transport.RefusedLetter`, a
         letter that the dead-letter queue will never take; records it durably or raises.
     counters_every
         Seconds between two lines of counters in the log; 0: none.

@@ -1,9 +1,9 @@
 """Consumer pauses: queues that are not received from, and tasks that are not started.
 
-Set by whoever watches over a worker (operators' pauses, a drain, a ledger that
-is away); asked by the settler before it receives and by the consumer before it
-hands a task on. A pause never costs an attempt: messages that were received and
-not started are released. Pauses outlive connections: a new one asks again.
+Set by the heartbeat (operators' pauses, a drain) and the ledger watch; read by
+the settler before it receives and by the consumer before it hands a task on. A
+pause never costs an attempt: messages that were received and not started are
+released. Pauses outlive connections: a new one asks again.
 """
 
 from __future__ import annotations

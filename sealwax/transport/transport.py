@@ -98,7 +98,7 @@ class Transport(virtual.Transport):
             self._checked.add(queue)
 
     def arrived(self, channel: SqsChannel, deliveries: list[Delivery]) -> None:
-        """Take deliveries from a receiving thread and wake whoever delivers."""
+        """Queue the deliveries of a receiving thread, and wake the loop that delivers them."""
         with self._arrival:
             self._ready.extend((channel, delivery) for delivery in deliveries)
             self._arrival.notify_all()
@@ -115,7 +115,7 @@ class Transport(virtual.Transport):
                 self._woken = False
 
     def deliver_ready(self) -> int:
-        """Deliver what has arrived, up to a turn's worth; return how many."""
+        """Deliver the messages that have arrived, at most `DELIVERIES_A_TURN`; return how many."""
         count = 0
         while count < DELIVERIES_A_TURN:
             try:
@@ -175,7 +175,7 @@ class Transport(virtual.Transport):
                     self._arrival.wait(min(left, 1.0))
 
     def close_connection(self, connection: Any) -> None:
-        """Close all channels: give back, confirm, stop."""
+        """Close all channels: release, confirm, stop."""
         super().close_connection(connection)
         pipe, self._pipe = self._pipe, None
         if pipe is not None:

@@ -94,7 +94,7 @@ class JobClaimer:
 
     @contextmanager
     def _exclusive(self) -> Iterator[bool]:
-        self._log.info("to run alone")
+        self._log.info("waits to run alone")
         if self._isolation is None:
             yield True
             return

@@ -33,7 +33,7 @@ log = structlog.get_logger("sealwax.worker")
 PAUSED = "paused"
 DRAINING = "draining"
 
-#: Running jobs that a report names.
+#: Most running jobs that a report names.
 _NAMED = 25
 
 

@@ -94,7 +94,7 @@ def _locked(path: Path, kind: int, wait: float) -> Iterator[bool]:
 
 
 def _open(path: Path) -> int:
-    # Not inherited: a lock belongs to what was opened, and a child would hold it on.
+    # Not inherited: a lock belongs to what was opened, and a child would keep it.
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 

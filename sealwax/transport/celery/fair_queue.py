@@ -24,7 +24,7 @@ __all__ = ["FairQueue", "PoolSlots", "install_fair_queue"]
 FIRSTS_FOR_ONE_AGAIN = 3
 
 
-#: Whose requests keep their order: a fair group and a task's name.
+#: Requests of one key keep their order: a fair group and a task's name.
 _Key = tuple[str | None, str | None]
 
 
@@ -122,7 +122,7 @@ class PoolSlots:
             self.release()
 
     def release(self) -> None:
-        """Give a slot to whoever waits longest and has a use for it."""
+        """Give a slot to the longest waiting callback that uses it."""
         while True:
             with self._lock:
                 if not self._waiting:

@@ -1,4 +1,4 @@
-"""How one attempt ends, in the worker's main process.
+"""Celery request of one attempt, in the worker's main process.
 
 Celery's own request acknowledges failures, copies retries, and lets some
 exceptions end the worker. This one settles the message exactly once, never

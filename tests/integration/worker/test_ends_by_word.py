@@ -24,7 +24,7 @@ def test_the_message_of_a_cancelled_job_is_acknowledged_without_running(bench: B
 def test_a_running_job_is_stopped_by_its_check_and_recorded_as_cancelled(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_context, "_LOOK", 0.0)
+    monkeypatch.setattr(job_context, "_CHECK_SECONDS", 0.0)
     after: list[str] = []
 
     def work(payload: Number, job: Job):
@@ -66,7 +66,7 @@ def test_a_job_whose_worker_died_after_the_cancel_is_cancelled_with_its_next_mes
 def test_a_check_raises_once_another_attempt_holds_the_job(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_context, "_LOOK", 0.0)
+    monkeypatch.setattr(job_context, "_CHECK_SECONDS", 0.0)
     after: list[str] = []
 
     def work(payload: Number, job: Job):

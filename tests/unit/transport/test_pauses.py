@@ -9,13 +9,13 @@ from sealwax.transport.pauses import ConsumerPauses, postponement
 
 class FakeConsumer:
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.notified: list[str] = []
 
     def pauses_changed(self, queue: str) -> None:
-        self.told.append(queue)
+        self.notified.append(queue)
 
 
-def test_a_queue_is_held_until_its_last_reason_is_gone_and_intakes_hear_of_changes():
+def test_a_queue_is_paused_until_its_last_reason_is_gone_and_consumers_hear_of_changes():
     pauses, consumer = ConsumerPauses(), FakeConsumer()
     pauses.register(consumer)
     pauses.pause("q", "paused")
@@ -23,15 +23,15 @@ def test_a_queue_is_held_until_its_last_reason_is_gone_and_intakes_hear_of_chang
     pauses.pause("q", "draining")
     assert pauses.reasons("q") == {"paused", "draining"}
     assert pauses.reasons("other") == frozenset()
-    assert consumer.told == ["q", "q"]
+    assert consumer.notified == ["q", "q"]
     pauses.resume("q", "paused")
     pauses.resume("q", "paused")
     pauses.resume("other", "paused")
     assert pauses.reasons("q") == {"draining"}
-    assert consumer.told == ["q"] * 3
+    assert consumer.notified == ["q"] * 3
 
 
-def test_an_intake_that_is_gone_is_not_told():
+def test_a_consumer_that_is_gone_is_not_notified():
     pauses, consumer = ConsumerPauses(), FakeConsumer()
     pauses.register(consumer)
     del consumer

@@ -20,7 +20,7 @@ def isolation(tmp_path: Path) -> JobIsolation:
     return JobIsolation(tmp_path)
 
 
-def test_many_are_share_the_lock(isolation: JobIsolation) -> None:
+def test_many_share_the_lock(isolation: JobIsolation) -> None:
     with isolation.shared(wait=0) as first, isolation.shared(wait=0) as second:
         assert first
         assert second
@@ -80,7 +80,7 @@ def _hold(folder: Path, ready: Any) -> None:
         signal.pause()
 
 
-def test_a_killed_process_leaves_the_room(isolation: JobIsolation, tmp_path: Path) -> None:
+def test_a_killed_process_leaves_the_lock(isolation: JobIsolation, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
     process = context.Process(target=_hold, args=(tmp_path, ready))

@@ -21,7 +21,7 @@ class FakeRuntime:
             raise LedgerUnreachable
 
 
-def test_the_queue_is_held_while_the_ledger_is_away_and_asked_only_when_somebody_failed():
+def test_the_queue_is_paused_while_the_ledger_is_away_and_probed_only_when_somebody_failed():
     runtime, pauses = FakeRuntime(), ConsumerPauses()
     watch = LedgerWatch(runtime, pauses, "q")  # type: ignore[arg-type]
     assert watch.check() == POLL_SECONDS
