@@ -90,7 +90,7 @@ def submit(settings: Settings, jobs: int) -> float:
     submitter = Submitter(
         settings=settings,
         keyring=lambda: runtime.keyring,
-        digests=lambda: runtime.digests,
+        hashes=lambda: runtime.hashes,
         ledger=runtime.ledger,
         publisher=CeleryPublisher(make_producer(settings), settings),
     )

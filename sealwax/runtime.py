@@ -54,7 +54,7 @@ def _pause(seconds: float) -> None:
 @dataclass(frozen=True)
 class _Loaded:
     keyring: Keyring | None
-    digests: KeyedHashes
+    hashes: KeyedHashes
     secrets: Mapping[str, str]
     read_at: float
 
@@ -130,9 +130,9 @@ class Runtime:
         return self._loaded.keyring
 
     @property
-    def digests(self) -> KeyedHashes:
+    def hashes(self) -> KeyedHashes:
         """The keyed hashes, as last read."""
-        return self._loaded.digests
+        return self._loaded.hashes
 
     @property
     def secrets(self) -> Mapping[str, str]:
@@ -140,7 +140,7 @@ class Runtime:
         return self._loaded.secrets
 
     @property
-    def claims(self) -> PayloadStore:
+    def payloads(self) -> PayloadStore:
         """The bucket of payloads that do not fit into a message; made when one is met."""
         return self.stores.payloads
 
@@ -287,7 +287,7 @@ class Runtime:
             )
         return _Loaded(
             keyring=keyring,
-            digests=KeyedHashes.load(values.pop("shared/hmac"), clock=self.clock),
+            hashes=KeyedHashes.load(values.pop("shared/hmac"), clock=self.clock),
             secrets=MappingProxyType(values),
             read_at=self._monotonic(),
         )

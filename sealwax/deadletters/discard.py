@@ -29,7 +29,7 @@ class LetterDiscarder:
 
     Parameters
     ----------
-    claims
+    payloads
         Returns access to the claim checks; called when one is met.
     """
 
@@ -38,12 +38,12 @@ class LetterDiscarder:
         table: LettersTable,
         bodies: Bodies,
         ledger: Ledger,
-        claims: Callable[[], PayloadStore],
+        payloads: Callable[[], PayloadStore],
     ) -> None:
         self._table = table
         self._bodies = bodies
         self._ledger = ledger
-        self._claims = claims
+        self._payloads = payloads
 
     def resolve(self, letters: Sequence[Letter]) -> None:
         """Let the letters' jobs expire; a repeat changes nothing."""
@@ -65,7 +65,7 @@ class LetterDiscarder:
                 if letter.big:
                     self._bodies.delete(letter)
                 if letter.job is not None and letter.own and _has_claim_check(item):
-                    self._claims().erase(letter.job)
+                    self._payloads().erase(letter.job)
             except (LettersError, PayloadStoreUnreachable) as error:
                 log.warning("payload not deleted", letter=letter.id, error=type(error).__name__)
 

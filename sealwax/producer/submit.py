@@ -117,19 +117,19 @@ class Submitter:
         *,
         settings: Settings,
         keyring: Callable[[], Keyring],
-        digests: Callable[[], KeyedHashes],
+        hashes: Callable[[], KeyedHashes],
         ledger: Ledger,
         publisher: Publisher,
-        claims: Callable[[], PayloadStore] | None = None,
+        payloads: Callable[[], PayloadStore] | None = None,
         deferral: Deferral | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._keyring = keyring
-        self._digests = digests
+        self._hashes = hashes
         self._ledger = ledger
         self._publisher = publisher
-        self._claims = claims
+        self._payloads = payloads
         self._deferral = deferral
         self._clock = clock
 
@@ -164,12 +164,12 @@ class Submitter:
         sealwax.ledger.LedgerUnreachable, sealwax.outbox.payloads.PayloadStoreUnreachable
             Nothing was recorded.
         """
-        digests = self._digests()
+        hashes = self._hashes()
         if idempotency_key is None:
             job_id, fingerprint = secrets.token_hex(16), None
         else:
-            job_id = self._known(digests.job_id_candidates(tenant, idempotency_key))
-            fingerprint = digests.fingerprint(tenant, definition.name, payload)
+            job_id = self._known(hashes.job_id_candidates(tenant, idempotency_key))
+            fingerprint = hashes.fingerprint(tenant, definition.name, payload)
             if enrich is not None:
                 known = self._ledger.get(job_id)
                 if known is not None and known.fence:
@@ -179,7 +179,7 @@ class Submitter:
             definition,
             enrich() if enrich else payload,
             job_id=job_id,
-            tenant_ref=digests.tenant_ref(tenant),
+            tenant_ref=hashes.tenant_ref(tenant),
             fingerprint=fingerprint,
             match=lambda entry: self._match(entry, tenant, definition, payload),
             delay=delay,
@@ -204,12 +204,12 @@ class Submitter:
         IdempotencyConflict, JobInFlux, QueueUnavailable, PayloadTooLarge
             As `submit` does.
         """
-        digests = self._digests()
-        job_id = self._known(digests.job_id_candidates(f"follow-up {parent.id}", key))
-        fingerprint = digests.fingerprint(parent.tenant, definition.name, payload)
+        hashes = self._hashes()
+        job_id = self._known(hashes.job_id_candidates(f"follow-up {parent.id}", key))
+        fingerprint = hashes.fingerprint(parent.tenant, definition.name, payload)
 
         def match(entry: LedgerEntry) -> None:
-            if not entry.fingerprint or not digests.fingerprint_matches(
+            if not entry.fingerprint or not hashes.fingerprint_matches(
                 entry.fingerprint, parent.tenant, definition.name, payload
             ):
                 raise IdempotencyConflict
@@ -227,7 +227,7 @@ class Submitter:
     def _match(
         self, entry: LedgerEntry, tenant: str, definition: TaskDefinition[Any], payload: Any
     ) -> None:
-        if entry.fingerprint is None or not self._digests().fingerprint_matches(
+        if entry.fingerprint is None or not self._hashes().fingerprint_matches(
             entry.fingerprint, tenant, definition.name, payload
         ):
             raise IdempotencyConflict
@@ -318,15 +318,15 @@ class Submitter:
         size = sealed_size(len(plaintext), context, recipient, signer) + MESSAGE_OVERHEAD
         # Any message must fit the outbox too: that SQS is away is known too late.
         fits = size <= min(limits.message_bytes, OUTBOX_BYTES)
-        if not fits and self._claims is None:
+        if not fits and self._payloads is None:
             raise PayloadTooLarge(size, limits.message_bytes)
         return seal(plaintext, context, recipient=recipient, signer=signer), fits
 
     def _store(self, job: NewJob, envelope: str) -> str:
         """Store what fits into no message before the job is recorded; return the reference."""
-        if self._claims is None:
+        if self._payloads is None:
             raise AssertionError("its size was refused")
-        return self._claims().put(job.id, envelope)
+        return self._payloads().put(job.id, envelope)
 
     def _send(
         self, definition: TaskDefinition[Any], job: NewJob, envelope: str, *, may_abandon: bool
@@ -340,7 +340,7 @@ class Submitter:
             job_id=job.id,
             envelope=envelope,
             # The tenant's HMAC again hashed: what SQS shows says nothing of the ledger's.
-            group=self._digests().fair_group(job.tenant),
+            group=self._hashes().fair_group(job.tenant),
             delay=0.0 if later else delay,
         )
         try:

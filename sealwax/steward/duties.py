@@ -22,7 +22,7 @@ def make_duties(runtime: Runtime) -> list[Duty]:
     settings = runtime.settings
 
     def fair_group(tenant: str) -> str:
-        return runtime.digests.fair_group(tenant)
+        return runtime.hashes.fair_group(tenant)
 
     sweep = Sweep(
         settings,
@@ -42,7 +42,7 @@ def make_duties(runtime: Runtime) -> list[Duty]:
             sqs,
             letters,
             runtime.ledger,
-            lambda: runtime.claims,
+            lambda: runtime.payloads,
             fair_group=fair_group,
             clock=runtime.clock,
         ),

@@ -86,7 +86,7 @@ class ReplayEngine:
     ----------
     sqs
         A boto3 SQS client with time-outs.
-    claims
+    payloads
         Returns access to the claim checks.
     fair_group
         See `LetterResender`.
@@ -101,7 +101,7 @@ class ReplayEngine:
         sqs: SQSClient,
         letters: Letters,
         ledger: Ledger,
-        claims: Callable[[], PayloadStore],
+        payloads: Callable[[], PayloadStore],
         *,
         fair_group: Callable[[str], str],
         clock: Callable[[], float] = time.time,
@@ -115,7 +115,7 @@ class ReplayEngine:
             letters.table, keep=settings.limits.letter_retention_seconds
         )
         self._choosing = LetterSelector(letters.table, letters.archive, letters.groups)
-        self._discarding = LetterDiscarder(letters.table, letters.bodies, ledger, claims)
+        self._discarding = LetterDiscarder(letters.table, letters.bodies, ledger, payloads)
         self._step_seconds = settings.steward.step_seconds
         self._clock = clock
         self._monotonic = monotonic

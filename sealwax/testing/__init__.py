@@ -117,7 +117,7 @@ def run_task(
     submitter = Submitter(
         settings=settings,
         keyring=lambda: api.keyring,
-        digests=lambda: api.digests,
+        hashes=lambda: api.hashes,
         ledger=ledger,
         publisher=queue,
         clock=clock,

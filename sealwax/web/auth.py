@@ -41,7 +41,7 @@ def requires(scope: str | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             who = _authenticate()
             g.principal = who
-            tenant = services().runtime.digests.tenant_ref(who.tenant)
+            tenant = services().runtime.hashes.tenant_ref(who.tenant)
             structlog.contextvars.bind_contextvars(tenant=tenant, token=who.id)
             wait = services().limiter.take(who.tenant)
             if wait is not None:

@@ -235,7 +235,7 @@ def _mine(job_id: str) -> LedgerEntry:
     if not _JOB_ID.fullmatch(job_id):
         raise Problem("not-found")
     entry = services().runtime.ledger.get(job_id)
-    mine = services().runtime.digests.tenant_ref(principal().tenant)
+    mine = services().runtime.hashes.tenant_ref(principal().tenant)
     if entry is None or entry.tenant != mine:
         raise Problem("not-found")
     return entry

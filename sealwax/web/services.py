@@ -62,10 +62,10 @@ def make_services(
         submitter=Submitter(
             settings=settings,
             keyring=lambda: runtime.keyring,
-            digests=lambda: runtime.digests,
+            hashes=lambda: runtime.hashes,
             ledger=runtime.ledger,
             publisher=publisher,
-            claims=lambda: runtime.claims,
+            payloads=lambda: runtime.payloads,
             deferral=deferral,
         ),
         limiter=RateLimiter(limits.requests_per_second, limits.request_burst),

@@ -237,7 +237,7 @@ class Attempt:
         """Return the envelope, from the bucket where the message only refers to it."""
         text = self._delivery.envelope
         if is_reference(text):
-            return self._runtime.claims.fetch(self._delivery.job_id, text)
+            return self._runtime.payloads.fetch(self._delivery.job_id, text)
         return text
 
     def _unopenable(self, error: EnvelopeError | PayloadStoreError) -> Outcome:

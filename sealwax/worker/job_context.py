@@ -141,10 +141,10 @@ class FollowUpSender:
         submitter = Submitter(
             settings=runtime.settings,
             keyring=lambda: runtime.keyring,
-            digests=lambda: runtime.digests,
+            hashes=lambda: runtime.hashes,
             ledger=runtime.ledger,
             publisher=self._publisher,
-            claims=lambda: runtime.claims,
+            payloads=lambda: runtime.payloads,
             deferral=self._deferral,
         )
         try:

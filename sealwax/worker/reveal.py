@@ -95,7 +95,7 @@ class RevealResponder:
         job, task, envelope = _envelope(self._letters.archive.body(asked.letter))
         runtime = self._runtime
         if is_reference(envelope):
-            envelope = runtime.claims.fetch(job, envelope)
+            envelope = runtime.payloads.fetch(job, envelope)
         expect = Expected(purpose=Purpose.JOB, task=task, job=job, tenant=None)
         try:
             opened = open_envelope(envelope, keyring=runtime.keyring, expect=expect, now=0.0)

@@ -184,7 +184,7 @@ class Settlement:
         self._log.warning("job dead", reason=letter.reason.value, cause=letter.cause)
         if is_reference(self._envelope):
             try:
-                self._runtime.claims.move_to_dead(self._job_id, self._envelope)
+                self._runtime.payloads.move_to_dead(self._job_id, self._envelope)
             except SealwaxError as error:
                 # Where it is it has no expiry either, and a replay finds it.
                 self._log.info("payload not moved", error=type(error).__name__)
@@ -209,7 +209,7 @@ class Settlement:
         """End a message whose job has ended well: its payload is not needed any more."""
         if is_reference(self._envelope):
             try:
-                self._runtime.claims.erase(self._job_id)
+                self._runtime.payloads.erase(self._job_id)
             except SealwaxError as error:
                 # It costs a few cents; the outcome is recorded.
                 self._log.warning("payload not deleted", error=type(error).__name__)

@@ -52,18 +52,18 @@ class Strangers:
         A client past the proxy.
     queue_url
         Of the lane that is attacked.
-    keyring, digests, tenant
+    keyring, hashes, tenant
         Of the API: a stray message is genuine in all but that nobody recorded it.
     """
 
     def __init__(
-        self, sqs: Any, queue_url: str, keyring: Keyring, digests: KeyedHashes, tenant: str
+        self, sqs: Any, queue_url: str, keyring: Keyring, hashes: KeyedHashes, tenant: str
     ) -> None:
         self._sqs = sqs
         self.queue = queue_url.rpartition("/")[2]
         self._queue_url = queue_url
         self._keyring = keyring
-        self._tenant = digests.tenant_ref(tenant)
+        self._tenant = hashes.tenant_ref(tenant)
         self.sent: list[Foreign] = []
 
     def send(self, one: Submission, victim: str | None) -> None:

@@ -52,7 +52,7 @@ def test_a_job_that_succeeds_at_once_costs_three_writes_and_asks_no_secrets(
     submitter = Submitter(
         settings=provisioned,
         keyring=lambda: api.keyring,
-        digests=lambda: api.digests,
+        hashes=lambda: api.hashes,
         ledger=api.ledger,
         publisher=kept,
     )

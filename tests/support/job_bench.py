@@ -59,7 +59,7 @@ class Bench:
         return Submitter(
             settings=self.settings,
             keyring=lambda: self.api.keyring,
-            digests=lambda: self.api.digests,
+            hashes=lambda: self.api.hashes,
             ledger=self.api.ledger,
             publisher=self,
             clock=self.clock,

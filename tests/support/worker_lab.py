@@ -79,13 +79,13 @@ class WorkerLab:
         self.submitter = Submitter(
             settings=self.settings,
             keyring=lambda: self.runtime.keyring,
-            digests=self._digests,
+            hashes=self._hashes,
             ledger=self.runtime.ledger,
             publisher=CeleryPublisher(self._app, self.settings),
         )
 
-    def _digests(self) -> KeyedHashes:
-        return self.runtime.digests
+    def _hashes(self) -> KeyedHashes:
+        return self.runtime.hashes
 
     def submit(self, name: str, **payload: Any) -> str:
         """Submit a job; return its id."""

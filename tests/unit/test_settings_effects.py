@@ -418,7 +418,7 @@ def test_bucket_takes_the_default_ones_place() -> None:
     for settings in (Settings(bucket="their-bucket"), Settings()):
         runtime = runtime_of(settings, "worker")
         runtime.aws = aws
-        runtime.claims.put("1" * 32, "an envelope")
+        runtime.payloads.put("1" * 32, "an envelope")
     assert stored == ["their-bucket", "sealwax-local-payloads"]
 
 

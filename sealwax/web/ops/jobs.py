@@ -35,7 +35,7 @@ def find(*, tenant: str = "", state: str = "", lane: str = "", after: str | None
     """
     runtime = services().runtime
     if tenant:
-        page = runtime.ledger.of_tenant(runtime.digests.tenant_ref(tenant), after, LIMIT)
+        page = runtime.ledger.of_tenant(runtime.hashes.tenant_ref(tenant), after, LIMIT)
         return JobPage(
             tuple(entry for entry in page.entries if _fits(entry, state, lane)), page.after
         )

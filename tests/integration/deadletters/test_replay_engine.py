@@ -44,13 +44,13 @@ class Scene:
         return self.sqs.get_queue_url(QueueName=name)["QueueUrl"]
 
     def steward(self) -> ReplayEngine:
-        claims = PayloadStore(self.aws.client("s3"), self.settings.bucket_name)
+        payloads = PayloadStore(self.aws.client("s3"), self.settings.bucket_name)
         return ReplayEngine(
             self.settings,
             self.sqs,
             self.letters,
             self.ledger,
-            lambda: claims,
+            lambda: payloads,
             fair_group=lambda tenant: f"fair-{tenant}",
         )
 
@@ -364,7 +364,7 @@ def test_a_step_without_an_outcome_stops_the_replay_after_its_time(scene, monkey
 
 def test_a_discard_deletes_the_payload_in_s3_but_never_by_an_unverified_letter(scene, message):
     s3, bucket = scene.aws.client("s3"), scene.settings.bucket_name
-    claims = PayloadStore(s3, bucket)
+    payloads = PayloadStore(s3, bucket)
 
     def body(job: str, reference: str) -> str:
         return json.dumps(
@@ -379,8 +379,8 @@ def test_a_discard_deletes_the_payload_in_s3_but_never_by_an_unverified_letter(s
         return s3.list_objects_v2(Bucket=bucket)["KeyCount"]
 
     job, big = secrets.token_hex(16), secrets.token_hex(16)
-    reference = claims.put(job, "sealed")
-    claims.move_to_dead(job, reference)
+    reference = payloads.put(job, "sealed")
+    payloads.move_to_dead(job, reference)
     scene.die(job, body=body(job, reference))
     scene.die(big, body=body(big, "x" * 70_000))
     # Anybody who can write to the queue can make this one.

@@ -240,9 +240,9 @@ def test_a_job_passes_both_roles_and_nothing_is_refused(settings, enforcer, size
 def test_a_worker_may_bury_and_delete_a_big_payload(settings, enforcer):
     _, job_id, reference = submit(settings, enforcer, {"data": "x" * 300_000})
     enforcer.role = "worker"
-    claims = Runtime(settings, "worker", discover(settings.task_modules)).claims
-    claims.move_to_dead(job_id, reference)
-    claims.erase(job_id)
+    payloads = Runtime(settings, "worker", discover(settings.task_modules)).payloads
+    payloads.move_to_dead(job_id, reference)
+    payloads.erase(job_id)
     assert enforcer.refused == []
 
 

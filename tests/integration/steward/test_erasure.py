@@ -20,7 +20,7 @@ from sealwax.secrets.factory import make_source
 @pytest.fixture
 def parts(provisioned, aws):
     made = Parts(provisioned, aws)
-    made.claims = PayloadStore(aws.client("s3"), provisioned.bucket_name)
+    made.payloads = PayloadStore(aws.client("s3"), provisioned.bucket_name)
     made.records = lambda: made.letters.audit.page(limit=50)[0]
     return made
 
@@ -33,7 +33,7 @@ def test_a_jobs_traces_are_told_then_erased_and_it_never_runs(parts):
     job = parts.job("a", age=60)
     parts.letter(job, "exhausted")
     parts.outbox.put(Item(id=f"{job}#0", due=time.time() + 9_000, queue=parts.queue, body="x"))
-    parts.claims.put(job, "an envelope")
+    parts.payloads.put(job, "an envelope")
 
     told = erase("--job", job)
     assert told.exit_code == 0, told.output
@@ -47,7 +47,7 @@ def test_a_jobs_traces_are_told_then_erased_and_it_never_runs(parts):
     assert (entry.state, entry.tenant, entry.watch) == (JobState.CANCELLED, "erased", None)
     assert entry.expires > time.time() + 14 * 86_400
     assert parts.outbox.get(f"{job}#0") is None
-    assert parts.claims.objects(job) == []
+    assert parts.payloads.objects(job) == []
     (letter,) = parts.letters.archive.of_job(job)
     with pytest.raises(NoSuchLetter):
         parts.letters.archive.body(letter.id)

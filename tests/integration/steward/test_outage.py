@@ -151,7 +151,7 @@ def test_outbox_and_sqs_both_away_is_503_and_the_job_abandoned(api, monkeypatch)
     headers = auth | {"Idempotency-Key": "k"}
     assert submit(app, headers, 1)[0] == 503
     services = app.extensions["sealwax"]
-    job = services.runtime.digests.job_id("acme", "k")
+    job = services.runtime.hashes.job_id("acme", "k")
     assert services.runtime.ledger.get(job).state == "abandoned"
     monkeypatch.undo()
     assert submit(app, headers, 1)[0] == 202

@@ -249,7 +249,7 @@ def test_an_unreachable_queue_is_503_and_the_job_abandoned_then_accepted_on_repe
     answer = client.post("/v1/jobs", json=GOOD, headers=headers)
     problem(answer, 503, "queue-unavailable")
     assert answer.headers["Retry-After"]
-    job_id = services.runtime.digests.job_id("acme", "later")
+    job_id = services.runtime.hashes.job_id("acme", "later")
     entry = services.runtime.ledger.get(job_id)
     assert entry.state is JobState.ABANDONED
     sqs.create_queue(

@@ -72,7 +72,7 @@ def request(bench: Bench, key: str, calls: int, *, answers: bool = True) -> tupl
     submitter = Submitter(
         settings=bench.settings,
         keyring=lambda: bench.api.keyring,
-        digests=lambda: bench.api.digests,
+        hashes=lambda: bench.api.hashes,
         ledger=Ledger(
             Dynamo(bench.api.aws.client("dynamodb"), dying),
             bench.settings.table_name("jobs"),
@@ -158,25 +158,25 @@ def test_success_leaves_no_payload_behind_of_a_request_that_died_and_was_repeate
     bench: Bench,
 ) -> None:
     job_id = bench.submit()
-    envelope, claims = bench.sent[-1][1], bench.worker.claims
-    claims.put(job_id, "sealed again by the repetition")
-    assert bench.run(job_id, envelope=claims.put(job_id, envelope)) == Ack()
-    assert claims.objects(job_id) == []
+    envelope, payloads = bench.sent[-1][1], bench.worker.payloads
+    payloads.put(job_id, "sealed again by the repetition")
+    assert bench.run(job_id, envelope=payloads.put(job_id, envelope)) == Ack()
+    assert payloads.objects(job_id) == []
     # Nor does a copy of its message that comes late.
-    assert bench.run(job_id, envelope=claims.put(job_id, envelope)) == Ack()
-    assert claims.objects(job_id) == []
+    assert bench.run(job_id, envelope=payloads.put(job_id, envelope)) == Ack()
+    assert payloads.objects(job_id) == []
 
 
 def test_a_repeated_request_stores_nothing_for_a_job_that_has_begun(bench: Bench) -> None:
-    claims = bench.worker.claims
+    payloads = bench.worker.payloads
     small = bench.settings.limits.model_copy(update={"message_bytes": 1})
     submitter = Submitter(
         settings=bench.settings.model_copy(update={"limits": small}),
         keyring=lambda: bench.api.keyring,
-        digests=lambda: bench.api.digests,
+        hashes=lambda: bench.api.hashes,
         ledger=bench.api.ledger,
         publisher=bench,
-        claims=lambda: claims,
+        payloads=lambda: payloads,
         clock=bench.clock,
     )
 
@@ -186,10 +186,10 @@ def test_a_repeated_request_stores_nothing_for_a_job_that_has_begun(bench: Bench
         ).entry.id
 
     job_id = ask(1)
-    assert len(claims.objects(job_id)) == 1
-    assert (ask(1), len(claims.objects(job_id))) == (job_id, 2)  # perhaps the first was not sent
+    assert len(payloads.objects(job_id)) == 1
+    assert (ask(1), len(payloads.objects(job_id))) == (job_id, 2)  # perhaps the first was not sent
     assert bench.run(job_id) == Ack()
-    assert (ask(1), claims.objects(job_id)) == (job_id, [])
+    assert (ask(1), payloads.objects(job_id)) == (job_id, [])
     with pytest.raises(IdempotencyConflict):
         ask(2)
-    assert claims.objects(job_id) == []
+    assert payloads.objects(job_id) == []

@@ -33,13 +33,13 @@ def test_a_repeat_after_a_rotation_is_still_the_same_job(bench: Bench) -> None:
 
 def test_a_process_that_was_quicker_and_one_that_was_slower_agree(bench: Bench) -> None:
     """One has read the new key and one has not: both still use the old one."""
-    slow = bench.api.digests
+    slow = bench.api.hashes
     rotate(bench, after=60)
     bench.api.refresh()
-    assert bench.api.digests.job_id("acme", "k") == slow.job_id("acme", "k")
+    assert bench.api.hashes.job_id("acme", "k") == slow.job_id("acme", "k")
     first = bench.submit(idempotency_key="k")
     bench.clock.now += 61  # by now everybody has read it
-    assert bench.api.digests.job_id("acme", "k") != first
+    assert bench.api.hashes.job_id("acme", "k") != first
     assert bench.submit(idempotency_key="k") == first
 
 

@@ -68,7 +68,7 @@ def test_on_a_fair_queue_a_replay_joins_its_tenants_first_sends_and_names_no_ten
             self.sent.append(job)
 
     first = Submitter(
-        settings=settings, keyring=None, digests=lambda: hashes, ledger=None, publisher=Publisher()
+        settings=settings, keyring=None, hashes=lambda: hashes, ledger=None, publisher=Publisher()
     )
     definition = SimpleNamespace(lane="default")
     job = SimpleNamespace(id=JOB, tenant=entry().tenant, not_before=None, created=1.0)

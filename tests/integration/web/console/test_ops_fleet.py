@@ -124,7 +124,7 @@ def test_what_there_is_not_cannot_be_paused(app, client, bearer, worker) -> None
 
 def test_jobs_are_found_by_tenant_and_by_what_must_be_watched(app, client, bearer) -> None:
     runtime = app.extensions["sealwax"].runtime
-    tenant = runtime.digests.tenant_ref("acme-search")
+    tenant = runtime.hashes.tenant_ref("acme-search")
     ids = [f"{number:032x}" for number in range(1, 4)]
     for number, job in enumerate(ids):
         runtime.ledger.accept(
