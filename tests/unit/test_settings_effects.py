@@ -37,6 +37,7 @@ from sealwax.secrets.source import FileSource
 from sealwax.settings import RetryOverride, Settings
 from sealwax.steward.duties import make_duties
 from sealwax.steward.sweep import SweepDuty
+from sealwax.stores import Stores
 from sealwax.task_definition import TaskDefinition, task
 from sealwax.testing.dynamodb import FakeDynamoDB
 from sealwax.transport.pauses import ConsumerPauses
@@ -416,9 +417,7 @@ def test_bucket_takes_the_default_ones_place() -> None:
     s3 = SimpleNamespace(put_object=lambda **more: stored.append(more["Bucket"]) or {})
     aws: Any = SimpleNamespace(client=lambda service, **more: s3)
     for settings in (Settings(bucket="their-bucket"), Settings()):
-        runtime = runtime_of(settings, "worker")
-        runtime.aws = aws
-        runtime.payloads.put("1" * 32, "an envelope")
+        Stores(settings, aws=aws).payloads.put("1" * 32, "an envelope")
     assert stored == ["their-bucket", "sealwax-local-payloads"]
 
 
