@@ -133,7 +133,7 @@ class Suite:
         apis, sandbox = [free_port(), free_port()], free_port()
         config = folder / "sealwax.toml"
         config.write_text(settings_text(sandbox, apis[0]))
-        direct = local.emulated(config, emulator.client_variables)
+        direct = local.emulated(str(config), emulator.client_variables)
         for name in [name for name in os.environ if name.startswith(("AWS_", "SEALWAX_"))]:
             del os.environ[name]
         os.environ.update(direct)
@@ -147,7 +147,7 @@ class Suite:
         token = ensure_token(stores, former=folder / "none")
 
         self._proxy, port = self._start_proxy(stack, emulator.port)
-        environment = local.child_environment(config, client_variables(port)) | {
+        environment = local.child_environment(str(config), client_variables(port)) | {
             "CHAOS_JOURNAL": str(folder / "journal.jsonl"),
             "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
         }
