@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 from sealwax.envelope.errors import EnvelopeMalformed, EnvelopeVersionUnsupported
-from sealwax.envelope.keys import Suite
+from sealwax.envelope.public_keys import Suite
 
 __all__ = ["Context", "Header", "Parts", "Purpose", "decode", "encode_header", "join", "split"]
 

@@ -10,46 +10,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidTag
 
-from sealwax.envelope.errors import (
-    ContextMismatch,
-    DecryptionFailed,
-    EnvelopeExpired,
-    EnvelopeMalformed,
-    SignatureInvalid,
-)
-from sealwax.envelope.format import Context, Header, Purpose, encode_header, join, split
-from sealwax.envelope.keys import PrivateKey, PublicKey, SigningKey, VerifyKey
+from sealwax.envelope.errors import DecryptionFailed, EnvelopeExpired, EnvelopeMalformed
+from sealwax.envelope.format import Context, Header, encode_header, join, split
+from sealwax.envelope.private_keys import PrivateKey, SigningKey
+from sealwax.envelope.public_keys import PublicKey
+from sealwax.envelope.verify import Expected, Verifier, signed_bytes, verify_parts
 
-__all__ = ["Expected", "Opened", "Opener", "open_envelope", "peek", "seal", "sealed_size"]
+__all__ = ["Opened", "Opener", "open_envelope", "peek", "seal", "sealed_size"]
 
-#: Domain labels: a signature or ciphertext of ours never fits another protocol.
+#: Domain label: a ciphertext of ours never fits another protocol.
 _INFO_LABEL = b"sealwax envelope v1 info\x00"
-_SIGN_LABEL = b"sealwax envelope v1 signature\x00"
 
 
-class Opener(Protocol):
+class Opener(Verifier, Protocol):
     """What opening asks of a keyring."""
-
-    def verifier(self, signer_id: str) -> VerifyKey:
-        """Return a signer's key; raises UnknownSigner."""
-
-    def check_trust(self, signer_id: str, context: Context) -> None:
-        """Raise SignerNotTrusted where the signer may not sign this."""
 
     def private(self, key_id: str) -> PrivateKey:
         """Return our private key; raises UnknownKey or KeyRetired."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Expected:
-    """What the opener knows of the message; None is not compared."""
-
-    purpose: Purpose
-    task: str | None = None
-    job: str | None = None
-    tenant: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +44,6 @@ class Opened:
         return f"Opened({self.context.job}, {len(self.plaintext)} bytes)"
 
 
-def _signed(header: bytes, sealed: bytes) -> bytes:
-    # Lengths first: no two pairs of parts give the same message.
-    return b"".join(
-        (_SIGN_LABEL, len(header).to_bytes(8, "big"), header, len(sealed).to_bytes(8, "big"),
-         sealed)
-    )  # fmt: skip
-
-
 def seal(plaintext: bytes, context: Context, *, recipient: PublicKey, signer: SigningKey) -> str:
     """Encrypt to the recipient, bind the context, sign; return the text form.
 
@@ -82,7 +53,7 @@ def seal(plaintext: bytes, context: Context, *, recipient: PublicKey, signer: Si
         Header(suite=recipient.suite, recipient=recipient.id, signer=signer.id, context=context)
     )
     sealed = recipient.suite.hpke.encrypt(plaintext, recipient.handle(), _INFO_LABEL + header)
-    return join(header, sealed, signer.sign(_signed(header, sealed)))
+    return join(header, sealed, signer.sign(signed_bytes(header, sealed)))
 
 
 def sealed_size(
@@ -118,19 +89,8 @@ def open_envelope(
         One class a cause; checked in this order: form, version, signer,
         signature, trust, context, not-after, key, ciphertext.
     """
-    parts = split(text)
+    parts = verify_parts(text, keyring=keyring, expect=expect)
     header, context = parts.header, parts.header.context
-    try:
-        keyring.verifier(header.signer).verify(
-            parts.signature, _signed(parts.header_bytes, parts.sealed)
-        )
-    except InvalidSignature:
-        raise SignatureInvalid from None
-    keyring.check_trust(header.signer, context)
-    for name in ("purpose", "task", "job", "tenant"):
-        wanted = getattr(expect, name)
-        if wanted is not None and getattr(context, name) != wanted:
-            raise ContextMismatch(name)
     if now > context.not_after + skew:
         raise EnvelopeExpired
     private = keyring.private(header.recipient)

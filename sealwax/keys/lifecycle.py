@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sealwax.errors import SealwaxError
-from sealwax.keys.keyring import KeyDocuments, KeyInUse, Keyring, NoSuchKey, Role
+from sealwax.keys.documents import KeyDocuments, KeyInUse, NoSuchKey
+from sealwax.keys.public import PublicKeyring, Role
 from sealwax.ledger import KeyUsage, Ledger
 from sealwax.secrets import SecretNotFound, SecretSource
 from sealwax.settings import Settings
@@ -154,7 +155,7 @@ def retire_key(
         Unless `force`.
     sealwax.secrets.SecretVersionConflict
         As in `rotate_keys`.
-    sealwax.keys.keyring.KeyInUse, sealwax.keys.keyring.NoSuchKey
+    sealwax.keys.documents.KeyInUse, sealwax.keys.documents.NoSuchKey
     """
     row = next((row for row in describe_keys(source) if row["id"] == key_id), None)
     if row is None:
@@ -177,4 +178,4 @@ def retire_key(
 
 def describe_keys(source: SecretSource) -> list[Any]:
     """Return the public description of all keys of both roles."""
-    return list(Keyring.describe_shared(source.get("shared/keyring")))
+    return PublicKeyring.load(source.get("shared/keyring")).describe()

@@ -16,7 +16,8 @@ from functools import cache
 from typing import Any
 
 from sealwax.envelope import Expected, Purpose, open_envelope
-from sealwax.keys.keyring import KeyDocuments, Keyring
+from sealwax.keys.documents import KeyDocuments
+from sealwax.keys.keyring import Keyring
 from sealwax.ledger import Ledger, LedgerEntry
 from sealwax.outcomes import Retry
 from sealwax.producer.publish import QueuedJob

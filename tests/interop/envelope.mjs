@@ -3,6 +3,7 @@
 // Reads a JSON list of requests on stdin and writes the list of answers on stdout:
 //   {"do": "open", text, documents, expect, now}                    -> {plaintext}
 //   {"do": "seal", suite, plaintext, header, public, signing_seed}  -> {text}
+//   {"do": "check", kind, text, public}  (a signed statement)      -> {signer}
 // or {error}: the cause, with the field that differs after a colon. Bytes are hex;
 // `documents` are the opener's private key document and the shared one.
 import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from "@hpke/core";
@@ -167,12 +168,38 @@ async function seal({ plaintext, header, public: publicKey, suite, signing_seed:
   return { text: ["swx1", ...parts].join(".") };
 }
 
+const MAX_INTEGER = 2 ** 53 - 1;
+const short = (value) => typeof value === "string" && value.length <= 4096;
+const allowed = (value) =>
+  value === null || typeof value === "boolean" || short(value) ||
+  (Number.isInteger(value) && Math.abs(value) <= MAX_INTEGER) ||
+  (Array.isArray(value) && value.length <= 16 && value.every(short));
+// JSON.stringify escapes less than ASCII asks for.
+const ascii = (json) =>
+  json.replace(/[\u007f-\uffff]/g, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
+
+function checkStatement({ kind, text: said, public: raw }) {
+  const { sig, ...fields } = JSON.parse(said);
+  const malformed = (condition) => check(condition, "envelope-malformed");
+  malformed(text(/^[0-9a-f]{128}$/)(sig) && text(/^[0-9a-f]{16}$/)(fields.sid));
+  malformed(Object.keys(fields).length < 32);
+  for (const [name, value] of Object.entries(fields))
+    malformed(/^[a-z][a-z0-9_-]{0,31}$/.test(name) && allowed(value));
+  const canonicalText = ascii(JSON.stringify(fields, Object.keys(fields).sort()));
+  malformed(canonicalText.length <= 16384);
+  check(fields.sid === thumbprint("ed25519", hex(raw)), "unknown-signer");
+  const message = Buffer.from(`sealwax statement v1 ${kind}\0${canonicalText}`);
+  check(verify(null, message, ed25519Public(hex(raw)), hex(sig)), "signature-invalid");
+  return { signer: fields.sid };
+}
+
+const ACTIONS = { open, seal, check: checkStatement };
 let input = "";
 for await (const chunk of process.stdin) input += chunk;
 const answers = [];
 for (const request of JSON.parse(input)) {
   try {
-    answers.push(await (request.do === "open" ? open(request) : seal(request)));
+    answers.push(await ACTIONS[request.do](request));
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     answers.push({ error: error.message });

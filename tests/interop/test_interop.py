@@ -35,6 +35,7 @@ VECTORS: dict[str, Any] = {
     suite.label: json.loads((HERE.parent / "vectors" / f"{suite.label}.json").read_text())
     for suite in Suite
 }
+STATEMENTS: dict[str, Any] = json.loads((HERE.parent / "vectors" / "statements.json").read_text())
 NAMES = ("purpose", "task", "job", "tenant")
 suites = pytest.mark.parametrize("suite", VECTORS)
 
@@ -175,3 +176,19 @@ def test_both_refuse_what_node_sealed_and_somebody_altered(folder: Path, suite: 
         assert caught.value.cause == "signature-invalid"
     requests = [_opening(vectors, {"text": text}) for text in altered]
     assert _node(folder, requests) == [{"error": "signature-invalid"}] * 3
+
+
+def test_node_believes_and_refuses_the_same_statements(folder: Path) -> None:
+    signer = STATEMENTS["signer"]
+    cases = [*STATEMENTS["believe"], *STATEMENTS["refuse"]]
+    answers = _node(
+        folder,
+        [
+            {"do": "check", "kind": case["kind"], "text": case["text"], "public": signer["public"]}
+            for case in cases
+        ],
+    )
+    assert dict(zip((case["name"] for case in cases), answers, strict=True)) == {
+        case["name"]: {"error": case["cause"]} if "cause" in case else {"signer": signer["id"]}
+        for case in cases
+    }

@@ -20,7 +20,7 @@ from sealwax.aws.clients import Aws
 from sealwax.cli import steward as steward_command
 from sealwax.deadletters import make_letters
 from sealwax.job import Job
-from sealwax.keys.keyring import KeyDocuments
+from sealwax.keys.documents import KeyDocuments
 from sealwax.keys.lifecycle import init_keys
 from sealwax.ledger import JobState, Ledger
 from sealwax.local.configuration import curls

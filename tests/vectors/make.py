@@ -1,4 +1,4 @@
-"""Writes the envelope vectors beside this file; run only when the format changes.
+"""Writes the vectors beside this file; run only when the format changes.
 
 The keys come from fixed seeds. HPKE takes fresh randomness for each sealing, so
 the texts differ from run to run: vectors are opened, never compared.
@@ -11,12 +11,13 @@ import dataclasses
 import hashlib
 import json
 import string
+import sys
 from pathlib import Path
 from typing import Any
 
-from sealwax.envelope import Context, PrivateKey, Purpose, SigningKey, Suite, seal
+from sealwax.envelope import Context, PrivateKey, Purpose, SigningKey, Suite, seal, sign_statement
 from sealwax.envelope.format import join
-from sealwax.envelope.seal import _signed
+from sealwax.envelope.verify import signed_bytes
 
 CONTEXT = {
     "purpose": "job",
@@ -108,7 +109,7 @@ def _negative(keys: dict[str, Any], context: Context) -> list[dict[str, Any]]:
         return seal(b"x", changed, recipient=keys[to].public, signer=keys[name])
 
     def signed(head: bytes, body: bytes) -> str:
-        return join(head, body, signer.sign(_signed(head, body)))
+        return join(head, body, signer.sign(signed_bytes(head, body)))
 
     def case(name: str, cause: str, changed: str, **rest: Any) -> dict[str, Any]:
         return {"name": name, "cause": cause, "text": changed, **rest}
@@ -153,11 +154,11 @@ def _negative(keys: dict[str, Any], context: Context) -> list[dict[str, Any]]:
         case("bit of the ciphertext", "signature-invalid", _flip(text, 2)),
         case("bit of the signature", "signature-invalid", _flip(text, 3)),
         case("header changed after signing", "signature-invalid",
-             join(moved, sealed, signer.sign(_signed(header, sealed)))),
+             join(moved, sealed, signer.sign(signed_bytes(header, sealed)))),
         case("signed without its lengths", "signature-invalid",
              join(header, sealed, signer.sign(header + sealed))),
         case("signed by another", "signature-invalid",
-             join(header, sealed, keys["stranger"].sign(_signed(header, sealed)))),
+             join(header, sealed, keys["stranger"].sign(signed_bytes(header, sealed)))),
         case("signer of results", "signer-not-trusted", sealed_by("results only")),
         case("signer of exports", "signer-not-trusted", sealed_by("exports only")),
         case("signer of another tenant", "signer-not-trusted", sealed_by("one tenant")),
@@ -176,9 +177,84 @@ def _negative(keys: dict[str, Any], context: Context) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def main() -> None:
-    """Write one file for each suite."""
+LETTER = {
+    "queue": "sealwax-prod-default", "job": CONTEXT["job"], "generation": 0, "own": True,
+    "body": hashlib.sha256(b"body").hexdigest(), "reason": "failed", "cause": None,
+    "attempts": 8, "at": 1_750_000_000, "dropped": ["traceparent", "tracestate"],
+}  # fmt: skip
+
+
+def _statements() -> dict[str, Any]:
+    """Return signed statements that are believed, and ones that are refused with a cause."""
+    signer, stranger = SigningKey(_seed("signer")), SigningKey(_seed("stranger"))
+    reveal = {"letter": f"{CONTEXT['job']}.0", "why": "ticket 7", "at": 1_750_000_000}
+    escapes = {"error": 'Z\u00fcrich "\\/\b\f\n\r\t\x00\x1f\x7f\u2028\U0001f600'}
+    edges = {"least": -(2**53 - 1), "most": 2**53 - 1, "none": [], "off": False, "empty": ""}
+    made = sign_statement("letter", LETTER, signer)
+
+    def case(name: str, kind: str, said: dict[str, Any], cause: str = "") -> dict[str, Any]:
+        row = {"name": name, "kind": kind, "text": json.dumps(said)}
+        return {**row, "cause": cause} if cause else row
+
+    def wrong(name: str, **changes: Any) -> dict[str, Any]:
+        return case(name, "letter", {**made, **changes}, "signature-invalid")
+
+    def malformed(name: str, **changes: Any) -> dict[str, Any]:
+        return case(name, "letter", {**made, **changes}, "envelope-malformed")
+
+    return {
+        "origin": "tests/vectors/make.py, signed by Sealwax with pyca/cryptography",
+        "signer": {
+            "id": signer.id, "seed": _seed("signer").hex(), "public": signer.public.raw.hex(),
+        },
+        "believe": [
+            case("letter", "letter", made),
+            case("members in another order", "letter", dict(reversed(made.items()))),
+            case("reveal", "reveal", sign_statement("reveal", reveal, signer)),
+            case("operator", "operator", sign_statement("operator", {"name": "ada"}, signer)),
+            case("escapes", "letter", sign_statement("letter", escapes, signer)),
+            case("edges", "letter", sign_statement("letter", edges, signer)),
+            case("nothing said", "reveal", sign_statement("reveal", {}, signer)),
+        ],
+        "refuse": [
+            case("another kind", "reveal", made, "signature-invalid"),
+            case("unknown signer", "letter", sign_statement("letter", LETTER, stranger),
+                 "unknown-signer"),
+            case("member taken away", "letter",
+                 {name: value for name, value in made.items() if name != "own"},
+                 "signature-invalid"),
+            wrong("member added", extra=1),
+            wrong("number changed", generation=1),
+            wrong("text for a number", generation="0"),
+            wrong("number for a boolean", own=1),
+            wrong("list changed", dropped=["traceparent"]),
+            wrong("bit of the signature", sig=f"{int(made['sig'][0], 16) ^ 1:x}{made['sig'][1:]}"),
+            malformed("signature in capitals", sig=made["sig"].upper()),
+            malformed("short signature", sig=made["sig"][:-2]),
+            malformed("no signer", sid=None),
+            malformed("fraction", at=1.5),
+            malformed("number too large", at=2**53),
+            malformed("object", cause={}),
+            malformed("list of numbers", dropped=[1]),
+            malformed("capital in a name", Extra=1),
+            malformed("text too long", error="x" * 4_097),
+            malformed("too many members", **{f"m{n}": n for n in range(32)}),
+        ],
+    }  # fmt: skip
+
+
+def _write(name: str, document: dict[str, Any]) -> None:
+    path = Path(__file__).parent / f"{name}.json"
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def main(names: list[str]) -> None:
+    """Write the named files: one for each suite, and `statements`; all where none is named."""
+    if not names or "statements" in names:
+        _write("statements", _statements())
     for suite in Suite:
+        if names and suite.label not in names:
+            continue
         keys = _keys(suite)
         private, signer = keys["recipient"], keys["signer"]
         context = Context(**{**CONTEXT, "purpose": Purpose.JOB})  # type: ignore[arg-type]
@@ -207,9 +283,8 @@ def main() -> None:
             ],
             "refuse": _negative(keys, context),
         }
-        path = Path(__file__).parent / f"{suite.label}.json"
-        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        _write(suite.label, document)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

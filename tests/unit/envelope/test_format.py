@@ -34,7 +34,8 @@ from sealwax.envelope import (
 )
 from sealwax.envelope import format as form
 from sealwax.envelope.format import MAX_HEADER, join
-from sealwax.envelope.seal import _INFO_LABEL, _signed
+from sealwax.envelope.seal import _INFO_LABEL
+from sealwax.envelope.verify import signed_bytes
 
 SIGNER = SigningKey(b"s" * 32)
 KEY = PrivateKey(Suite.X25519, b"k" * 32)
@@ -73,7 +74,7 @@ class Opener:
 def _sealed_under(header: bytes) -> str:
     """Return a text whose header is bound and rightly signed, whatever it is."""
     sealed = KEY.suite.hpke.encrypt(b"payload", KEY.public.handle(), _INFO_LABEL + header)
-    return join(header, sealed, SIGNER.sign(_signed(header, sealed)))
+    return join(header, sealed, SIGNER.sign(signed_bytes(header, sealed)))
 
 
 def _open(text: str) -> bytes:
@@ -253,7 +254,7 @@ def test_arbitrary_bytes_in_the_parts_raise_nothing_but_envelope_errors(data: by
         join(data, b"c", bytes(64)),
         _sealed_under(data),
         join(HEADER, data, bytes(64)),
-        join(HEADER, data, SIGNER.sign(_signed(HEADER, data))),
+        join(HEADER, data, SIGNER.sign(signed_bytes(HEADER, data))),
     ):
         with pytest.raises(EnvelopeError):
             _open(text)

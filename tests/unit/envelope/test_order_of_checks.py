@@ -30,7 +30,7 @@ from sealwax.envelope import (
     seal,
 )
 from sealwax.envelope.format import Header, encode_header, join
-from sealwax.envelope.seal import _signed
+from sealwax.envelope.verify import signed_bytes
 
 CONTEXT = Context(
     purpose=Purpose.JOB,
@@ -98,7 +98,7 @@ def _rubbish(suite: Suite) -> str:
         Header(suite=suite, recipient=KEYS[suite].id, signer=SIGNER.id, context=CONTEXT)
     )
     sealed = b"r" * 2_000
-    return join(header, sealed, SIGNER.sign(_signed(header, sealed)))
+    return join(header, sealed, SIGNER.sign(signed_bytes(header, sealed)))
 
 
 @suites
@@ -240,7 +240,7 @@ def test_the_unused_bit_of_the_encapsulated_key_is_bound_too() -> None:
         )
         changed = bytearray(sealed)
         changed[suite.overhead - 16 - 1] ^= 0x80
-        twin = join(header, bytes(changed), SIGNER.sign(_signed(header, bytes(changed))))
+        twin = join(header, bytes(changed), SIGNER.sign(signed_bytes(header, bytes(changed))))
         with pytest.raises(DecryptionFailed):
             open_envelope(twin, keyring=Recording(suite), expect=EXPECTED, now=1_500)
 
@@ -256,7 +256,7 @@ def test_a_low_order_encapsulated_key_fails_like_any_other(enc: bytes) -> None:
         )
     )
     sealed = enc + b"x" * 40
-    text = join(header, sealed, SIGNER.sign(_signed(header, sealed)))
+    text = join(header, sealed, SIGNER.sign(signed_bytes(header, sealed)))
     with pytest.raises(DecryptionFailed):
         open_envelope(text, keyring=Recording(Suite.X25519), expect=EXPECTED, now=1_500)
 

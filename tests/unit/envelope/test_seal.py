@@ -34,8 +34,9 @@ from sealwax.envelope import (
     sealed_size,
 )
 from sealwax.envelope.format import join
-from sealwax.envelope.seal import _signed
-from sealwax.keys.keyring import KeyDocuments, Keyring
+from sealwax.envelope.verify import signed_bytes
+from sealwax.keys.documents import KeyDocuments
+from sealwax.keys.keyring import Keyring
 
 SUITES = ("x-wing", "x25519")
 JOB = "0123456789abcdef" * 2
@@ -296,7 +297,7 @@ def test_rightly_signed_rubbish_fails_to_decrypt(suite: str, length: int) -> Non
     raw = base64.urlsafe_b64decode(header + "=" * (-len(header) % 4))
     sealed = bytes(length)
     with pytest.raises(DecryptionFailed):
-        _open(suite, join(raw, sealed, api.signer.sign(_signed(raw, sealed))))
+        _open(suite, join(raw, sealed, api.signer.sign(signed_bytes(raw, sealed))))
     assert version == "swx1"
 
 
@@ -308,7 +309,7 @@ def test_a_signer_cannot_give_a_ciphertext_another_header(suite: str) -> None:
     raw = base64.urlsafe_b64decode(header + "=" * (-len(header) % 4))
     sealed = base64.urlsafe_b64decode(sealed_text + "=" * (-len(sealed_text) % 4))
     moved = raw.replace(JOB.encode(), b"f" * 32)
-    text = join(moved, sealed, api.signer.sign(_signed(moved, sealed)))
+    text = join(moved, sealed, api.signer.sign(signed_bytes(moved, sealed)))
     with pytest.raises(DecryptionFailed):
         _open(suite, text, dataclasses.replace(EXPECTED, job="f" * 32))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sealwax.envelope import Context, Expected, Purpose, open_envelope, seal
-from sealwax.keys.keyring import Keyring, Role
+from sealwax.keys.keyring import Keyring
 from sealwax.keys.lifecycle import (
     DOCUMENTS,
     KeysExist,
@@ -19,6 +19,7 @@ from sealwax.keys.lifecycle import (
     retire_key,
     rotate_keys,
 )
+from sealwax.keys.public import Role
 from sealwax.secrets import FileSource, SecretNotFound, SecretVersionConflict
 from sealwax.settings import Settings
 

@@ -12,8 +12,10 @@ import pytest
 
 from sealwax.envelope import Context, KeyRetired, Purpose, SignerNotTrusted, UnknownKey
 from sealwax.errors import SealwaxError
+from sealwax.keys.documents import KeyDocuments
 from sealwax.keys.hmac import KeyedHashes, KeyedHashesInvalid, TokenDigest
-from sealwax.keys.keyring import KeyDocuments, Keyring, KeyringInvalid
+from sealwax.keys.keyring import Keyring
+from sealwax.keys.public import KeyringInvalid
 
 CANARY = "canary-6d0b"
 SECRETS = KeyDocuments.create("x25519", 100).secrets()

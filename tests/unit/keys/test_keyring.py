@@ -19,7 +19,9 @@ from sealwax.envelope import (
     open_envelope,
     seal,
 )
-from sealwax.keys.keyring import KeyDocuments, KeyInUse, Keyring, KeyringInvalid, NoSuchKey, Role
+from sealwax.keys.documents import KeyDocuments, KeyInUse, NoSuchKey
+from sealwax.keys.keyring import Keyring
+from sealwax.keys.public import KeyringInvalid, PublicKeyring, Role
 
 CONTEXT = Context(
     purpose=Purpose.JOB,
@@ -52,7 +54,7 @@ def first() -> KeyDocuments:
 
 
 def _id(documents: KeyDocuments, role: str, kind: str, state: str) -> str:
-    rows = Keyring.describe_shared(documents.secrets()["shared/keyring"])
+    rows = PublicKeyring.load(documents.secrets()["shared/keyring"]).describe()
     (row,) = [r for r in rows if (r["role"], r["kind"], r["state"]) == (role, kind, state)]
     return str(row["id"])
 
@@ -189,7 +191,7 @@ def test_a_broken_seed_is_named_but_not_shown(first: KeyDocuments) -> None:
 def test_descriptions_and_reprs_hold_no_private_material(first: KeyDocuments) -> None:
     found = first.secrets()
     seeds = re.findall(r"[0-9a-f]{64}", found["api/keys"] + found["worker/keys"])
-    described = repr(Keyring.describe_shared(found["shared/keyring"]))
+    described = repr(PublicKeyring.load(found["shared/keyring"]).describe())
     shown = described + repr(first) + repr(_ring(first, "api")) + repr(_ring(first, "worker"))
     assert len(seeds) == 4
     assert not any(seed in shown for seed in seeds)

@@ -1,7 +1,9 @@
-"""The key types of envelopes: recipients (HPKE) and signers (Ed25519).
+"""The public key types of envelopes: whom to seal to (HPKE), whose signature it is (Ed25519).
 
 Wraps `cryptography`'s objects with an id that is a thumbprint, so that a key
-cannot be passed off as another, and with a repr that shows nothing else.
+cannot be passed off as another, and with a repr that shows nothing else. Used by
+every role; nothing private is made or kept here, and nothing here imports what
+could.
 """
 
 from __future__ import annotations
@@ -13,15 +15,10 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
-from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-    Ed25519PrivateKey,
-    Ed25519PublicKey,
-)
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-__all__ = ["PrivateKey", "PublicKey", "SigningKey", "Suite", "VerifyKey", "thumbprint"]
+__all__ = ["PublicKey", "Suite", "VerifyKey", "thumbprint"]
 
-#: Bytes of a private HPKE key's seed, both suites; of an Ed25519 seed too.
-SEED_BYTES = 32
 #: Bytes of an ML-KEM-768 encapsulation key (FIPS 203, table 3).
 _MLKEM_PUBLIC_BYTES = 1184
 
@@ -99,42 +96,6 @@ class PublicKey:
         )
 
 
-class PrivateKey:
-    """A recipient's private key, made from a 32-byte seed.
-
-    For X-Wing both halves come from the one seed by SHAKE256, as its draft
-    says (section 5.2), so that other implementations can load it.
-    """
-
-    def __init__(self, suite: Suite, seed: bytes) -> None:
-        if len(seed) != SEED_BYTES:
-            raise ValueError("a private key's seed has 32 bytes")
-        self.suite = suite
-        self._handle: Any
-        if suite is Suite.X25519:
-            self._handle = x25519.X25519PrivateKey.from_private_bytes(seed)
-            raw = self._handle.public_key().public_bytes_raw()
-        else:
-            expanded = hashlib.shake_256(seed).digest(96)
-            pq = mlkem.MLKEM768PrivateKey.from_seed_bytes(expanded[:64])
-            classic = x25519.X25519PrivateKey.from_private_bytes(expanded[64:])
-            self._handle = hpke.MLKEM768X25519PrivateKey(pq, classic)
-            raw = pq.public_key().public_bytes_raw() + classic.public_key().public_bytes_raw()
-        self.public = PublicKey(thumbprint(suite.label, raw), suite, raw)
-
-    @property
-    def id(self) -> str:
-        """The key's id, shared with its public half."""
-        return self.public.id
-
-    def __repr__(self) -> str:
-        return f"PrivateKey({self.id})"
-
-    def decrypt(self, sealed: bytes, info: bytes) -> bytes:
-        """Open HPKE's single-shot form; cryptography's InvalidTag where it does not fit."""
-        return self.suite.hpke.decrypt(sealed, self._handle, info)
-
-
 class VerifyKey:
     """A signer's public key."""
 
@@ -149,25 +110,3 @@ class VerifyKey:
     def verify(self, signature: bytes, message: bytes) -> None:
         """Raise cryptography's InvalidSignature where it does not fit."""
         self._handle.verify(signature, message)
-
-
-class SigningKey:
-    """A signer's private key, made from a 32-byte seed."""
-
-    def __init__(self, seed: bytes) -> None:
-        if len(seed) != SEED_BYTES:
-            raise ValueError("a signing key's seed has 32 bytes")
-        self._handle = Ed25519PrivateKey.from_private_bytes(seed)
-        self.public = VerifyKey(self._handle.public_key().public_bytes_raw())
-
-    @property
-    def id(self) -> str:
-        """The key's id, shared with its public half."""
-        return self.public.id
-
-    def __repr__(self) -> str:
-        return f"SigningKey({self.id})"
-
-    def sign(self, message: bytes) -> bytes:
-        """Return the 64-byte signature."""
-        return self._handle.sign(message)
