@@ -13,8 +13,12 @@ from sealwax.aws.clients import Aws
 from sealwax.local.emulator import Emulator
 from sealwax.local.environment import default_folder
 from sealwax.settings import Settings, load_settings
+from support.expiries import watched_for_expired_writes
 
 REPOSITORY = Path(__file__).parent.parent.parent
+
+#: One list while an emulator runs: what was written to it that has expired already.
+_EXPIRED_WRITES: list[list[str]] = []
 
 CLIENT_VARIABLES = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -35,8 +39,22 @@ def emulator_environment() -> Path:
 def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """One emulated AWS for each test process, keeping nothing."""
     log = tmp_path_factory.mktemp("ministack") / "ministack.log"
-    with Emulator(environment=emulator_environment(), log=log) as emulator:
+    with (
+        Emulator(environment=emulator_environment(), log=log) as emulator,
+        watched_for_expired_writes(emulator.url) as noted,
+    ):
+        _EXPIRED_WRITES.append(noted)
         yield emulator
+        _EXPIRED_WRITES.remove(noted)
+
+
+@pytest.fixture(autouse=True)
+def _items_outlive_their_test() -> Iterator[None]:
+    """Fail the test whose clock stands so far in the past that the emulator deletes its items."""
+    yield
+    for noted in _EXPIRED_WRITES:
+        found, noted[:] = list(noted), []
+        assert found == [], "begin the test's clock at support.expiries.FAR or the real now"
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import structlog.testing
 from click.testing import CliRunner
+from support.expiries import FAR
 
 from sealwax.cli import cli
 from sealwax.cli.auditing import record_cli
@@ -127,14 +128,14 @@ def test_verify_prints_a_head_that_proves_the_log_later(audit):
 
 
 def test_lines_of_several_days_are_one_chain_and_old_ones_stay_readable(provisioned, aws):
-    now = [1_700_000_000.0]
+    now = [FAR]
     audit = Audit(aws.client("dynamodb"), provisioned.table_name("audit"), clock=lambda: now[0])
     aws.client("dynamodb").put_item(
         TableName=provisioned.table_name("audit"),
         Item={
-            "day": {"S": "2023-11-14"}, "id": {"S": "1699999999000-abcdefabcdef"},
-            "at": {"N": "1699999999"}, "actor": {"S": "token:old"}, "verb": {"S": "lane.pause"},
-            "target": {"S": "x"}, "expires": {"N": "1799999999"},
+            "day": {"S": "2096-10-02"}, "id": {"S": f"{FAR - 1:.0f}000-abcdefabcdef"},
+            "at": {"N": f"{FAR - 1:.0f}"}, "actor": {"S": "token:old"}, "verb": {"S": "lane.pause"},
+            "target": {"S": "x"}, "expires": {"N": f"{FAR + 100_000_000:.0f}"},
         },
     )  # fmt: skip
     for _ in range(4):
@@ -145,7 +146,7 @@ def test_lines_of_several_days_are_one_chain_and_old_ones_stay_readable(provisio
     report = audit.verify()
     assert (report.bad, report.lines, report.unchained) == (None, 5, 1)
     assert [line.actor for line in audit.page()[0]] == ["token:a"] * 5 + ["token:old"]
-    later = audit.verify(since=1_700_000_000.0 + 2 * 86_400)
+    later = audit.verify(since=FAR + 2 * 86_400)
     assert (later.bad, later.first) == (None, 3)
 
 

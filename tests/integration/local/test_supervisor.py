@@ -5,16 +5,17 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 from support.waiting import wait_for
 
 from sealwax.local.processes import group_alive
-from sealwax.local.state import AlreadyRunning, StateLock
+from sealwax.local.state import StateLock
 from sealwax.local.supervisor import Program, ProgramFailed, Stop, StopRequested, Supervisor
 
 READY_THEN_SLEEP = "import time; print('ready', flush=True); time.sleep(600)"
+
+
 STUBBORN = (
     "import signal, time, os\n"
     "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -121,9 +122,3 @@ def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path):
     # The lock is free once the watchdog has ended everything, not before.
     with StateLock(tmp_path):
         assert not any(group_alive(pid) for pid in pids)
-
-
-def test_a_second_run_on_one_folder_is_refused_by_the_first_ones_process(tmp_path: Path):
-    with StateLock(tmp_path), pytest.raises(AlreadyRunning, match=str(os.getpid())):
-        StateLock(tmp_path)
-    StateLock(tmp_path).close()

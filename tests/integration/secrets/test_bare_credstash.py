@@ -22,26 +22,6 @@ def library() -> Any:
     return credstash
 
 
-@pytest.fixture
-def table(aws: Aws) -> str:
-    name = "bare-credstash"
-    client = aws.client("dynamodb")
-    if name not in client.list_tables()["TableNames"]:
-        client.create_table(
-            TableName=name,
-            KeySchema=[
-                {"AttributeName": "name", "KeyType": "HASH"},
-                {"AttributeName": "version", "KeyType": "RANGE"},
-            ],
-            AttributeDefinitions=[
-                {"AttributeName": "name", "AttributeType": "S"},
-                {"AttributeName": "version", "AttributeType": "S"},
-            ],
-            BillingMode="PAY_PER_REQUEST",
-        )
-    return name
-
-
 def test_a_missing_kms_key_ends_the_process_of_whoever_calls_the_library(
     library: Any, moto_env: Settings, aws: Aws, table: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,6 @@ import json
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -276,24 +275,6 @@ def test_a_row_that_vanishes_between_the_two_reads_is_not_found(
 
 
 # -- writers at the same time, on moto ---------------------------------------------------
-
-
-@pytest.fixture
-def table(aws: Aws) -> str:
-    name = f"secrets-{uuid.uuid4().hex[:8]}"
-    aws.client("dynamodb").create_table(
-        TableName=name,
-        KeySchema=[
-            {"AttributeName": "name", "KeyType": "HASH"},
-            {"AttributeName": "version", "KeyType": "RANGE"},
-        ],
-        AttributeDefinitions=[
-            {"AttributeName": "name", "AttributeType": "S"},
-            {"AttributeName": "version", "AttributeType": "S"},
-        ],
-        BillingMode="PAY_PER_REQUEST",
-    )
-    return name
 
 
 def test_of_writers_at_the_same_time_each_version_has_one(

@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 from support.aws import REPOSITORY
 from support.fault_proxy import FaultProxy
+from support.letters import letter_settings, message
 from support.waiting import wait_for
 
 from sealwax.aws.clients import Aws
 from sealwax.keys.lifecycle import init_keys
 from sealwax.secrets.factory import make_source
 from sealwax.settings import Settings, load_settings
+
+__all__ = ["letter_settings", "make_roles", "message"]
 
 TASKS = """
 import os

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 from support.job_bench import Bench, make_bench
+from support.web_app import shared_app
 from support.worker_lab import WorkerLab
 
 from sealwax.settings import Settings
+
+__all__ = ["bench", "lab", "shared_app"]
 
 
 @pytest.fixture

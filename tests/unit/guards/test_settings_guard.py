@@ -25,7 +25,7 @@ DUTIES = f"{EFFECTS_FILE}::test_the_stewards_duties_take_their_times_from_the_se
 NAMES = "tests/unit/test_settings.py::test_names_of_resources"
 OVERRIDES = "tests/unit/test_settings_effects.py::test_each_retry_override_changes_the_policy"
 FIRED = f"{EFFECTS_FILE}::test_a_schedule_fires_its_task_and_payload_for_its_tenant"
-TICKS = "tests/unit/producer/test_periodic.py::test_the_latest_tick_is_the_last_one_up_to_now"
+TICKS = "tests/unit/test_schedules.py::test_the_latest_tick_is_the_last_one_up_to_now"
 DEMO = f"{EFFECTS_FILE}::test_the_demo_is_the_job_that_can_be_pasted"
 
 #: The test that shows what a setting does: a new setting comes with one.
@@ -48,7 +48,7 @@ SHOWN_BY = {
     'retry."<task>".base': OVERRIDES,
     'retry."<task>".cap': OVERRIDES,
     'retry."<task>".max_age': OVERRIDES,
-    "limits.request_bytes": "tests/integration/web/test_api.py"
+    "limits.request_bytes": "tests/integration/web/test_body.py"
     "::test_the_body_limit_holds_at_its_edge",
     "limits.payload_bytes": f"{EFFECTS_FILE}::test_payload_bytes_bound_a_submission",
     "limits.message_bytes": CONSUMES,

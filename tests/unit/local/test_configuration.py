@@ -3,7 +3,6 @@ from __future__ import annotations
 import tomllib
 
 from sealwax.local import configuration
-from sealwax.local.state import exports, write_private
 from sealwax.settings import load_settings
 
 
@@ -24,17 +23,6 @@ def test_processes_never_see_the_users_own_aws_account(monkeypatch):
     assert found["AWS_ACCESS_KEY_ID"] == "test"
     assert found["AWS_CONFIG_FILE"] == found["AWS_SHARED_CREDENTIALS_FILE"] == "/dev/null"
     assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN", "SEALWAX_ENVIRONMENT"} & set(found)
-
-
-def test_exports_are_one_quoted_line_each():
-    assert exports({"A": "x y", "B": "it's"}) == "export A='x y'\nexport B='it'\"'\"'s'\n"
-
-
-def test_private_files_are_readable_by_their_owner_only(tmp_path):
-    write_private(tmp_path / "env", "secret")
-    write_private(tmp_path / "env", "newer")
-    assert (tmp_path / "env").read_text() == "newer"
-    assert (tmp_path / "env").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_folders_own_file_goes_between_the_defaults_and_what_this_machine_is(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.expiries import FAR
 from support.waiting import wait_for
 
 from sealwax.deadletters import explain, make_letters
@@ -30,7 +31,7 @@ class Never:
 class Scene:
     def __init__(self, settings, aws) -> None:
         self.settings = settings
-        self.now = [10_000.0]
+        self.now = [FAR]
         self.sqs = aws.client("sqs")
         self.letters = make_letters(settings, aws, clock=lambda: self.now[0])
         self.ledger = Ledger(aws.client("dynamodb"), settings.table_name("jobs"))
@@ -72,8 +73,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene(provisioned, aws) -> Scene:
-    return Scene(provisioned, aws)
+def scene(letter_settings, aws) -> Scene:
+    return Scene(letter_settings, aws)
 
 
 def test_dead_letters_are_archived_whole_then_deleted(scene, message):

@@ -20,6 +20,11 @@ WRITES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def app(shared_app: Flask) -> Flask:
+    return shared_app
+
+
 @pytest.fixture
 def bearer(app: Flask):
     def make(*scopes: str, tenant: str = "ops") -> dict[str, str]:

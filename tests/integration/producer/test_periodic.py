@@ -1,4 +1,4 @@
-"""Periodic jobs and admission, on emulated AWS."""
+"""Periodic jobs on emulated AWS: one job a tick, whoever looks and dies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from sealwax.errors import ConfigurationError
-from sealwax.ledger import NewJob
 from sealwax.producer.periodic import PeriodicEnqueuer
 from sealwax.schedules import Schedule
 
@@ -93,41 +92,3 @@ def test_a_schedule_that_names_no_task_or_a_wrong_payload_fails_at_the_start(ser
         services.runtime.settings.schedules["nightly"] = schedule
         with pytest.raises(ConfigurationError, match="nightly"):
             PeriodicEnqueuer(services.runtime, services.submitter)
-
-
-def test_a_lane_whose_jobs_wait_too_long_is_closed_for_a_while(services, client, auth):
-    from sealwax.producer.admission import Admission
-
-    now = [1_000_000.0]
-    lane = services.settings.lanes["default"].model_copy(update={"max_wait": 60.0})
-    settings = services.settings.model_copy(update={"lanes": {"default": lane}})
-    steps = [0.0]
-    admission = Admission(
-        settings,
-        lambda: services.runtime.ledger,
-        clock=lambda: now[0],
-        monotonic=lambda: steps[0],
-    )
-    object.__setattr__(services, "admission", admission)
-    body = {"task": "webhooks.relay", "payload": PAYLOAD}
-    services.runtime.ledger.accept(
-        NewJob(
-            id="1" * 32,
-            task="webhooks.relay",
-            tenant="t",
-            lane="default",
-            contract=1,
-            created=now[0] - 61,
-            not_after=int(now[0] + 1_000),
-            expires=int(now[0] + 2_000),
-        )
-    )
-    answer = client.post("/v1/jobs", json=body, headers=auth)
-    assert answer.status_code == 503
-    assert answer.get_json()["type"] == "urn:sealwax:problem:lane-overloaded"
-    assert int(answer.headers["Retry-After"]) > 0
-    # Claimed, it waits no longer; the answer is believed for some seconds.
-    services.runtime.ledger.claim("1" * 32, token="t", lease=30)
-    assert client.post("/v1/jobs", json=body, headers=auth).status_code == 503
-    steps[0] += 10
-    assert client.post("/v1/jobs", json=body, headers=auth).status_code == 202

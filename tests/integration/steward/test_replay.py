@@ -134,8 +134,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene(provisioned, aws, message) -> Scene:
-    return Scene(provisioned, aws, message)
+def scene(letter_settings, aws, message) -> Scene:
+    return Scene(letter_settings, aws, message)
 
 
 def test_a_mended_group_is_replayed_by_canary_to_its_end(scene):

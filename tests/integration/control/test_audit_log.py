@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from support.expiries import FAR
 
 from sealwax.aws.dynamodb import CursorInvalid
 from sealwax.deadletters import make_letters
@@ -8,9 +9,9 @@ from sealwax.deadletters import make_letters
 DAY = 86_400.0
 
 
-def test_lines_are_listed_newest_first_across_days_and_exported(provisioned, aws):
-    now = [1_700_000_000.0]
-    audit = make_letters(provisioned, aws, clock=lambda: now[0]).audit
+def test_lines_are_listed_newest_first_across_days_and_exported(letter_settings, aws):
+    now = [FAR]
+    audit = make_letters(letter_settings, aws, clock=lambda: now[0]).audit
     for number in range(5):
         audit.record(actor="token:a", verb="lane.pause", target=f"lane {number}", reason="why")
         now[0] += DAY / 2
@@ -24,7 +25,7 @@ def test_lines_are_listed_newest_first_across_days_and_exported(provisioned, aws
     assert first[0].count == 7
     assert rest[-1].reason == "why"
     assert end is not None or len(rest) < 4
-    exported = list(audit.export(since=1_700_000_000.0, until=1_700_000_000.0 + DAY))
+    exported = list(audit.export(since=FAR, until=FAR + DAY))
     assert [line.target for line in exported] == ["lane 0", "lane 1", "lane 2"]
 
 

@@ -1,0 +1,261 @@
+"""Claims and the ends of attempts: conditional writes on both emulators."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+from support.ledger import JOB, Clock, new_job, watched
+
+from sealwax.ledger import (
+    Claimed,
+    ClaimLost,
+    JobState,
+    Ledger,
+    Refused,
+)
+
+
+def test_a_job_runs_to_success(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    claim = ledger.claim(JOB, token="t1", lease=30)
+    assert isinstance(claim, Claimed)
+    assert (claim.entry.attempts, claim.entry.fence) == (1, 1)
+    ledger.succeed(JOB, token="t1", result="sealed")
+    entry = ledger.get(JOB)
+    assert entry is not None
+    assert (entry.state, entry.result, entry.attempts) == (JobState.SUCCEEDED, "sealed", 1)
+    refused = ledger.claim(JOB, token="t2", lease=30)
+    assert isinstance(refused, Refused)
+    assert refused.entry is not None
+    assert refused.entry.state is JobState.SUCCEEDED
+
+
+def test_a_running_job_is_not_claimed_until_its_lease_ends(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    clock.now += 29
+    assert isinstance(ledger.claim(JOB, token="t2", lease=30), Refused)
+    running = ledger.get(JOB)
+    assert running is not None
+    assert ledger.suspect(running) is None
+    clock.now += 2
+    assert ledger.suspect(running) is not None
+    assert ledger.suspect(running) is None
+    second = ledger.claim(JOB, token="t2", lease=30)
+    assert isinstance(second, Claimed)
+    # The lost attempt is given back: nobody knows that the job was to blame.
+    assert (second.entry.attempts, second.entry.fence, second.entry.suspicions) == (1, 2, 1)
+    with pytest.raises(ClaimLost):
+        ledger.succeed(JOB, token="t1", result=None)
+    with pytest.raises(ClaimLost):
+        ledger.retry(JOB, token="t1", due=0, cause="x", error="E")
+    assert not ledger.die(JOB, token="t1", reason="rejected", cause="x", error="E")
+    assert not ledger.renew(JOB, token="t1", lease=30)
+    assert ledger.renew(JOB, token="t2", lease=30)
+
+
+def test_a_claim_whose_answer_was_lost_is_granted_again_uncounted(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    again = ledger.claim(JOB, token="t1", lease=30)
+    assert isinstance(again, Claimed)
+    assert again.entry.attempts == 1
+
+
+def test_a_finish_whose_answer_was_lost_may_be_repeated(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    ledger.succeed(JOB, token="t1", result="sealed")
+    ledger.succeed(JOB, token="t1", result="sealed")
+
+
+def test_a_retry_keeps_its_cause_and_the_next_claim_counts(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    ledger.retry(JOB, token="t1", due=clock.now + 7, cause="downstream-503", error="Transient")
+    entry = ledger.get(JOB)
+    assert entry is not None
+    assert (entry.state, entry.cause, entry.due) == (
+        JobState.RETRYING,
+        "downstream-503",
+        clock.now + 7,
+    )
+    assert isinstance(ledger.claim(JOB, token="t2", lease=30), Refused)  # a copy, too early
+    clock.now += 5
+    claim = ledger.claim(JOB, token="t2", lease=30)
+    assert isinstance(claim, Claimed)
+    assert claim.entry.attempts == 2
+    assert claim.entry.due is None
+
+
+def test_a_released_attempt_is_not_counted(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    ledger.release(JOB, token="t1")
+    claim = ledger.claim(JOB, token="t2", lease=30)
+    assert isinstance(claim, Claimed)
+    assert claim.entry.attempts == 1
+
+
+def test_a_dead_job_keeps_its_reason_and_never_expires(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    assert ledger.die(JOB, token="t1", reason="rejected", cause="downstream-400", error="Rejected")
+    entry = ledger.get(JOB)
+    assert entry is not None
+    assert (entry.state, entry.reason, entry.cause) == (JobState.DEAD, "rejected", "downstream-400")
+    assert entry.expires is None
+    assert isinstance(ledger.claim(JOB, token="t2", lease=30), Refused)
+
+
+def test_a_job_killed_by_a_forged_message_runs_with_its_genuine_one(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock))
+    assert ledger.die(
+        JOB, token=None, reason="unopenable", cause="signature-invalid", error="SignatureInvalid"
+    )
+    claim = ledger.claim(JOB, token="t1", lease=30)
+    assert isinstance(claim, Claimed)
+    assert (claim.entry.reason, claim.entry.cause) == (None, None)
+    assert claim.entry.expires == int(clock.now + 100)
+
+
+def test_a_running_job_is_not_ended_by_somebody_without_its_token(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    assert not ledger.die(JOB, token=None, reason="unopenable", cause="x", error="E")
+    entry = ledger.get(JOB)
+    assert entry is not None
+    assert entry.state is JobState.RUNNING
+
+
+def test_crashes_are_counted_apart_from_attempts(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    for number in (1, 2):
+        ledger.claim(JOB, token=f"t{number}", lease=30)
+        assert ledger.crash(JOB, token=f"t{number}").crashes == number
+    with pytest.raises(ClaimLost):
+        ledger.crash(JOB, token="t1")
+
+
+def test_unknown_jobs_are_refused_everywhere(ledger: Ledger) -> None:
+    assert ledger.get(JOB) is None
+    assert ledger.claim(JOB, token="t1", lease=30) == Refused(None)
+    assert not ledger.die(JOB, token=None, reason="malformed", cause="x", error="E")
+    assert not ledger.abandon(JOB, acceptance="a")
+
+
+def test_one_of_many_simultaneous_claims_wins(atomic_ledger: Ledger, clock: Clock) -> None:
+    atomic_ledger.accept(new_job(clock))
+    outcomes: list[object] = []
+    threads = [
+        threading.Thread(
+            target=lambda n=n: outcomes.append(atomic_ledger.claim(JOB, token=f"t{n}", lease=30))
+        )
+        for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(isinstance(outcome, Claimed) for outcome in outcomes) == 1
+
+
+@pytest.mark.parametrize("reason", ["unopenable", "malformed", "unknown-task", "rejected"])
+def test_a_death_by_an_unverified_message_is_undone_by_the_genuine_one(
+    ledger: Ledger, clock: Clock, reason: str
+) -> None:
+    ledger.accept(new_job(clock))
+    assert ledger.die(JOB, token=None, reason=reason, cause="x", error="E")
+    claim = ledger.claim(JOB, token="t1", lease=30)
+    assert isinstance(claim, Claimed)
+    assert claim.entry.reason is None
+    assert ledger.die(JOB, token="t1", reason=reason, cause="x", error="E")
+    assert isinstance(ledger.claim(JOB, token="t2", lease=30), Refused)
+
+
+def test_a_verified_death_without_a_claim_is_final(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t1", lease=30)
+    ledger.crash(JOB, token="t1")
+    assert ledger.die(JOB, token=None, reason="crashed", cause="x", error="E", verified=True)
+    assert isinstance(ledger.claim(JOB, token="t2", lease=30), Refused)
+
+
+def test_a_job_whose_death_nobody_verified_is_open_again_when_claimed(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock))
+    ledger.die(JOB, token=None, reason="unopenable", cause="x", error="E")
+    assert watched(ledger, "dead") == [JOB]
+    assert isinstance(ledger.claim(JOB, token="t1", lease=30), Claimed)
+    assert (watched(ledger, "open#default"), watched(ledger, "dead")) == ([JOB], [])
+
+
+def test_a_job_that_was_to_be_cancelled_is_not_tried_again(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t", lease=30)
+    ledger.cancel(JOB)
+    assert not ledger.retry(JOB, token="t", due=clock.now, cause="x", error="E")
+    assert not ledger.retry(JOB, token="t", due=clock.now, cause="x", error="E")
+    entry = ledger.get(JOB)
+    assert entry is not None
+    assert entry.state is JobState.CANCELLED
+
+
+def test_a_success_despite_a_cancel_is_a_success(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    ledger.claim(JOB, token="t", lease=30)
+    ledger.cancel(JOB)
+    ledger.succeed(JOB, token="t", result="sealed")
+    entry = ledger.cancel(JOB)
+    assert entry is not None
+    assert entry.state is JobState.SUCCEEDED
+
+
+def test_no_attempt_starts_before_its_time_nor_after_its_expiry(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(replace(new_job(clock), not_before=clock.now + 10, run_before=clock.now + 20))
+    assert isinstance(ledger.claim(JOB, token="t", lease=30), Refused)
+    clock.now += 9  # two seconds early will do
+    assert isinstance(ledger.claim(JOB, token="t", lease=30), Claimed)
+    ledger.retry(JOB, token="t", due=clock.now, cause="x", error="E")
+    clock.now += 11
+    assert isinstance(ledger.claim(JOB, token="t", lease=30), Refused)
+    assert ledger.expire(JOB)
+    entry = ledger.get(JOB)
+    assert entry is not None
+    assert (entry.state, entry.watch) == (JobState.EXPIRED, None)
+
+
+def test_after_two_suspicions_a_job_runs_alone_and_a_lone_loss_is_a_crash(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock))
+    for number in (1, 2):
+        claim = ledger.claim(JOB, token=f"t{number}", lease=30)
+        assert isinstance(claim, Claimed)
+        assert claim.entry.attempts == 1
+        clock.now += 31
+        suspected = ledger.suspect(claim.entry)
+        assert suspected is not None
+        assert (suspected.suspicions, suspected.crashes) == (number, 0)
+    assert isinstance(ledger.claim(JOB, token="t3", lease=30), Refused)
+    claim = ledger.claim(JOB, token="t3", lease=30, alone=True)
+    assert isinstance(claim, Claimed)
+    assert claim.entry.alone
+    clock.now += 31
+    crashed = ledger.suspect(claim.entry)
+    assert crashed is not None
+    assert (crashed.suspicions, crashed.crashes, crashed.alone) == (2, 1, False)
+    again = ledger.claim(JOB, token="t4", lease=30, alone=True)
+    assert isinstance(again, Claimed)
+    assert again.entry.attempts == 2

@@ -1,0 +1,64 @@
+"""Tokens and scopes: who is let in."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from support.problems import CANARY, problem
+
+GOOD = {"task": "webhooks.relay", "payload": {"event": "ping", "body": {"a": 1}}}
+
+
+def test_every_route_but_health_needs_a_token(app: Flask, client: FlaskClient) -> None:
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint in ("health.healthz", "health.readyz"):
+            continue
+        if rule.endpoint.startswith("console."):
+            continue  # its sessions are tested beside it
+        view = app.view_functions[rule.endpoint]
+        assert hasattr(view, "sealwax_scope"), f"{rule.rule} has no @requires"
+        method = next(iter(rule.methods - {"HEAD", "OPTIONS"}))
+        # Of a choice its first, of anything else an id.
+        path = re.sub(r"<any\((\w+)[^>]*>", r"\1", rule.rule)
+        answer = client.open(re.sub(r"<[^>]+>", "0" * 32, path), method=method)
+        problem(answer, 401, "unauthenticated")
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer swx_" + "a" * 43, f"Bearer {CANARY}"],
+)
+def test_bad_credentials_are_401(client, header: str) -> None:
+    answer = client.post("/v1/jobs", json=GOOD, headers={"Authorization": header})
+    problem(answer, 401, "unauthenticated")
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_scopes_are_needed_and_narrow(client, app) -> None:
+    tokens = app.extensions["sealwax"].tokens
+    reader = tokens.issue(tenant="acme", scopes=["jobs:read"]).token
+    other = tokens.issue(tenant="acme", scopes=["jobs:submit:exports.*"]).token
+    narrow = tokens.issue(tenant="acme", scopes=["jobs:submit:webhooks.*"]).token
+    for token in (reader, other):
+        answer = client.post("/v1/jobs", json=GOOD, headers={"Authorization": f"Bearer {token}"})
+        problem(answer, 403, "forbidden")
+    bearer = {"Authorization": f"Bearer {narrow}"}
+    answer = client.post("/v1/jobs", json=GOOD, headers=bearer)
+    assert answer.status_code == 202
+    problem(client.get(answer.headers["Location"], headers=bearer), 403, "forbidden")
+
+
+def test_a_revoked_token_stops_working_within_the_cache_time(client, app, auth) -> None:
+    services = app.extensions["sealwax"]
+    store = services.tokens
+    issued = store.issue(tenant="acme", scopes=["jobs:read"])
+    bearer = {"Authorization": f"Bearer {issued.token}"}
+    assert client.get("/v1/tasks", headers=bearer).status_code == 200
+    assert store.revoke(issued.id)
+    assert client.get("/v1/tasks", headers=bearer).status_code == 200  # believed for 30 s
+    store._monotonic = lambda real=store._monotonic: real() + 31
+    problem(client.get("/v1/tasks", headers=bearer), 401, "unauthenticated")
+    assert not store.revoke(issued.id)

@@ -1,0 +1,86 @@
+"""Which messages are read: fields, depth, and compressed bodies up to a limit."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwax.transport.codec import Malformed
+from sealwax.transport.validation import check_message
+
+
+@pytest.mark.parametrize(("limit", "refused"), [(0, True), (15, True), (16, False)])
+def test_a_compressed_body_is_inflated_up_to_the_limit_only(limit: int, refused: bool) -> None:
+    body = b"[[], {}, {}]    "
+    assert len(body) == 16
+    payload = {
+        "headers": {"task": "t", "id": "i", "compression": "gzip"},
+        "properties": {"body_encoding": "base64"},
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "body": base64.b64encode(zlib.compress(body)).decode(),
+    }
+    check = {"accept": ("application/json",), "max_depth": 10, "inflated_bytes": limit}
+    if refused:
+        with pytest.raises(Malformed, match="compression"):
+            check_message(payload, **check)
+    else:
+        check_message(payload, **check)
+        assert payload["body"] == body
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=6))
+def test_any_object_passes_the_check_or_is_malformed(payload: dict[str, object]) -> None:
+    try:
+        check_message(payload, accept=("application/json",), max_depth=50)
+    except Malformed:
+        return
+
+
+FIELDS = ["id", "task", "eta", "expires", "retries", "timelimit", "group", "group_index", "stamps",
+          "stamped_headers", "root_id", "parent_id", "origin", "shadow", "compression"]  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), json_values), json_values)
+def test_any_header_and_body_pass_or_are_malformed(
+    headers: dict[str, object], body: object
+) -> None:
+    payload = {
+        "headers": {"task": "t", "id": "i", **headers}, "properties": {},
+        "body": json.dumps(body), "content-type": "application/json",
+        "content-encoding": "utf-8",
+    }  # fmt: skip
+    try:
+        check_message(payload, accept=("application/json",), max_depth=50)
+    except Malformed:
+        return
+
+
+def test_compressed_bodies_are_read_and_bombs_refused() -> None:
+    import zlib
+
+    def payload(data: bytes) -> dict[str, object]:
+        return {
+            "headers": {"task": "t", "id": "i", "compression": "application/x-gzip"},
+            "properties": {"body_encoding": "base64"},
+            "body": base64.b64encode(zlib.compress(data)).decode(),
+            "content-type": "application/json", "content-encoding": "utf-8",
+        }  # fmt: skip
+
+    good = payload(b"[[1],{},{}]")
+    check_message(good, accept=("application/json",), max_depth=50)
+    assert good["body"] == b"[[1],{},{}]"
+    with pytest.raises(Malformed, match="compression"):
+        check_message(payload(b" " * 2**25), accept=("application/json",), max_depth=50)
