@@ -180,17 +180,30 @@ def test_a_dead_job_keeps_its_reason_and_never_expires(ledger: Ledger, clock: Cl
     assert isinstance(ledger.claim(JOB, token="t2", lease=30), Refused)
 
 
-def test_a_job_killed_by_a_forged_message_runs_with_its_genuine_one(
-    ledger: Ledger, clock: Clock
-) -> None:
+def test_a_death_before_any_claim_is_final(ledger: Ledger, clock: Clock) -> None:
     ledger.accept(new_job(clock))
     assert ledger.die(
-        JOB, token=None, reason="unopenable", cause="signature-invalid", error="SignatureInvalid"
+        JOB, token=None, reason="unopenable", cause="key-retired", error="KeyRetired", generation=0
     )
-    claim = ledger.claim(JOB, token="t1", lease=30)
-    assert isinstance(claim, Claimed)
-    assert (claim.entry.reason, claim.entry.cause) == (None, None)
-    assert claim.entry.expires == int(clock.now + 100)
+    refused = ledger.claim(JOB, token="t1", lease=30)
+    assert isinstance(refused, Refused)
+    assert refused.entry is not None
+    assert (refused.entry.state, refused.entry.attempts) == (JobState.DEAD, 0)
+
+
+@pytest.mark.parametrize(
+    "bound", [{"task": "test.other"}, {"tenant": "cd" * 16}, {"lane": "other"}]
+)
+def test_a_message_bound_to_something_else_claims_and_changes_nothing(
+    ledger: Ledger, clock: Clock, bound: dict[str, str]
+) -> None:
+    ledger.accept(new_job(clock))
+    before = ledger.get(JOB)
+    assert before is not None
+    own = {"task": before.task, "tenant": before.tenant, "lane": before.lane}
+    assert ledger.claim(JOB, token="t1", lease=30, **(own | bound)) == Refused(before)
+    assert ledger.get(JOB) == before
+    assert isinstance(ledger.claim(JOB, token="t1", lease=30, **own), Claimed)
 
 
 def test_a_running_job_is_not_ended_by_somebody_without_its_token(
@@ -272,24 +285,11 @@ def test_an_unreachable_table_is_said_so(
         Ledger(aws.client("dynamodb"), "jobs").get(JOB)
 
 
-@pytest.mark.parametrize("reason", ["unopenable", "malformed", "unknown-task", "rejected"])
-def test_a_death_by_an_unverified_message_is_undone_by_the_genuine_one(
-    ledger: Ledger, clock: Clock, reason: str
-) -> None:
-    ledger.accept(new_job(clock))
-    assert ledger.die(JOB, token=None, reason=reason, cause="x", error="E")
-    claim = ledger.claim(JOB, token="t1", lease=30)
-    assert isinstance(claim, Claimed)
-    assert claim.entry.reason is None
-    assert ledger.die(JOB, token="t1", reason=reason, cause="x", error="E")
-    assert isinstance(ledger.claim(JOB, token="t2", lease=30), Refused)
-
-
 def test_a_verified_death_without_a_claim_is_final(ledger: Ledger, clock: Clock) -> None:
     ledger.accept(new_job(clock))
     ledger.claim(JOB, token="t1", lease=30)
     ledger.crash(JOB, token="t1")
-    assert ledger.die(JOB, token=None, reason="crashed", cause="x", error="E", verified=True)
+    assert ledger.die(JOB, token=None, reason="crashed", cause="x", error="E")
     assert isinstance(ledger.claim(JOB, token="t2", lease=30), Refused)
 
 
@@ -334,16 +334,6 @@ def test_open_jobs_are_found_by_lane_until_they_end_and_dead_ones_until_replayed
     assert watched(ledger, "dead") == []
 
 
-def test_a_job_whose_death_nobody_verified_is_open_again_when_claimed(
-    ledger: Ledger, clock: Clock
-) -> None:
-    ledger.accept(new_job(clock))
-    ledger.die(JOB, token=None, reason="unopenable", cause="x", error="E")
-    assert watched(ledger, "dead") == [JOB]
-    assert isinstance(ledger.claim(JOB, token="t1", lease=30), Claimed)
-    assert (watched(ledger, "open#default"), watched(ledger, "dead")) == ([JOB], [])
-
-
 def test_an_abandoned_job_is_watched_again_once_accepted_again(
     ledger: Ledger, clock: Clock
 ) -> None:
@@ -383,7 +373,7 @@ def test_the_oldest_of_a_lane_has_waited_longest_since_its_acceptance_or_replay(
     oldest = ledger.oldest("default")
     assert oldest is not None
     assert oldest.id == numbered(1)
-    ledger.die(numbered(1), token=None, reason="rejected", cause="x", error="E", verified=True)
+    ledger.die(numbered(1), token=None, reason="rejected", cause="x", error="E")
     clock.now += 10
     ledger.replay(numbered(1), generation=0)
     oldest = ledger.oldest("default")
@@ -395,7 +385,7 @@ def dead(ledger: Ledger, clock: Clock) -> None:
     ledger.accept(new_job(clock))
     ledger.claim(JOB, token="t1", lease=30)
     ledger.crash(JOB, token="t1")
-    ledger.die(JOB, token=None, reason="crashed", cause="x", error="E", verified=True)
+    ledger.die(JOB, token=None, reason="crashed", cause="x", error="E")
 
 
 def test_a_replayed_job_begins_anew_as_its_next_generation(ledger: Ledger, clock: Clock) -> None:
@@ -438,9 +428,8 @@ def test_messages_of_other_generations_claim_nothing(ledger: Ledger, clock: Cloc
         assert isinstance(refused, Refused)
         assert refused.entry is not None
         assert (refused.entry.state, refused.entry.generation) == (JobState.ACCEPTED, 1)
-    # Nor does a death that nobody verified let one of the generation before in.
-    ledger.die(JOB, token=None, reason="malformed", cause="x", error="E")
-    assert isinstance(ledger.claim(JOB, token="t2", lease=30, generation=0), Refused)
+    # Nor does one of the generation before end the job.
+    assert not ledger.die(JOB, token=None, reason="unopenable", cause="x", error="E", generation=0)
     assert isinstance(ledger.claim(JOB, token="t2", lease=30, generation=1), Claimed)
 
 
