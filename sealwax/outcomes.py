@@ -41,9 +41,10 @@ class Reason(StrEnum):
     text
         One sentence without its full stop: what happened to the message.
     verified
-        Whether the reason is given only after the envelope was opened. Anybody
-        who can write to the queue can cause a letter of any other reason: it
-        never takes the place of the job's own letter.
+        Whether the reason is given only to a job's own message, whose signature
+        was verified. A letter of any other reason may be anybody's who can write
+        to the queue: it names a job by its own word and never takes the place of
+        the job's own letter.
     """
 
     text: str
@@ -62,12 +63,13 @@ class Reason(StrEnum):
     CRASHED = "crashed", True, "The job's process died again and again"
     UNOPENABLE = (
         "unopenable",
-        False,
-        "The envelope could not be opened: altered, forged, or its key retired",
+        True,
+        "The job's own envelope can no longer be opened: its key was retired or is not held",
     )
     UNKNOWN_JOB = "unknown-job", False, "The message is genuine but the ledger knows no such job"
     MALFORMED = "malformed", False, "The message is no task message"
-    UNKNOWN_TASK = "unknown-task", False, "No worker of this queue knows the task"
+    UNKNOWN_TASK = "unknown-task", True, "No worker of this queue knows the task"
+    STRAY = "stray", False, "The message is no job's own: nobody who may has signed it for this use"
     #: Given by the steward to letters that SQS's own redrive moved; never by a worker.
     BACKSTOP = "backstop", False, "SQS gave up on the message after a thousand receives"
 

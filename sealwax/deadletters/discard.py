@@ -16,7 +16,7 @@ from sealwax.deadletters.bodies import Bodies, body_key
 from sealwax.deadletters.errors import LettersError
 from sealwax.deadletters.letter import Letter, first_argument
 from sealwax.deadletters.table import LettersTable
-from sealwax.ledger import Ledger, LedgerEntry
+from sealwax.ledger import Ledger
 from sealwax.outbox.payloads import PayloadStore, PayloadStoreUnreachable, is_reference
 
 __all__ = ["LetterDiscarder"]
@@ -50,7 +50,7 @@ class LetterDiscarder:
         entries = self._ledger.many([letter.job for letter in letters if letter.job])
         for letter in letters:
             entry = entries.get(letter.job or "")
-            if entry is not None and _stands_for(letter, entry):
+            if entry is not None and letter.own:
                 self._ledger.resolve(entry.id, generation=letter.generation)
 
     def clear(self, letters: Sequence[Letter]) -> None:
@@ -68,10 +68,6 @@ class LetterDiscarder:
                     self._payloads().erase(letter.job)
             except (LettersError, PayloadStoreUnreachable) as error:
                 log.warning("payload not deleted", letter=letter.id, error=type(error).__name__)
-
-
-def _stands_for(letter: Letter, entry: LedgerEntry) -> bool:
-    return letter.own or entry.unverified
 
 
 def _has_claim_check(item: dict[str, Any] | None) -> bool:

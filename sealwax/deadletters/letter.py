@@ -31,9 +31,12 @@ __all__ = [
     "read",
 ]
 
-#: Reasons given before the envelope was opened: whoever can write to the queue
+#: Reasons given before the envelope was verified: whoever can write to the queue
 #: can make such a letter in a job's name, so it never takes the job's own place.
 UNVERIFIED = frozenset(reason for reason in Reason if not reason.verified)
+
+#: Highest generation that is believed; no job is replayed so often.
+MAX_GENERATION = 1_000_000
 
 #: A task's name as far as it may name a group when nobody has verified it.
 _TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -201,8 +204,8 @@ def read(
     job = job if job is not None and is_job_id(job) else None
     task = _text(details.get("task")) or _text(headers.get("task"))
     task = task if task is not None and _TASK.fullmatch(task) else None
-    if why is Reason.MALFORMED:
-        task = None  # whoever cannot write a message well may name any task
+    if why in (Reason.MALFORMED, Reason.STRAY):
+        task = None  # a stranger may name any task, and as many as it likes
     cause, error, place = (
         _word(given.cause if given else None),
         _word(given.error if given else kind),
@@ -210,8 +213,8 @@ def read(
     )
     message_id = _word(details.get("message_id")) or str(message["MessageId"])
     generation = headers.get("generation")
-    if isinstance(generation, bool) or not isinstance(generation, int) or generation < 0:
-        generation = 0
+    if type(generation) is not int or not 0 <= generation <= MAX_GENERATION:
+        generation = 0  # a stranger's number: it could make a name that no table takes
     died = details.get("at")
     at = float(died) if isinstance(died, int | float) and 0 < died <= now + 3_600 else now
     system = message.get("Attributes") or {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sealwax.ledger.entry import DEAD_WATCH, JobState, LedgerEntry, open_watch
+from sealwax.ledger.entry import DEAD_WATCH, JobState, LedgerEntry
 from sealwax.ledger.errors import ClaimLost
 from sealwax.ledger.table import Conflict, Writer, Written, of_generation
 
@@ -42,7 +42,16 @@ class Attempts(Writer):
     """What an attempt records."""
 
     def claim(
-        self, job_id: str, *, token: str, lease: float, generation: int = 0, alone: bool = False
+        self,
+        job_id: str,
+        *,
+        token: str,
+        lease: float,
+        generation: int = 0,
+        alone: bool = False,
+        task: str | None = None,
+        tenant: str | None = None,
+        lane: str | None = None,
     ) -> Claimed | Refused:
         """Start an attempt: store the delivery token, raise the fence, count the attempt.
 
@@ -51,10 +60,7 @@ class Attempts(Writer):
         may only run alone; the caller looks at the entry. A repeat with the same
         token (its first response was lost) is granted again, uncounted.
 
-        Call it only after the envelope was opened: a job that is dead because a
-        message that nobody verified bore its id comes back to life with its
-        genuine one, so that somebody who can write to the queue cannot end other
-        people's jobs.
+        Call it only after the envelope was verified.
 
         Parameters
         ----------
@@ -66,34 +72,21 @@ class Attempts(Writer):
             The message's: each replay of the job raises the job's.
         alone
             Whether nothing else runs in this worker meanwhile.
+        task, tenant
+            As the envelope's signature binds it; refused where the entry has others.
+        lane
+            From whose queue the message came; refused where it is not the entry's.
         """
-        done = self._claim(
-            job_id,
-            token,
-            lease,
-            generation,
-            "#state IN (:accepted, :retrying)",
-            alone=alone,
-        )
+        bound = {"task": task, "tenant": tenant, "lane": lane}
+        done = self._claim(job_id, token, lease, generation, alone=alone, bound=bound)
         if isinstance(done, Conflict):
             entry = done.entry or self._table.get(job_id)
             if entry is None or entry.generation != generation:
                 return Refused(entry)
             if entry.state is JobState.RUNNING and entry.token == token:
                 return Claimed(entry)
-            if not entry.unverified or entry.state is not JobState.DEAD:
-                return Refused(entry)
-            # Apart from the usual claim, which must not name the index's key.
-            done = self._claim(
-                job_id,
-                token,
-                lease,
-                generation,
-                "#state = :dead AND unverified = :yes",
-                alone=alone,
-                watch=open_watch(entry.lane),
-            )
-        if isinstance(done, Conflict) or done.entry is None:
+            return Refused(entry)
+        if done.entry is None:
             return Refused(self._table.get(job_id))
         return Claimed(done.entry)
 
@@ -103,10 +96,9 @@ class Attempts(Writer):
         token: str,
         lease: float,
         generation: int,
-        condition: str,
         *,
         alone: bool,
-        watch: str | None = None,
+        bound: dict[str, str | None],
     ) -> Written | Conflict:
         now = self._clock()
         sets = [
@@ -118,17 +110,16 @@ class Attempts(Writer):
             "fence = if_not_exists(fence, :zero) + :one",
             "expires = if_not_exists(expires, :expires)",
         ]
-        removes = "#due, finished, unverified, acceptance, #reason, #cause, #error"
+        removes = "#due, finished, acceptance, #reason, #cause, #error"
         conditions = [
             of_generation(generation),
-            condition,
+            "#state IN (:accepted, :retrying)",
             "attribute_not_exists(cancel_asked)",
             "(attribute_not_exists(run_before) OR run_before > :now)",
             "(attribute_not_exists(not_before) OR not_before <= :soon)",
             "(attribute_not_exists(#due) OR #due <= :soon)",
         ]
-        if watch:
-            sets.append("watch = :watch")
+        conditions += [f"{name} = :{name}" for name, value in bound.items() if value is not None]
         if alone:
             sets.append("alone = :yes")
         else:
@@ -142,7 +133,6 @@ class Attempts(Writer):
                 ":accepted": JobState.ACCEPTED,
                 ":retrying": JobState.RETRYING,
                 ":running": JobState.RUNNING,
-                ":dead": JobState.DEAD,
                 ":token": token,
                 ":now": now,
                 ":soon": now + EARLY,
@@ -152,7 +142,7 @@ class Attempts(Writer):
                 ":one": 1,
                 ":zero": 0,
                 ":generation": generation,
-                ":watch": watch,
+                **{f":{name}": value for name, value in bound.items()},
                 ":suspicions": SUSPICIONS,
             },
             new=True,
@@ -307,7 +297,7 @@ class Attempts(Writer):
         reason: str,
         cause: str,
         error: str,
-        verified: bool = False,
+        generation: int | None = None,
     ) -> bool:
         """Record that the job is dead, before its message goes to the dead-letter queue.
 
@@ -316,11 +306,11 @@ class Attempts(Writer):
         Parameters
         ----------
         token
-            The claim's; None where nobody could claim (unknown task, malformed,
-            worker lost): then any state that is not final will do.
-        verified
-            Without a token: whether the message was known to be the job's own.
-            If not, its genuine message undoes the death.
+            The claim's; None where nobody could claim (unknown task, key retired,
+            worker lost): then any state that is not final will do. Only for a
+            message that was verified as the job's own.
+        generation
+            The message's; without a token the entry must be of it. None: not compared.
 
         Returns
         -------
@@ -340,19 +330,18 @@ class Attempts(Writer):
         }
         if token is None:
             condition = (
-                "#state IN (:accepted, :retrying) OR (#state = :running AND lease_until < :now)"
+                "(#state IN (:accepted, :retrying) OR (#state = :running AND lease_until < :now))"
             )
             values |= {":accepted": JobState.ACCEPTED, ":retrying": JobState.RETRYING}
+            if generation is not None:
+                condition += f" AND {of_generation(generation)}"
+                values[":generation"] = generation
         else:
             values[":token"] = token
-        mark = ""
-        if token is None and not verified:
-            mark = ", unverified = :yes"
-            values[":yes"] = True
         done = self._update(
             job_id,
             "SET #state = :state, updated = :now, finished = :now, #reason = :reason, "
-            f"watch = :dead, #cause = :cause, #error = :error{mark} "
+            "watch = :dead, #cause = :cause, #error = :error "
             "REMOVE expires, lease_until, #due",
             condition,
             values,

@@ -106,8 +106,6 @@ class LedgerEntry:
         messages are compared with) and when it last was, in epoch seconds.
     watch
         Its place in the index `by-watch`; None where it needs nobody's eye.
-    unverified
-        Dead because of a message that nobody verified.
     cancel_asked
         Epoch seconds when somebody asked the running attempt to stop.
     suspicions
@@ -151,7 +149,6 @@ class LedgerEntry:
     replays: int = 0
     replayed: float | None = None
     watch: str | None = None
-    unverified: bool = False
     not_before: float | None = None
     cancel_asked: float | None = None
     run_before: float | None = None

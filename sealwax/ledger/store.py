@@ -155,7 +155,7 @@ class Ledger(Acceptance, Attempts):
             "updated = :now, replayed = :now, not_after = :not_after, expires = :expires, "
             "watch = :watch "
             "ADD replays :one "
-            "REMOVE finished, unverified, acceptance, #reason, #cause, #error, #due, "
+            "REMOVE finished, acceptance, #reason, #cause, #error, #due, "
             "progress_done, progress_total, phase, cancel_asked, run_before, not_before, "
             "suspicions, alone",
             f"#state = :dead AND {of_generation(generation)}",

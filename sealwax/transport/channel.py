@@ -354,6 +354,11 @@ class Channel(virtual.Channel):
             max_depth=self.options.max_depth,
             inflated_bytes=self.options.inflated_bytes,
         )
+        if self.options.headers is not None:
+            obeyed = self.options.headers
+            headers = payload["headers"]
+            payload["headers"] = {name: headers[name] for name in headers if name in obeyed}
+            payload["properties"] = {"delivery_info": {}}
         eta = eta_of(payload["headers"])
         early = 0.0 if eta is None else eta - time.time()
         if early > 0:

@@ -97,6 +97,7 @@ class _PendingDeadLetter:
             "queue": self.delivery.queue,
             "message_id": self.delivery.message_id,
             "receive_count": self.delivery.receive_count,
+            "body": self.delivery.body,
             "body_bytes": len(self.delivery.body.encode("utf-8", "surrogatepass")),
         }
 
@@ -137,7 +138,8 @@ class DeadLetterer:
             if not pending.recorded:
                 hook = self._engine.options.on_dead_letter
                 if hook is not None:
-                    hook(DeadLetterEvent(**pending.event()))
+                    verdict = hook(DeadLetterEvent(**pending.event()))
+                    pending.letter = verdict or pending.letter
                 pending.recorded = True
             url = self._engine.dead_letter_url(delivery.queue)
         except Exception as error:
@@ -217,7 +219,6 @@ class DeadLetterer:
             archive(
                 RefusedLetter(
                     **pending.event(),
-                    body=pending.delivery.body,
                     attributes=pending.delivery.attributes,
                     reason=fields["MessageAttributes"][ATTRIBUTE]["StringValue"],
                     group=pending.delivery.group,

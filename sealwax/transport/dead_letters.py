@@ -34,6 +34,8 @@ class DeadLetterEvent:
     ----------
     letter
         Why.
+    body
+        The message's body as it was received.
     job, task
         As the message's headers name them; None where they could not be read.
     queue
@@ -46,6 +48,7 @@ class DeadLetterEvent:
     queue: str
     message_id: str
     receive_count: int
+    body: str
     body_bytes: int
 
 
@@ -55,8 +58,8 @@ class RefusedLetter(DeadLetterEvent):
 
     Parameters
     ----------
-    body, attributes
-        The message as it was received, whole.
+    attributes
+        The message's, as they were received.
     reason
         The value of `ATTRIBUTE` that it would have had, JSON.
     group
@@ -65,7 +68,6 @@ class RefusedLetter(DeadLetterEvent):
         SQS's error code.
     """
 
-    body: str
     attributes: dict[str, Any]
     reason: str
     group: str | None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from sealwax.outcomes import DeadLetter
 from sealwax.transport.errors import TransportOptionInvalid
 from sealwax.transport.pauses import ConsumerPauses
 
@@ -97,7 +98,11 @@ class TransportOptions:
     accept
         Content types of message bodies that are let through.
     on_dead_letter
-        Called in a background thread before the transport dead-letters on its own.
+        Called in a background thread before the transport dead-letters on its own; may return
+        another `DeadLetter`, which is sent instead.
+    headers
+        Headers of a message that are obeyed; all others, and its properties, count as absent once
+        they were checked. None: all are obeyed.
     on_renew
         Called in a background thread with (job id, delivery token) of each started task whose
         lease is renewed.
@@ -138,7 +143,8 @@ class TransportOptions:
     crashes: int = 3
     drain_timeout: float = 10
     accept: tuple[str, ...] = ("application/json",)
-    on_dead_letter: Callable[[Any], None] | None = None
+    on_dead_letter: Callable[[Any], DeadLetter | None] | None = None
+    headers: frozenset[str] | None = None
     on_renew: Callable[[list[tuple[str, str]]], None] | None = None
     park: Callable[[Any], None] | None = None
     archive: Callable[[Any], None] | None = None

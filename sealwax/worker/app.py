@@ -7,12 +7,14 @@ Called by the worker's start. What it shares with producers is in
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from celery import Celery
 
 from sealwax.ledger import is_job_id
 from sealwax.outbox.store import Item
+from sealwax.outcomes import DeadLetter, Reason
 from sealwax.producer.celery_app import common_options, make_celery
 from sealwax.runtime import Runtime
 from sealwax.settings import Settings
@@ -21,10 +23,17 @@ from sealwax.transport.dead_letters import DeadLetterEvent
 from sealwax.transport.parking import Parked
 from sealwax.transport.pauses import ConsumerPauses
 from sealwax.worker.isolation import JobIsolation
-from sealwax.worker.settlement import EarlyDeaths
+from sealwax.worker.provenance import Own, Stray, judge
+from sealwax.worker.settlement import EarlyDeaths, bury_unclaimed
 from sealwax.worker.task import KILL_AFTER, SealedTask
 
 __all__ = ["make_app", "worker_arguments"]
+
+#: Headers without which Celery cannot start a task. Nobody has signed any: the
+#: envelope must agree with the first two, the ledger with the third, and the
+#: others are for logs. Times, limits, expiries and what is to be sent on when a
+#: task has ended are the ledger's and the definition's.
+OBEYED = frozenset({"id", "task", "generation", "argsrepr", "kwargsrepr"})
 
 
 def make_app(
@@ -95,19 +104,20 @@ def _transport_options(settings: Settings, runtime: Runtime, lane: str | None) -
         options["wait_time"] = settings.lanes[lane].poll
         options["liveness_file"] = str(settings.liveness_file) if settings.liveness_file else None
 
-    def record(event: DeadLetterEvent) -> None:
-        """Record a death in the ledger before the transport dead-letters on its own."""
-        if event.job is None or not is_job_id(event.job):
-            # No job of ours: the ledger has no entry to change.
-            return
+    def verdict(event: DeadLetterEvent) -> DeadLetter:
+        """Judge a message that the transport or Celery would dead-letter on its own.
+
+        By its own bytes, whatever they found: only a job's own message makes
+        the ledger hear of a death.
+        """
         current = runtime.current()
-        current.ledger.die(
-            event.job,
-            token=None,
-            reason=event.letter.reason.value,
-            cause=event.letter.reason.value,
-            error=event.letter.error or "",
-        )
+        found = judge(current, event.body)
+        if isinstance(found, Stray):
+            # What the worker does not know as a task says more than a signature.
+            if event.letter.reason is Reason.UNKNOWN_TASK:
+                found = replace(found, cause="unknown-task", error="UnknownTask")
+            return found.letter()
+        return bury_unclaimed(current, found, event.letter, queue=event.queue)
 
     def renew(deliveries: list[tuple[str, str]]) -> None:
         """Renew the claims of running jobs along with their messages' leases.
@@ -122,23 +132,28 @@ def _transport_options(settings: Settings, runtime: Runtime, lane: str | None) -
 
     def park(parked: Parked) -> None:
         """Keep what waits too long for its queue; the steward sends it when it is due."""
-        runtime.current().outbox.put(
+        current = runtime.current()
+        # Only its own message may stand for a job: the sweep asks the outbox for it.
+        found = judge(current, parked.body)
+        own = found.context if isinstance(found, Own) else None
+        current.outbox.put(
             Item(
-                # The job's name tells the sweep; the message's, so that none replaces another.
-                id=f"{parked.job or 'parked'}#{parked.message_id}",
+                # The message's id, so that none replaces another.
+                id=f"{own.job if own else 'parked'}#{parked.message_id}",
                 due=parked.due,
                 queue=parked.queue,
                 body=parked.body,
                 attributes=parked.attributes,
                 group=parked.group,
-                job=parked.job,
-                task=parked.task,
+                job=own.job if own else None,
+                task=own.task if own else None,
                 lane=lane,
             )
         )
 
     options["park"] = park
-    options["on_dead_letter"] = record
+    options["on_dead_letter"] = verdict
+    options["headers"] = OBEYED
     options["on_renew"] = renew
     return options
 

@@ -3,7 +3,8 @@
 Called by the Celery task in the process that runs the business code, and by
 `sealwax.testing`; it knows nothing of Celery. Order matters and is the product:
 
-1. open the envelope: an unopenable message never touches a running job;
+1. verify and open the envelope: a message that nobody has signed for this job
+   changes nothing (see `sealwax.worker.provenance`);
 2. claim in the ledger: nothing runs that has succeeded or runs elsewhere;
 3. validate again, run, record the outcome;
 4. only then return the message's outcome.
@@ -39,7 +40,7 @@ from sealwax.outbox.payloads import (
     PayloadStoreUnreachable,
     is_reference,
 )
-from sealwax.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, Rejected, Retry, classify
+from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Rejected, Retry, classify
 from sealwax.producer.publish import Deferral, Publisher
 from sealwax.producer.submit import encode_payload
 from sealwax.runtime import Runtime
@@ -48,6 +49,7 @@ from sealwax.telemetry.logs import code_place, describe_exception, within_task
 from sealwax.worker.claiming import JobClaimer
 from sealwax.worker.isolation import JobIsolation
 from sealwax.worker.job_context import FollowUpSender, LeaseChecker, ProgressReporter
+from sealwax.worker.provenance import Own, Stray, verified_context
 from sealwax.worker.settlement import CRASHED, SHORT, Settlement
 
 __all__ = ["Attempt", "ReceivedJob"]
@@ -68,6 +70,8 @@ class ReceivedJob:
     generation
         Which replay of the job the message belongs to. Nobody has signed it: it
         tells the job's messages apart, and never decides the job's outcome.
+    queue
+        The queue that it came from; None where that is not known.
     """
 
     job_id: str
@@ -76,6 +80,7 @@ class ReceivedJob:
     token: str
     first_received_at: float
     generation: int = 0
+    queue: str | None = None
 
 
 class Attempt:
@@ -166,6 +171,8 @@ class Attempt:
             isolation=self._isolation,
             settlement=self._settlement(),
             log=self._log,
+            context=opened.context,
+            queue=self._delivery.queue,
         )
         with claimer.claimed() as entry:
             if not isinstance(entry, LedgerEntry):
@@ -176,14 +183,6 @@ class Attempt:
         self._claimed = entry
         self._log = self._log.bind(tenant=entry.tenant, attempt=entry.attempts)
         settlement, token = self._settlement(), self._delivery.token
-        # The signature vouches for the envelope's own context; the ledger's
-        # entry must agree with it.
-        for name, ours in (("tenant", entry.tenant), ("task", entry.task)):
-            if getattr(opened.context, name) != ours:
-                failure = Failure(
-                    kind="unopenable", cause="context-mismatch", error="ContextMismatch"
-                )
-                return settlement.failed(entry, failure, token=token)
         now = self._runtime.clock()
         if entry.crashes >= self._runtime.settings.limits.crashes:
             # Its last death was counted, and no process was left to end the job.
@@ -241,19 +240,25 @@ class Attempt:
         return text
 
     def _unopenable(self, error: EnvelopeError | PayloadStoreError) -> Outcome:
-        """Dead-letter the message; the job too, unless it runs or has ended."""
-        entry = self._runtime.ledger.get(self._delivery.job_id)
-        if (
-            isinstance(error, PayloadMissing)
-            and entry is not None
-            and entry.final
-            and entry.state is not JobState.DEAD
-        ):
-            # A copy of a message whose job has succeeded: its payload is gone by right.
-            return Ack()
+        """Set the message aside; its job dies only where the message is its own."""
+        delivery, runtime = self._delivery, self._runtime
+        if isinstance(error, PayloadMissing):
+            entry = runtime.ledger.get(delivery.job_id)
+            if entry is not None and entry.final and entry.state is not JobState.DEAD:
+                # A copy of a message whose job has succeeded: its payload is gone by right.
+                return Ack()
+        try:
+            context = verified_context(
+                runtime, job=delivery.job_id, task=delivery.task, argument=delivery.envelope
+            )
+        except (EnvelopeError, PayloadStoreError) as finding:
+            self._log.warning("stray", cause=finding.cause)
+            stray = Stray(cause=finding.cause, error=type(finding).__name__, job=delivery.job_id)
+            return stray.letter()
         self._log.warning("unopenable", cause=error.cause)
         letter = DeadLetter(reason=Reason.UNOPENABLE, cause=error.cause, error=type(error).__name__)
-        return self._settlement().unverified(entry, letter)
+        own = Own(context=context, generation=delivery.generation, argument=delivery.envelope)
+        return self._settlement().unclaimed(own, letter, queue=delivery.queue)
 
     # -- running ---------------------------------------------------------------------
 

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from sealwax.envelope import Context
 from sealwax.ledger import EARLY, SUSPICIONS, Claimed, JobState, LedgerEntry
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
 from sealwax.runtime import Runtime
 from sealwax.worker.isolation import JobIsolation
+from sealwax.worker.provenance import Stray, disagreement, lane_of
 from sealwax.worker.settlement import UNKNOWN_JOB, Settlement
 
 __all__ = ["JobClaimer"]
@@ -45,6 +47,10 @@ class JobClaimer:
         The message's.
     log
         Bound to the job.
+    context
+        What the verified envelope is bound to; None: not compared with the entry.
+    queue
+        The queue that the message came from; None: not compared.
     """
 
     def __init__(
@@ -58,6 +64,8 @@ class JobClaimer:
         isolation: JobIsolation | None,
         settlement: Settlement,
         log: Any,
+        context: Context | None = None,
+        queue: str | None = None,
     ) -> None:
         self._runtime = runtime
         self._job_id = job_id
@@ -67,6 +75,8 @@ class JobClaimer:
         self._isolation = isolation
         self._settlement = settlement
         self._log = log
+        self._context = context
+        self._queue = queue
 
     @contextmanager
     def claimed(self) -> Iterator[LedgerEntry | Outcome]:
@@ -109,6 +119,7 @@ class JobClaimer:
                 lease=self._lease,
                 generation=self._generation,
                 alone=alone,
+                **self._bound(),
             )
             if isinstance(claim, Claimed):
                 return claim.entry
@@ -117,19 +128,30 @@ class JobClaimer:
                 return refused
         return Retry(1.0)  # it changes faster than it can be claimed
 
+    def _bound(self) -> dict[str, str]:
+        context, lane = self._context, lane_of(self._runtime, self._queue)
+        if context is None:
+            return {}
+        bound = {"task": context.task, "tenant": context.tenant}
+        return bound | {"lane": lane} if lane else bound
+
     def _refused(self, entry: LedgerEntry | None) -> Outcome | _MustRunAlone | None:
         """Return the outcome of a message whose claim was refused; None: claim again."""
         if entry is None:
             self._log.warning("unknown job")
             return self._settlement.letter(UNKNOWN_JOB, None)
+        if self._context is not None:
+            stray = disagreement(entry, self._context, queue=self._queue, runtime=self._runtime)
+            if stray is not None:
+                self._log.warning("stray", cause=stray.cause)
+                return stray.letter()
         if self._generation < entry.generation:
             self._log.info("superseded by a replay", generation=self._generation)
             return Ack()
         if self._generation > entry.generation:
             # Replays raise the ledger's before they send: no replay sent this one.
             self._log.warning("generation unknown", generation=self._generation)
-            letter = DeadLetter(reason=Reason.MALFORMED, cause="generation", error="generation")
-            return self._settlement.letter(letter, None)
+            return Stray(cause="generation", error="generation", job=entry.id).letter()
         if entry.state is JobState.DEAD:
             letter = DeadLetter(
                 reason=Reason.read(entry.reason) or Reason.REJECTED,

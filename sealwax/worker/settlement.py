@@ -23,6 +23,7 @@ from sealwax.outbox.payloads import is_reference
 from sealwax.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, Retry, decide
 from sealwax.runtime import Runtime
 from sealwax.task_definition import TaskDefinition
+from sealwax.worker.provenance import Own, Stray, disagreement
 
 __all__ = ["CRASHED", "SHORT", "UNKNOWN_JOB", "EarlyDeaths", "LostAttempt", "Settlement"]
 
@@ -38,8 +39,8 @@ class EarlyDeaths:
     """Counts of children that died with a message before its job was claimed; thread-safe.
 
     The ledger counts deaths by claim, so a message that ends its child before
-    the claim would do so for ever. Kept in the main process's memory, because
-    nobody has verified such a message yet: the job whose id it bears is not charged.
+    the claim would do so for ever. Kept in the main process's memory: no attempt
+    of the job has begun, so the ledger charges none.
 
     Parameters
     ----------
@@ -79,11 +80,14 @@ class LostAttempt:
         Id of the message.
     kind
         `timeout`: killed at its hard time limit; `crashed`: died.
+    generation
+        The message's.
     """
 
     token: str
     message: str
     kind: Literal["timeout", "crashed"]
+    generation: int = 0
 
 
 #: The job's processes died too often; nobody could record the last death.
@@ -91,6 +95,42 @@ CRASHED = DeadLetter(reason=Reason.CRASHED, cause="process-died", error="WorkerL
 
 #: A message that names a job which the ledger has never accepted.
 UNKNOWN_JOB = DeadLetter(reason=Reason.UNKNOWN_JOB, cause="no-ledger-entry", error="UnknownJob")
+
+
+def bury_unclaimed(
+    runtime: Runtime, own: Own, letter: DeadLetter, *, queue: str | None
+) -> DeadLetter:
+    """Record the death of a job whose own message ends before any claim; return its letter.
+
+    Where the ledger does not agree that this is the job's message and that the
+    job may die now, the letter is a stray's, or an unknown job's, and nothing
+    changes. `queue`: where the message came from; None where that is not known.
+
+    Raises
+    ------
+    LedgerError
+    """
+    job = own.context.job
+    entry = runtime.ledger.get(job)
+    if entry is None:
+        return replace(UNKNOWN_JOB, job=job, attempts=0)
+    stray = disagreement(entry, own.context, queue=queue, runtime=runtime)
+    if stray is not None:
+        return stray.letter()
+    if own.generation != entry.generation:
+        return Stray(cause="generation", error="generation", job=job).letter()
+    died = not entry.final and runtime.ledger.die(
+        job,
+        token=None,
+        reason=letter.reason.value,
+        cause=letter.cause or letter.reason.value,
+        error=letter.error or "",
+        generation=own.generation,
+    )
+    if died or entry.state is JobState.DEAD:
+        return replace(letter, job=job, attempts=entry.attempts)
+    # It runs elsewhere, or has ended well: this copy of its message was not needed.
+    return Stray(cause="job-not-dead", error="JobNotDead", job=job).letter()
 
 
 class Settlement:
@@ -178,7 +218,7 @@ class Settlement:
             another attempt holds it.
         """
         letter = self.letter(letter, entry)
-        if not self._die(letter, token=token, verified=True):
+        if not self._die(letter, token=token):
             self._log.warning("late death refused")
             return Retry(SHORT)
         self._log.warning("job dead", reason=letter.reason.value, cause=letter.cause)
@@ -190,16 +230,22 @@ class Settlement:
                 self._log.info("payload not moved", error=type(error).__name__)
         return letter
 
-    def unverified(self, entry: LedgerEntry | None, letter: DeadLetter) -> Outcome:
-        """Settle a message that nobody has verified as the job's own.
+    def unclaimed(self, own: Own, letter: DeadLetter, *, queue: str | None) -> DeadLetter:
+        """Record the death of a job whose own message ends before any claim; return its letter.
 
-        The job dies too, unless it runs, has ended or is unknown; its genuine
-        message undoes that death.
+        The message was verified; where the ledger does not agree that the job
+        is this one and may die now, it is a stray and nothing changes.
+
+        Parameters
+        ----------
+        own
+            The message as it was judged.
+        letter
+            Why the job dies.
+        queue
+            The queue that the message came from; None where that is not known.
         """
-        letter = self.letter(letter, entry)
-        if entry is not None and not entry.final:
-            self._die(letter, token=None, verified=False)
-        return letter
+        return bury_unclaimed(self._runtime, own, letter, queue=queue)
 
     def letter(self, letter: DeadLetter, entry: LedgerEntry | None) -> DeadLetter:
         """Return a letter that names the job and its attempts so far; records nothing."""
@@ -219,6 +265,8 @@ class Settlement:
 
     def lost(self, attempt: LostAttempt, early_deaths: EarlyDeaths) -> Outcome:
         """Settle an attempt whose process is gone; called in the worker's main process.
+
+        Call it only for a message that was judged to be the job's own.
 
         Parameters
         ----------
@@ -267,7 +315,8 @@ class Settlement:
             return Retry(_AT_ONCE)
         early_deaths.forget(attempt.message)
         letter = self.letter(replace(CRASHED, cause="died-before-claim"), None)
-        return letter if self._die(letter, token=None, verified=False) else Retry(SHORT)
+        done = self._die(letter, token=None, generation=attempt.generation)
+        return letter if done else Retry(SHORT)
 
     # -- parts
 
@@ -281,12 +330,12 @@ class Settlement:
             chance=self._chance(),
         )
 
-    def _die(self, letter: DeadLetter, *, token: str | None, verified: bool) -> bool:
+    def _die(self, letter: DeadLetter, *, token: str | None, generation: int | None = None) -> bool:
         return self._runtime.ledger.die(
             self._job_id,
             token=token,
             reason=letter.reason.value,
             cause=letter.cause or "",
             error=letter.error or "",
-            verified=verified,
+            generation=generation,
         )

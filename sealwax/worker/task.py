@@ -15,14 +15,17 @@ from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.exceptions import Retry as CeleryRetry
 
 from sealwax.ledger import LedgerError, is_job_id
-from sealwax.outcomes import DeadLetter, Outcome, Reason, Retry
+from sealwax.outbox.payloads import PayloadStoreUnreachable
+from sealwax.outcomes import DeadLetter, Outcome, Retry
 from sealwax.producer.publish import CeleryPublisher, Deferral
 from sealwax.runtime import Runtime
 from sealwax.task_definition import TaskDefinition
 from sealwax.transport.celery.request import Request
 from sealwax.transport.celery.task import Task
+from sealwax.transport.codec import loads
 from sealwax.worker.attempt import Attempt, ReceivedJob
 from sealwax.worker.isolation import JobIsolation
+from sealwax.worker.provenance import Stray, judge, only_argument, read_generation
 from sealwax.worker.settlement import SHORT, EarlyDeaths, LostAttempt, Settlement
 
 __all__ = ["SealedTask"]
@@ -33,19 +36,8 @@ log = structlog.get_logger("sealwax.worker")
 KILL_AFTER = 10
 
 
-#: Headers that Celery obeys and nobody has signed: somebody who can write to
-#: the queue could let a job expire or have its attempts killed with them.
-_UNSIGNED = ("timelimit", "expires", "eta", "shadow")
-
-
 class SealedRequest(Request):
-    """A request that obeys no header which the envelope does not vouch for."""
-
-    def __init__(self, message: Any, **options: Any) -> None:
-        headers = dict(options.pop("headers", None) or message.headers)
-        for name in _UNSIGNED:
-            headers.pop(name, None)
-        super().__init__(message, headers=headers, **options)
+    """A request whose soft time limit asks the ledger."""
 
     def _failed(self, error: BaseException, *, already_stored: bool) -> None:
         """Ask the ledger after a soft time limit that met the attempt outside of our hands."""
@@ -76,30 +68,26 @@ class SealedTask(Task):
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Run one attempt; Celery calls this in the pool's process."""
         request = self.request
-        if not is_job_id(str(request.id)):
+        job_id, generation = str(request.id), read_generation(getattr(request, "generation", None))
+        embed = {"links": request.callbacks or request.errbacks or request.chain or request.chord}
+        envelope = only_argument((args, kwargs, embed))
+        refused = _refused(job_id, generation, envelope)
+        if refused is not None or generation is None or envelope is None:
             # Decided before anything is asked: DynamoDB refuses some such keys,
             # and a refusal would look like an outage that is waited out for ever.
-            raise Reject(_malformed("job-id", attempts=0), requeue=False)
-        generation = getattr(request, "generation", None) or 0
-        if type(generation) is not int or generation < 0:
-            raise Reject(_malformed("generation", job=request.id), requeue=False)
+            raise Reject(refused, requeue=False)
         sqs = (request.delivery_info or {}).get("sqs") or {}
         runtime = self.runtime.current()
         runtime.refresh_if_old()
-        # What is not exactly one text, or would have Celery send something on,
-        # is no envelope of ours: an empty one fails to open and is dead-lettered
-        # with that reason.
-        more = request.callbacks or request.errbacks or request.chain or request.chord
-        ours = len(args) == 1 and isinstance(args[0], str) and not kwargs and not more
-        envelope = args[0] if ours else ""
         delivery = ReceivedJob(
-            job_id=str(request.id),
+            job_id=job_id,
             task=self.name,
             envelope=envelope,
             # Another transport names no receive: then each run is one of its own.
             token=str(sqs.get("token") or secrets.token_hex(16)),
             first_received_at=float(sqs.get("first_received_at") or runtime.clock()),
             generation=generation,
+            queue=sqs.get("queue"),
         )
         # Renewed by the worker's main process with the message's visibility, so
         # that a killed worker's jobs are claimed again soon.
@@ -120,22 +108,40 @@ class SealedTask(Task):
         if isinstance(outcome, DeadLetter):
             raise Reject(outcome, requeue=False)
 
+    def refuse(self, message: Any) -> DeadLetter | None:
+        """Return the letter of a message that is plainly no job's own; None where it may run.
+
+        Before the pool sees it, so that Celery calls nothing with a stranger's arguments.
+        """
+        headers = message.headers
+        # Its form was checked when it was received.
+        argument = only_argument(loads(message.body, max_depth=message.channel.options.max_depth))
+        return _refused(str(headers["id"]), read_generation(headers.get("generation")), argument)
+
     def on_attempt_lost(self, request: Any, kind: Literal["timeout", "crashed"]) -> Outcome:
         """Settle an attempt whose process is gone; the parent calls this in a thread.
 
         The ledger hears of it first. Where it cannot, the message comes back
         and waits for the end of the claim's lease.
         """
-        job_id = str(request.id)
-        if not is_job_id(job_id):
-            return _malformed("job-id")
+        runtime = self.runtime.current()
+        delivery = request.delivery
+        try:
+            found = judge(runtime, delivery.body)
+        except PayloadStoreUnreachable as error:
+            log.warning("lost attempt not judged", error=type(error).__name__)
+            return Retry(SHORT)
+        if isinstance(found, Stray):
+            return found.letter()
+        job_id = found.context.job
         sqs = (request.delivery_info or {}).get("sqs", {})
         lost = LostAttempt(
             token=str(sqs.get("token") or "unknown"),
             message=str(sqs.get("message_id") or job_id),
             kind=kind,
+            generation=found.generation,
         )
-        settlement = Settlement(self.runtime.current(), self.definition, job_id)
+        settlement = Settlement(runtime, self.definition, job_id)
         try:
             return settlement.lost(lost, self.early_deaths)
         except LedgerError as error:
@@ -143,5 +149,13 @@ class SealedTask(Task):
             return Retry(SHORT)
 
 
-def _malformed(kind: str, *, job: str | None = None, attempts: int | None = None) -> DeadLetter:
-    return DeadLetter(reason=Reason.MALFORMED, cause=kind, error=kind, job=job, attempts=attempts)
+def _refused(job_id: str, generation: int | None, argument: str | None) -> DeadLetter | None:
+    """Return the letter of what is plainly no job's own, before anything is verified."""
+    job = job_id if is_job_id(job_id) else None
+    if job is None:
+        return Stray(cause="job-id", error="job-id").letter()
+    if generation is None:
+        return Stray(cause="generation", error="generation", job=job).letter()
+    if argument is None:
+        return Stray(cause="not-sealed", error="NotSealed", job=job).letter()
+    return None

@@ -81,4 +81,4 @@ def dead(ledger: Ledger, clock: Clock) -> None:
     ledger.accept(new_job(clock))
     ledger.claim(JOB, token="t1", lease=30)
     ledger.crash(JOB, token="t1")
-    ledger.die(JOB, token=None, reason="crashed", cause="x", error="E", verified=True)
+    ledger.die(JOB, token=None, reason="crashed", cause="x", error="E")

@@ -47,7 +47,6 @@ class Book:
     crashes: int = 0
     generation: int = 0
     ended: JobState | None = None
-    unverified: bool = False
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -144,23 +143,23 @@ class LedgerMachine(RuleBasedStateMachine):
             assert (after.attempts, after.crashes, after.suspicions) == (0, 0, 0)
             assert self.ledger.replay(book.job.id, generation=before.generation) == after
             book.generation += 1
-            book.ended, book.unverified, book.holder = None, False, None
+            book.ended, book.holder = None, None
             book.crashes = 0
         self.compare(book.job.id)
 
     @rule(which=st.integers(0, 1))
-    def a_message_that_nobody_can_verify(self, which: int) -> None:
+    def its_own_message_cannot_be_opened(self, which: int) -> None:
         book = self.some(which)
         before = self.entry(book)
         done = self.ledger.die(
-            book.job.id, token=None, reason="malformed", cause="malformed", error="E"
+            book.job.id, token=None, reason="unopenable", cause="key-retired", error="E"
         )
         free = before.state in (JobState.ACCEPTED, JobState.RETRYING) or (
             before.state is JobState.RUNNING and before.lease_until < self.now
         )
         assert done == (free or before.state is JobState.DEAD)
         if free:
-            book.ended, book.unverified, book.holder = JobState.DEAD, True, None
+            book.ended, book.holder = JobState.DEAD, None
         self.compare(book.job.id)
 
     # -- time and workers --------------------------------------------------------------
@@ -198,9 +197,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self, book: Book, attempt: Attempt, before: LedgerEntry, entry: LedgerEntry
     ) -> None:
         assert attempt.generation == book.generation
-        assert book.ended is None or (book.ended is JobState.DEAD and book.unverified), (
-            f"an attempt started after {book.ended}"
-        )
+        assert book.ended is None, f"an attempt started after {book.ended}"
         assert book.holder is None or book.lease_until < self.now, "two hold the job"
         assert before.cancel_asked is None
         assert before.run_before is None or self.now < before.run_before
@@ -211,7 +208,7 @@ class LedgerMachine(RuleBasedStateMachine):
             book.crashes += 1
         assert entry.alone == (entry.suspicions >= 2)
         book.claims += 1
-        book.ended, book.unverified = None, False
+        book.ended = None
         book.holder, book.lease_until, book.alone = attempt, self.now + LEASE, entry.alone
 
     def refused(self, book: Book, generation: int, before: LedgerEntry, found: Any) -> None:

@@ -223,7 +223,13 @@ def test_a_reason_has_a_text_and_stands_in_the_operators_page(reason: Reason) ->
 
 
 def test_a_reason_is_given_before_the_envelope_was_opened_or_after() -> None:
-    assert {reason for reason in Reason if reason.verified} == {"rejected", "exhausted", "crashed"}
+    assert {reason for reason in Reason if reason.verified} == {
+        "rejected",
+        "exhausted",
+        "crashed",
+        "unopenable",
+        "unknown-task",
+    }
 
 
 @pytest.mark.parametrize("value", [None, 5, "", "Rejected", "rejected ", {}, [], b"rejected"])

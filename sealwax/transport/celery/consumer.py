@@ -54,7 +54,7 @@ def strategy(task: Any, app: Any, consumer: Any, **_: Any) -> Callable[..., Any]
             if not stock:
                 stock.append(celery_strategy(task, app, consumer))
             return stock[0](message, body, ack, reject, callbacks)
-        if not _well_formed(message):
+        if not _may_start(message, task):
             return None
         pauses = message.channel.options.pauses
         delay = pauses.task_delay(task.name) if pauses else None
@@ -102,6 +102,17 @@ def strategy(task: Any, app: Any, consumer: Any, **_: Any) -> Callable[..., Any]
         return None
 
     return handle
+
+
+def _may_start(message: Any, task: Any) -> bool:
+    """Dead-letter what is malformed, and what the task refuses."""
+    if not _well_formed(message):
+        return False
+    # A task class of the app's own may lack it.
+    refused = task.refuse(message) if hasattr(task, "refuse") else None
+    if refused is not None:
+        message.channel.settler.settle(message.delivery_tag, refused)
+    return refused is None
 
 
 def _well_formed(message: Any) -> bool:

@@ -71,6 +71,13 @@ class Task(celery.Task):
             )
         return Retry(crash_delay(receives))
 
+    def refuse(self, message: Any) -> DeadLetter | None:
+        """Return the letter of a message that must not reach the pool; None where it may.
+
+        Called on the event loop of the worker's main process: it must not block.
+        """
+        return None
+
     def on_expired(self, request: Any) -> Outcome:
         """Return the outcome of a message whose `expires` has passed. On a background thread."""
         logger.warning("Task %s[%s] expired before it ran", request.name, request.id)

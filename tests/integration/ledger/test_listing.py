@@ -58,7 +58,7 @@ def test_the_oldest_of_a_lane_has_waited_longest_since_its_acceptance_or_replay(
     oldest = ledger.oldest("default")
     assert oldest is not None
     assert oldest.id == numbered(1)
-    ledger.die(numbered(1), token=None, reason="rejected", cause="x", error="E", verified=True)
+    ledger.die(numbered(1), token=None, reason="rejected", cause="x", error="E")
     clock.now += 10
     ledger.replay(numbered(1), generation=0)
     oldest = ledger.oldest("default")

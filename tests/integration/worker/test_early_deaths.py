@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,19 @@ from sealwax.worker.app import make_app
 from sealwax.worker.task import SealedTask
 
 
+def body_of(job_id: str, envelope: str) -> str:
+    """Return the body of a job's message as it stands in the queue."""
+    return json.dumps(
+        {
+            "body": json.dumps([[envelope], {}, {"callbacks": None}]),
+            "headers": {"task": "test.number", "id": job_id},
+            "content-type": "application/json",
+            "content-encoding": "utf-8",
+            "properties": {},
+        }
+    )
+
+
 @pytest.fixture
 def lost(bench: Bench):
     """Return a function that tells the task that a child died with a message in hand."""
@@ -22,9 +36,12 @@ def lost(bench: Bench):
     task = app.tasks["test.number"]
     assert isinstance(task, SealedTask)
 
-    def lose(job_id: str, message: str, *, token: str = "other") -> Outcome:
+    def lose(job_id: str, message: str, *, token: str = "other", envelope: str = "") -> Outcome:
         metadata = {"message_id": message, "token": token}
-        request = SimpleNamespace(id=job_id, delivery_info={"sqs": metadata})
+        body = body_of(job_id, envelope or bench.deliver(job_id).envelope)
+        request = SimpleNamespace(
+            id=job_id, delivery_info={"sqs": metadata}, delivery=SimpleNamespace(body=body)
+        )
         return task.on_attempt_lost(request, "crashed")
 
     return lose
@@ -45,7 +62,11 @@ def test_a_message_that_ends_its_child_before_the_claim_is_dead_after_as_many_de
 def test_another_message_with_the_jobs_id_ends_not_the_job(bench: Bench, lost) -> None:
     """Somebody who can write to the queue bears a genuine job's id."""
     job_id = bench.submit()
-    assert [type(lost(job_id, "forged")) for _ in range(3)][-1] is DeadLetter
+    before = bench.entry(job_id)
+    end = lost(job_id, "forged", envelope="FORGED")
+    assert isinstance(end, DeadLetter)
+    assert (end.reason, end.cause, end.job) == ("stray", "envelope-malformed", job_id)
+    assert bench.entry(job_id) == before
     assert bench.run(job_id) == Ack()
     assert bench.entry(job_id).state is JobState.SUCCEEDED
     # A copy that ends its child now has nothing to end: the ledger says so.

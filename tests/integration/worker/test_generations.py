@@ -39,7 +39,7 @@ def test_a_message_of_a_generation_that_nobody_made_is_dead_lettered_alone(bench
     job_id = killed_and_replayed(bench)
     letter = bench.run(job_id, generation=2)
     assert isinstance(letter, DeadLetter)
-    assert (letter.reason, letter.cause) == ("malformed", "generation")
+    assert (letter.reason, letter.cause) == ("stray", "generation")
     assert bench.entry(job_id).state is JobState.ACCEPTED
 
 
