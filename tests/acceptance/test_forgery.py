@@ -279,3 +279,36 @@ def test_two_messages_of_one_long_job_run_it_once(make_stack) -> None:
         f"{stack.sandbox_url}/deliveries/count", params={"path": "/hooks/slow"}, timeout=10
     ).json()
     assert count["received"] == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "headers", "cause"),
+    [
+        # Celery itself fails on this keyword, before any code of ours runs.
+        (["FORGED"], {"self": 1}, {}, "not-sealed"),
+        # Far from its time: it must not wait anywhere in the job's name.
+        (["FORGED"], {}, {"eta": "9990-01-01T00:00:00+00:00"}, "envelope-malformed"),
+        (["FORGED"], {}, {"generation": 10**9}, "generation"),
+        (["FORGED", "FORGED"], {}, {}, "not-sealed"),
+    ],
+)
+def test_garbage_with_a_jobs_id_is_set_aside_at_once_and_the_job_runs(
+    own: LiveStack, args: list[str], kwargs: dict[str, Any], headers: dict[str, Any], cause: str
+) -> None:
+    stack = own
+    stack.stop_worker()
+    job = stack.relay("demo", {"n": 1})
+    taken = message_of(stack, job)
+    sqs, url = stack.client("sqs"), stack.queue_url()
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=taken["message"]["ReceiptHandle"])
+    body = json.loads(json.dumps(taken["body"]))
+    body["body"] = json.dumps([args, kwargs, {}])
+    body["headers"] |= headers
+    sqs.send_message(QueueUrl=url, MessageBody=json.dumps(body))
+    before = stack.job(job)
+    stack.start_worker()
+    letter = stack.dead_letter_of(job, seconds=60)
+    assert (letter["reason"], letter["cause"]) == ("stray", cause)
+    assert stack.job(job) == before
+    sqs.send_message(QueueUrl=url, MessageBody=json.dumps(taken["body"]))
+    assert stack.wait(job, "succeeded")["attempts"] == 1
