@@ -59,10 +59,10 @@ HEALTHY = {
 SUBMITTED = {"refused": "rejected", "down": "exhausted", "crash": "crashed"}
 #: Poison that strangers put into the queue.
 FOREIGN = {
-    "tampered": "unopenable",
+    "tampered": "stray",
     "stray": "unknown-job",
-    "garbage": "malformed",
-    "unheard": "unknown-task",
+    "garbage": "stray",
+    "unheard": "stray",
 }
 POISON = {**SUBMITTED, **FOREIGN}
 #: Share of each kind of poison among all that is submitted.

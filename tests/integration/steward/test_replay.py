@@ -277,7 +277,7 @@ NOBODYS = '{"headers": {"id": "JOB"}}'
 
 def test_a_job_that_has_run_by_another_letter_resolves_its_own_and_is_not_sent_again(scene):
     job = scene.die()
-    scene.bury(scene.message(job, reason="unopenable", body=NOBODYS.replace("JOB", job)))
+    scene.bury(scene.message(job, reason="stray", body=NOBODYS.replace("JOB", job)))
     scene.collect(2)
     own, other = sorted((letter.id for letter in scene.letters.archive.of_job(job)), key=len)
     scene.drive(scene.plan(ids=[other]), ReplayState.DONE)
@@ -299,7 +299,7 @@ def test_a_job_that_is_under_way_as_a_later_generation_is_skipped(scene):
 
 def test_the_jobs_own_letter_is_sent_though_another_was_replayed_and_died(scene):
     job = scene.die()
-    scene.bury(scene.message(job, reason="unopenable", body=NOBODYS.replace("JOB", job)))
+    scene.bury(scene.message(job, reason="stray", body=NOBODYS.replace("JOB", job)))
     scene.collect(2)
     own, other = sorted((letter.id for letter in scene.letters.archive.of_job(job)), key=len)
     scene.drive(scene.plan(ids=[other]), ReplayState.STOPPED, mended=False)

@@ -34,7 +34,7 @@ def test_what_stands_still_is_told_and_what_has_a_body_is_sent_again(parts):
     parts.job("4", age=9 * HOUR)  # a genuine letter
     parts.letter("4" * 32, "exhausted")
     parts.job("5", age=9 * HOUR)  # a letter that anybody could have made
-    parts.letter("5" * 32, "unopenable")
+    parts.letter("5" * 32, "stray")
     parts.job("6", age=9 * HOUR, not_before=time.time() + HOUR)  # delayed
     running = parts.job("7", age=9 * HOUR)
     parts.ledger.claim(running, token="t", lease=60)
