@@ -51,7 +51,7 @@ def archived(app: Flask, job: str, payload: Any, *, argument: str | None = None)
         "content-encoding": "utf-8",
         "body": json.dumps([[argument or sealed], {}, {}]),
     }
-    said = {"reason": "rejected" if argument is None else "unopenable", "job": job}
+    said = {"reason": "rejected" if argument is None else "stray", "job": job}
     message = {
         "MessageId": "m1",
         "Body": json.dumps(body),

@@ -165,4 +165,4 @@ def test_keys_are_shown_by_id_and_nothing_private(client, bearer) -> None:
     assert {(row["role"], row["kind"]) for row in rows} == {
         (role, kind) for role in ("api", "worker") for kind in ("seal", "sign")
     }
-    assert set(rows[0]) == {"id", "role", "kind", "suite", "state", "created"}
+    assert set(rows[0]) == {"id", "role", "kind", "suite", "state", "created", "lane"}
