@@ -28,6 +28,20 @@ run: $(RUN_STAMP) ## Start everything on this machine with a demo job (Ctrl-C st
 test: $(DEV_STAMP) emulator ## Run unit, integration and acceptance tests (ARGS='-k name')
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal --durations=30 -m "not browser and not comparison and not containers and not long and not slow" $(ARGS) tests
 
+# Measuring doubles the processor time that tests take, so it is the unit tests that are run
+# once more; COVERAGE_TESTS='tests/unit tests/integration' measures both.
+COVERAGE_TESTS ?= tests/unit
+SINCE ?= HEAD~1
+
+.PHONY: coverage
+coverage: $(DEV_STAMP) ## Show which lines and branches the unit tests reach, and of those changed (SINCE=main)
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -q -n $(PYTEST_WORKERS) -m "not browser and not comparison and not containers and not long and not slow" $(ARGS) $(COVERAGE_TESTS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+	@$(BIN)/coverage json --quiet -o .coverage.json
+	@$(BIN)/python tools/changed_coverage.py .coverage.json $(SINCE) || test $$? -eq 2
+
 .PHONY: test-long
 test-long: $(DEV_STAMP) emulator ## Run the tests that take their time: rotation, pauses, kills (about 3 minutes)
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m "long and not slow" $(ARGS) tests
@@ -86,8 +100,9 @@ settings-reference: $(DEV_STAMP) ## Write docs/reference/settings.md anew from t
 	$(BIN)/python tools/settings_reference.py
 
 .PHONY: types
-types: $(DEV_STAMP) ## Check types, strictly
+types: $(DEV_STAMP) ## Check types: strictly in the product, bodies in the tests
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini
 
 .PHONY: contracts
 contracts: $(DEV_STAMP) ## Check which package may import which, and that what is imported is declared
@@ -116,7 +131,7 @@ lock-check: $(DEV_STAMP) ## Check that the locks fit pyproject.toml and name no 
 .PHONY: clean
 clean: ## Remove environments, caches and local state
 	rm -rf $(VENV) .venv-containers .venv-stock .venv-emulator .venv-emulator.unfinished .venv-emulator.lock .sealwax build dist
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The first target that fails says what to install.

@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
         print(f"git does not know {since}: no coverage of changed lines", file=sys.stderr)
         return 2
     found = rows(json.loads(Path(report).read_text(encoding="utf-8")), changed_lines(done.stdout))
-    code, reached = (sum(row[part] for row in found) for part in (1, 2))
+    code, reached = sum(row[1] for row in found), sum(row[2] for row in found)
     print(f"lines changed since {since}: {reached} of {code} reached by a test")
     for path, of, yes, missing in found:
         print(f"  {yes:5} of {of:5}  {path}" + (f"  not {_spans(missing)}" if missing else ""))

@@ -285,10 +285,10 @@ def test_readers_see_all_and_change_nothing(
         shown = str(some.first.get_attribute("href"))
         posts += [f"{shown}/{verb}" for verb in ("start", "pause", "resume", "cancel")]
     for path in posts:
-        answer = page.request.post(
+        posted = page.request.post(
             path, form={"csrf": str(csrf), "verb": "replay", "why": "x"}, max_redirects=0
         )
-        assert answer.status == 403, path
+        assert posted.status == 403, path
     # Nor by HTTP and the command line.
     for path in ("lanes/default/pause", "tasks/webhooks.relay/pause"):
         refused = stack.request("POST", f"/v1/ops/{path}", token=tokens["reader"])

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,7 @@ def up(engine: Engine, report: dict[str, str]) -> Up:
     )
     for service in SERVICES:
         wait_for(
-            lambda service=service: engine.healthy(service),
+            partial(engine.healthy, service),
             seconds=90,
             what=f"health of {service}",
         )

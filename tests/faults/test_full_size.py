@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -133,7 +134,7 @@ def test_two_thousand_jobs_with_a_child_for_each_never_hang(lab: Lab) -> None:
     done = 0
     while done < jobs:
         # No total: a child's birth takes what the machine gives. A stall is what must not be.
-        wait_for(lambda done=done: len(lab.notes("ok")) > done, seconds=60, what="another job")
+        wait_for(partial(lab.has_notes, "ok", done + 1), seconds=60, what="another job")
         done = len(lab.notes("ok"))
     wait_for(lab.empty, seconds=60)
     assert sorted(note["args"][0] for note in lab.notes("ok")) == list(range(jobs))
@@ -265,7 +266,7 @@ def hindered(notes: list[dict[str, Any]], killed: float) -> int:
     attempt or for the lease of the killed worker. Fewer than three may be between two
     receives by chance.
     """
-    times = defaultdict(list)
+    times: dict[Any, list[Any]] = defaultdict(list)
     waits = []
     for note in notes:
         key, at = note["key"], note["at"]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from support.fault_proxy import Fault, FaultProxy
@@ -61,7 +62,8 @@ def test_a_job_whose_send_was_answered_too_late_runs_once(
 
     def waiting() -> int:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        found: Any = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=cast("Any", names))
+        found = found["Attributes"]
         return sum(int(found[name]) for name in names)
 
     assert waiting() == 2

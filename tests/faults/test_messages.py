@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -135,7 +136,7 @@ def test_expired_credentials_are_renewed(lab: Lab, proxy: FaultProxy) -> None:
         )
         for number in range(4):
             lab.send("ok", number)
-            wait_for(lambda number=number: len(lab.notes("ok")) == number + 1)
+            wait_for(partial(lab.has_notes, "ok", number + 1))
             time.sleep(2)
         wait_for(lab.empty)
     assert worker.poll() is None

@@ -86,7 +86,7 @@ def multiply(stack: LiveStack, job: str, count: int) -> list[str]:
 
         client, table = api.aws.client("dynamodb"), api.settings.table_name("jobs")
         for start in range(0, count, 25):
-            rest = {table: [{"PutRequest": {"Item": i}} for i in items[start : start + 25]]}
+            rest: Any = {table: [{"PutRequest": {"Item": i}} for i in items[start : start + 25]]}
             while rest:
                 rest = client.batch_write_item(RequestItems=rest)["UnprocessedItems"]
         now = time.time()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -32,7 +32,7 @@ def letter_settings(aws_env: Settings, aws: Aws) -> Settings:
             apply._provision_table(table, aws.client("dynamodb"), report, time.sleep)
     aws.client("s3").create_bucket(
         Bucket=aws_env.bucket_name,
-        CreateBucketConfiguration={"LocationConstraint": aws.region},
+        CreateBucketConfiguration={"LocationConstraint": cast("Any", aws.region)},
     )
     return aws_env
 

@@ -218,6 +218,10 @@ class Lab:
         found = [json.loads(line) for line in self.notes_path.read_text().splitlines()]
         return [note for note in found if event is None or note["event"] == event]
 
+    def has_notes(self, event: str, count: int) -> bool:
+        """Whether the tasks have left so many notes of a kind, or more."""
+        return len(self.notes(event)) >= count
+
     def depth(self) -> tuple[int, int]:
         """Return visible and not visible messages."""
         attributes = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=["All"])
@@ -233,7 +237,7 @@ class Lab:
 
     def letters(self) -> list[dict[str, Any]]:
         """Take all dead letters; each is its reason with the body under `body`."""
-        found = []
+        found: list[dict[str, Any]] = []
         while True:
             messages = self.sqs.receive_message(
                 QueueUrl=self.dead_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 from sealwax.deadletters import make_letters
 from sealwax.deadletters.letter import Letter, LetterState, LetterText
@@ -28,7 +29,7 @@ class Parts:
         table = self.settings.table_name("jobs")
         return Ledger(self.dynamodb, table, clock=lambda: time.time() + offset)
 
-    def job(self, digit: str, *, age: float, **more: object) -> str:
+    def job(self, digit: str, *, age: float, **more: Any) -> str:
         now = time.time() - age
         job = NewJob(
             id=digit * 32,

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def wait_for(
-    condition: Callable[[], T], *, seconds: float = 20.0, what: str = "the condition"
+    condition: Callable[[], T | None], *, seconds: float = 20.0, what: str = "the condition"
 ) -> T:
     """Return the condition's first truthy value; fail the test when none comes in time."""
     end = time.monotonic() + seconds

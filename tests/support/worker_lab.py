@@ -129,6 +129,10 @@ class WorkerLab:
         notes = [json.loads(line) for line in lines]
         return [note for note in notes if note["event"] == event and job_id in (None, note["job"])]
 
+    def started(self, job_id: str, times: int) -> bool:
+        """Whether a job has been started just so often."""
+        return len(self.notes("start", job_id)) == times
+
     def letters(self) -> int:
         """Return how many dead letters there are."""
         sqs = Aws().client("sqs")

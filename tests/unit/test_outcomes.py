@@ -187,7 +187,8 @@ def test_what_follows_a_failed_attempt(
         chance=0.5,
     )
     if isinstance(decision, str):
-        assert found == DeadLetter(reason=Reason(decision), cause="c", error="E", attempts=attempt)
+        reason = Reason(decision)  # type: ignore[call-arg]  # by its value
+        assert found == DeadLetter(reason=reason, cause="c", error="E", attempts=attempt)
     else:
         assert found == Retry(decision)
 

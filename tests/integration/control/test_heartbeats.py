@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import pytest
 from support.expiries import FAR
@@ -16,7 +17,7 @@ def settings(shared_app):
 
 
 @pytest.fixture
-def table(shared_app, settings) -> ControlTable:
+def table(shared_app, settings) -> Iterator[ControlTable]:
     aws = shared_app.extensions["sealwax"].runtime.aws
     table = ControlTable(aws.client("dynamodb"), settings.table_name("control"))
     yield table

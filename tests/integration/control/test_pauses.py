@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from support.expiries import FAR
 
@@ -14,7 +16,7 @@ def settings(shared_app):
 
 
 @pytest.fixture
-def table(shared_app, settings) -> ControlTable:
+def table(shared_app, settings) -> Iterator[ControlTable]:
     aws = shared_app.extensions["sealwax"].runtime.aws
     table = ControlTable(aws.client("dynamodb"), settings.table_name("control"))
     yield table

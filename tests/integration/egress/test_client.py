@@ -383,7 +383,8 @@ class LeaseCheck:
 
 def test_the_job_is_checked_before_each_request(serve):
     server = serve(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-    job, hosts = LeaseCheck(), []
+    job = LeaseCheck()
+    hosts: list[str] = []
     send(server, client=OutgoingClient(before_request=hosts.append), job=job)
     assert (job.calls, hosts) == (1, ["127.0.0.1"])
     with pytest.raises(LeaseLost):

@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -54,7 +55,8 @@ class TlsServer:
     """Answers each request; slowly where `pause` says so. Remembers the names asked for."""
 
     def __init__(self, chain, pause=0.0):
-        self.names, self.heads = [], []
+        self.names: list[Any] = []
+        self.heads: list[Any] = []
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(chain)
         context.sni_callback = lambda _, name, __: self.names.append(name)

@@ -20,7 +20,7 @@ Factory = Callable[[Callable[[], float]], Ledger]
 
 def run(factory: Factory, examples: int) -> None:
     class Machine(LedgerMachine):
-        ledger_factory = staticmethod(factory)
+        ledger_factory = staticmethod(factory)  # type: ignore[assignment]
 
     run_state_machine_as_test(
         Machine,

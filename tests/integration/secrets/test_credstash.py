@@ -133,14 +133,14 @@ def test_a_tampered_row_is_corrupt(
 ) -> None:
     make().put("app/x", CANARY)
     client = aws.client("dynamodb")
-    item = client.scan(TableName=table)["Items"][0]
+    item = dict[str, Any](client.scan(TableName=table)["Items"][0])
     kind, value = next(iter(item[field].items()))
     if how == "missing":
         del item[field]
     elif how == "nonsense":
         item[field] = {"S": "%"}
     else:
-        text = value.decode() if isinstance(value, bytes) else value
+        text = value.decode() if isinstance(value, bytes) else str(value)
         changed = text[:-6] + ("0" if text[-6] != "0" else "1") + text[-5:]
         item[field] = {kind: changed.encode() if isinstance(value, bytes) else changed}
     client.put_item(TableName=table, Item=item)

@@ -112,7 +112,8 @@ def test_every_malformed_shape_is_a_letter_with_a_reason_and_its_body(scene, mes
         scene.bury(said)  # as the transport dead-letters it
         scene.bury(said, reason=False)  # as SQS's own redrive or a person moves it
     scene.collect()
-    found, after = [], None
+    found: list[Any] = []
+    after = None
     while len(found) < 2 * len(MALFORMED):
         page = scene.letters.archive.page(after=after, limit=100)
         found, after = found + page.letters, page.after

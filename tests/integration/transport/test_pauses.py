@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from kombu import Connection, Consumer, Queue
 from support.sqs_lab import VARIABLES, Lab
@@ -34,7 +36,7 @@ def drain(connection: Connection) -> None:
 
 
 def test_a_held_queue_is_received_from_only_when_the_hold_ends(lab, pauses, connection):
-    seen = []
+    seen: list[Any] = []
     pauses.pause(lab.queue, "paused")
     channel = connection.channel()
     channel.basic_qos(0, 10, False)

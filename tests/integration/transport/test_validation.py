@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 from support.sqs_lab import Lab, message
 from support.waiting import wait_for
@@ -31,7 +32,7 @@ def bodies(queue: str) -> dict[str, str]:
 
 def more_bodies() -> dict[str, str]:
     """Return other kinds than the collected ones: types, ranges and shapes of every field."""
-    headers = {
+    headers: dict[str, list[Any]] = {
         "id": [5, None, [1], {}, "", " "], "task": [["ok"], {}, 5, ""],
         "retries": ["many", 10**30, -1, True, 1.5], "eta": [5, [1], "99999-01-01T00:00:00",
         "9999-12-31T23:59:59+00:00", "garbage"], "expires": ["soon", 12, "0001-01-01T00:00:00"],
@@ -42,7 +43,7 @@ def more_bodies() -> dict[str, str]:
         "__class__": [1], "update": [1], "delivery_info": [1], "compression": [{}, "bzip2", "x"],
         "replaced_task_nesting": ["a"], "groups": ["a"],
     }  # fmt: skip
-    properties = {
+    properties: dict[str, list[Any]] = {
         "correlation_id": [{}, 5], "reply_to": [[]], "priority": ["high", 10**9],
         "delivery_info": [[1], "x", {"routing_key": 5}], "body_encoding": ["rot13", 3],
     }  # fmt: skip
@@ -62,11 +63,12 @@ def more_bodies() -> dict[str, str]:
             found[f"property-{name}-{number}"] = message("ok", properties={name: value})
     for number, value in enumerate(parts):
         found[f"body-{number}"] = message("ok", body=value)
-    for name, top in {
+    changed: dict[str, dict[str, Any]] = {
         "type-list": {"content-type": ["a"]}, "type-yaml": {"content-type": "application/x-yaml"},
         "encoding-number": {"content-encoding": 1}, "encoding-bogus": {"content-encoding": "u-9"},
         "headers-text": {"headers": "x"}, "headers-missing": {"headers": None},
-    }.items():  # fmt: skip
+    }  # fmt: skip
+    for name, top in changed.items():
         found[name] = json.dumps({**json.loads(message("ok")), **top})
     found |= {
         "deep-header": '{"headers":' + '{"a":' * 400 + "1" + "}" * 400 + "}",

@@ -58,8 +58,8 @@ def test_the_body_limit_holds_at_its_edge(client, auth) -> None:
         empty = json.dumps(
             {"task": "webhooks.relay", "payload": {"event": "ping", "body": ""}}
         ).encode()
-        filled = {"task": "webhooks.relay", "payload": {"event": "ping"}}
-        filled["payload"]["body"] = "x" * (size - len(empty))
+        payload = {"event": "ping", "body": "x" * (size - len(empty))}
+        filled = {"task": "webhooks.relay", "payload": payload}
         return json.dumps(filled).encode()
 
     limit = client.application.extensions["sealwax"].settings.limits.request_bytes

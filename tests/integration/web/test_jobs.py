@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from support.problems import CANARY, problem
@@ -237,7 +238,7 @@ def test_delay_and_expiry_are_taken_and_shown(client, auth) -> None:
 
 
 def test_delays_and_expiries_that_make_no_sense_are_named(client, auth) -> None:
-    wrong = {
+    wrong: dict[str, list[Any]] = {
         "delay": [-1, True, "60", None, 10**9],
         "expires_in": [0, -5, True, 10**9],
     }

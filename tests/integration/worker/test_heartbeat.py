@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from sealwax.control import ControlTable, Heartbeats, Pauses
@@ -16,7 +18,7 @@ def settings(shared_app):
 
 
 @pytest.fixture
-def table(shared_app, settings) -> ControlTable:
+def table(shared_app, settings) -> Iterator[ControlTable]:
     aws = shared_app.extensions["sealwax"].runtime.aws
     table = ControlTable(aws.client("dynamodb"), settings.table_name("control"))
     yield table
@@ -43,7 +45,9 @@ def test_a_worker_hears_what_was_asked_of_it_and_reports_that_it_obeys(table, se
     assert consumer_pauses.reasons(queue) == {"paused", "draining"}
     assert consumer_pauses.task_delay("webhooks.relay")
     statuses = Heartbeats(table)
-    assert statuses.get(reporting.id).holds == ("draining", "paused")
+    report = statuses.get(reporting.id)
+    assert report is not None
+    assert report.holds == ("draining", "paused")
     pauses.resume("lane", "default")
     pauses.resume("task", "webhooks.relay")
     pauses.undrain(reporting.id)

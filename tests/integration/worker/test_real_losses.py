@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_a_healthy_job_survives_four_lost_workers(lab: WorkerLab, tmp_path: Path
         # Neighbours, so that it is one among several.
         lab.submit("lost.long", seconds=0.5)
         wait_for(
-            lambda n=number: len(lab.notes("start", healthy)) == n,
+            partial(lab.started, healthy, number),
             seconds=180,
             what=f"attempt {number}",
         )

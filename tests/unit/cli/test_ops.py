@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import pytest
 from click.testing import CliRunner
@@ -32,7 +33,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, object]]:
     calls: list[tuple[str, str, object]] = []
 
     class Client:
-        def ops(self, method: str, path: str, **arguments: object) -> dict[str, object]:
+        def ops(self, method: str, path: str, **arguments: object) -> Mapping[str, object]:
             calls.append((method, path, arguments.get("json")))
             return {"lanes": LANES, "workers": WORKERS}.get(path, {})
 

@@ -24,7 +24,7 @@ def shown(*, as_json: bool, none: bool) -> None:
 
 def test_a_table_in_a_pipe_keeps_ids_whole() -> None:
     done = CliRunner().invoke(shown, [])
-    assert ROWS[0]["id"] in done.output
+    assert str(ROWS[0]["id"]) in done.output
     assert "2" in done.output.splitlines()[-2]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ def change(lines: Lines, at: int, **values: Any) -> Lines:
 def test_a_chain_that_nobody_touched_is_well():
     for count in (0, 1, 2, 7):
         lines = chain(count)
-        report = verify_chain(lines, lambda lines=lines: head_of(lines), now=NOW)
+        report = verify_chain(lines, partial(head_of, lines), now=NOW)
         assert (report.bad, report.lines) == (None, count)
 
 

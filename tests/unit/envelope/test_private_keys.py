@@ -1,4 +1,4 @@
-"""Keys of envelopes: known by a thumbprint, made from a seed, never shown."""
+"""Private keys of envelopes: made from a seed, never shown."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 
 from sealwax.envelope.private_keys import PrivateKey, SigningKey
-from sealwax.envelope.public_keys import PublicKey, Suite, VerifyKey, thumbprint
+from sealwax.envelope.public_keys import PublicKey, Suite, VerifyKey
 
 SEED = b"s" * 32
+
+
 suites = pytest.mark.parametrize("suite", list(Suite), ids=lambda suite: suite.label)
 
 
@@ -28,25 +30,6 @@ def test_a_seed_of_another_length_is_refused(suite: Suite, size: int) -> None:
         PrivateKey(suite, b"s" * size)
     with pytest.raises(ValueError, match="32 bytes"):
         SigningKey(b"s" * size)
-
-
-@suites
-def test_bytes_that_are_no_public_key_are_refused_when_they_are_read(suite: Suite) -> None:
-    raw = PrivateKey(suite, SEED).public.raw
-    with pytest.raises(ValueError, match="key"):
-        PublicKey.from_bytes(suite, raw[:-1])
-
-
-def test_the_same_bytes_as_another_kind_of_key_have_another_id() -> None:
-    assert thumbprint("x25519", b"p" * 32) != thumbprint("ed25519", b"p" * 32)
-    assert len(thumbprint("x25519", b"p")) == 16
-
-
-@suites
-def test_a_suite_is_found_by_its_name_and_by_its_numbers(suite: Suite) -> None:
-    assert Suite.by_label(suite.label) is suite
-    assert Suite.by_numbers(suite.numbers) is suite
-    assert Suite.by_numbers((0, 0, 0)) is None
 
 
 def test_a_signature_fits_its_message_and_its_signer_alone() -> None:

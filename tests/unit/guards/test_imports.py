@@ -23,8 +23,9 @@ def test_no_import_is_spelled_as_text() -> None:
     for path in sorted((ROOT / "sealwax").rglob("*.py")):
         name = str(path.relative_to(ROOT))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            called = node.func if isinstance(node, ast.Call) else None
-            word = getattr(called, "attr", getattr(called, "id", ""))
+            if not isinstance(node, ast.Call):
+                continue
+            word = getattr(node.func, "attr", getattr(node.func, "id", ""))
             if word in ("import_module", "__import__") and name not in ALLOWED:
                 found.append(f"{name}:{node.lineno}")
     assert found == []

@@ -6,6 +6,7 @@ import gzip
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -117,14 +118,19 @@ def test_the_size_bound_at_its_edge():
     assert caught.value.cause == "transform-too-large"
 
 
-@pytest.mark.parametrize("atom", ["a" * 1_000, 10**4_000, {"k" * 1_000: 1}, [1] * 1_000, 1])
+@pytest.mark.parametrize(
+    "atom",
+    ["a" * 1_000, 10**4_000, {"k" * 1_000: 1}, [1] * 1_000, 1],
+    ids=["text", "digits", "object", "list", "one"],
+)
 def test_an_expression_that_multiplies_the_input_is_bounded(atom):
     bomb = " | ".join(["[@,@,@,@,@,@,@,@,@,@]"] * 9)
-    started = time.monotonic()
+    # By the processor, not the wall: others may have the machine. Unbounded, it would be hours.
+    started = time.thread_time()
     with pytest.raises(Rejected) as caught:
         transform(bomb, atom, max_bytes=1_000_000)
     assert caught.value.cause == "transform-too-large"
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 10
 
 
 @given(VALUES)
@@ -140,7 +146,7 @@ def test_a_text_that_just_fits_is_never_refused(value):
 
 def test_nesting_is_bounded_at_its_edge():
     def nested(depth):
-        value = 1
+        value: Any = 1
         for _ in range(depth):
             value = [value]
         return value
@@ -167,8 +173,18 @@ def settings(**route):
     return Settings(tasks={"webhooks": {"routes": {"demo": fields}}})
 
 
+def configure(found: Settings) -> None:
+    assert relay.configure is not None
+    relay.configure(found)
+
+
+def validate(payload: WebhookRelay, found: Settings) -> None:
+    assert relay.validate is not None
+    relay.validate(payload, found)
+
+
 def test_good_routes_are_accepted_and_name_their_secrets():
-    relay.configure(settings())
+    configure(settings())
     assert list(relay.secrets(settings())) == ["app/webhooks/demo"]
 
 
@@ -191,13 +207,13 @@ def test_good_routes_are_accepted_and_name_their_secrets():
 )
 def test_wrong_routes_stop_the_start(wrong):
     with pytest.raises(ConfigurationError) as caught:
-        relay.configure(settings(**wrong))
+        configure(settings(**wrong))
     assert "tasks.webhooks" in str(caught.value)
 
 
 def test_an_unknown_route_is_refused_at_the_edge():
-    relay.validate(WebhookRelay(route="demo", event="e", body=1), settings())
+    validate(WebhookRelay(route="demo", event="e", body=1), settings())
     with pytest.raises(InvalidPayload) as caught:
-        relay.validate(WebhookRelay(route="kanari", event="e", body=1), settings())
+        validate(WebhookRelay(route="kanari", event="e", body=1), settings())
     assert caught.value.pointer == "/route"
     assert "kanari" not in str(caught.value)

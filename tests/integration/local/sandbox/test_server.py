@@ -20,6 +20,11 @@ def sandbox(tmp_path):
         yield running
 
 
+def status(controls: Controls, path: str) -> int | None:
+    found = controls.take(path)
+    return found.status if found else None
+
+
 def test_concurrent_deliveries_are_all_kept(sandbox, tmp_path):
     def send(number):
         for part in range(20):
@@ -67,9 +72,9 @@ def test_controls_choose_by_the_longest_prefix_and_count_down():
     controls = Controls()
     controls.put("hooks", Control.parse({"fail": {"status": 500}}))
     controls.put("a", Control.parse({"fail": {"status": 400, "times": 1}}))
-    assert controls.take("/hooks/a").status == 400
-    assert controls.take("/hooks/a").status == 500
-    assert controls.take("/hooks/ab").status == 500
+    assert status(controls, "/hooks/a") == 400
+    assert status(controls, "/hooks/a") == 500
+    assert status(controls, "/hooks/ab") == 500
     assert controls.take("/internal/customers/1") is None
     controls.remove("hooks")
     assert controls.take("/hooks/a") is None
@@ -114,6 +119,7 @@ def test_the_program_says_its_port_and_ends_on_sigterm(tmp_path):
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
+        assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
         assert requests.get(f"{ready['url']}/healthz", timeout=5).status_code == 200
         process.send_signal(signal.SIGTERM)

@@ -173,15 +173,23 @@ def of_state(before: str, verb: str, prefix: str) -> Change:
     return Change(lambda scene: f"{prefix}/{scene.replay(before)}/{verb}", f"replay.{verb}")
 
 
+def _path(path: str) -> Callable[[Scene], str]:
+    return lambda _: path
+
+
+def _of_worker(prefix: str, verb: str) -> Callable[[Scene], str]:
+    return lambda scene: f"{prefix}/workers/{scene.worker()}/{verb}"
+
+
 def fleet(prefix: str) -> list[Change]:
     return [
         *(
-            Change(lambda _, w=what, n=name, v=verb: f"{prefix}/{w}/{n}/{v}", f"{what[:-1]}.{verb}")
+            Change(_path(f"{prefix}/{what}/{name}/{verb}"), f"{what[:-1]}.{verb}")
             for what, name in (("lanes", "default"), ("tasks", "webhooks.relay"))
             for verb in ("pause", "resume")
         ),
         *(
-            Change(lambda scene, v=verb: f"{prefix}/workers/{scene.worker()}/{v}", f"worker.{verb}")
+            Change(_of_worker(prefix, verb), f"worker.{verb}")
             for verb in ("drain", "resume")
         ),
         Change(lambda scene: f"{prefix}/jobs/{scene.job()}/cancel", "job.cancel"),
@@ -228,7 +236,8 @@ def endpoints(app: Flask, prefix: str) -> set[str]:
     return {
         rule.endpoint
         for rule in app.url_map.iter_rules()
-        if rule.methods & {"POST", "PUT", "PATCH", "DELETE"} and rule.rule.startswith(prefix)
+        if rule.rule.startswith(prefix)
+        and (rule.methods or set()) & {"POST", "PUT", "PATCH", "DELETE"}
     }
 
 
