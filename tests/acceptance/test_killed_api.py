@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 from chaos.observer import read_effects
-from support.deadly_proxy import AFTER, BEFORE, DeadlyProxy, Trap, kill_all
+from support.fault_proxy import AFTER, BEFORE, DeadlyProxy, Trap, kill_all
 from support.stack import LiveStack
 from support.waiting import wait_for
 
