@@ -2,4 +2,13 @@
 
 from __future__ import annotations
 
+from hypothesis import HealthCheck, settings
+
 pytest_plugins = ["support.aws", "support.sockets"]
+
+# How long an example takes, and how long it takes to make one, is the machine's
+# load more than the code's: what must be quick has a test that says so.
+settings.register_profile(
+    "sealwax", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("sealwax")
