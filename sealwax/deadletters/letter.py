@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from sealwax.aws.sqs import bare_attributes
-from sealwax.ledger import is_job_id
+from sealwax.ledger import is_job_id, read_generation
 from sealwax.outcomes import Reason
 from sealwax.transport.codec import Malformed, decode
 from sealwax.transport.dead_letters import ATTRIBUTE, read_attribute
@@ -34,9 +34,6 @@ __all__ = [
 #: Reasons given before the envelope was verified: whoever can write to the queue
 #: can make such a letter in a job's name, so it never takes the job's own place.
 UNVERIFIED = frozenset(reason for reason in Reason if not reason.verified)
-
-#: Highest generation that is believed; no job is replayed so often.
-MAX_GENERATION = 1_000_000
 
 #: A task's name as far as it may name a group when nobody has verified it.
 _TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -212,9 +209,8 @@ def read(
         _word(given.place if given else None),
     )
     message_id = _word(details.get("message_id")) or str(message["MessageId"])
-    generation = headers.get("generation")
-    if type(generation) is not int or not 0 <= generation <= MAX_GENERATION:
-        generation = 0  # a stranger's number: it could make a name that no table takes
+    # Not a stranger's number, which could make a name that no table takes.
+    generation = read_generation(headers.get("generation")) or 0
     died = details.get("at")
     at = float(died) if isinstance(died, int | float) and 0 < died <= now + 3_600 else now
     system = message.get("Attributes") or {}

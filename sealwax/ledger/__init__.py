@@ -6,7 +6,16 @@ payload: only states, times, counts, keyed hashes and the sealed result.
 
 from sealwax.ledger.acceptance import Accepted
 from sealwax.ledger.attempts import EARLY, SUSPICIONS, Claimed, Refused
-from sealwax.ledger.entry import DEAD_WATCH, JobState, LedgerEntry, NewJob, is_job_id, open_watch
+from sealwax.ledger.entry import (
+    DEAD_WATCH,
+    MAX_GENERATION,
+    JobState,
+    LedgerEntry,
+    NewJob,
+    is_job_id,
+    open_watch,
+    read_generation,
+)
 from sealwax.ledger.errors import (
     ClaimLost,
     LedgerDenied,
@@ -19,6 +28,7 @@ from sealwax.ledger.store import Ledger
 __all__ = [
     "DEAD_WATCH",
     "EARLY",
+    "MAX_GENERATION",
     "SUSPICIONS",
     "Accepted",
     "ClaimLost",
@@ -35,4 +45,5 @@ __all__ = [
     "Refused",
     "is_job_id",
     "open_watch",
+    "read_generation",
 ]

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["DEAD_WATCH", "FINAL", "JobState", "LedgerEntry", "NewJob", "is_job_id", "open_watch"]
+__all__ = [
+    "DEAD_WATCH", "FINAL", "MAX_GENERATION", "JobState", "LedgerEntry", "NewJob", "is_job_id",
+    "open_watch", "read_generation",
+]  # fmt: skip
+
+#: Highest generation that a message may name; no job is replayed so often.
+MAX_GENERATION = 1_000_000
 
 
 class JobState(StrEnum):
@@ -26,6 +32,13 @@ class JobState(StrEnum):
 
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def read_generation(value: Any) -> int | None:
+    """Return the generation that a header names, 0 where there is none; None for a wrong one."""
+    if value is None:
+        return 0
+    return value if type(value) is int and 0 <= value <= MAX_GENERATION else None
 
 
 def is_job_id(text: str) -> bool:

@@ -110,11 +110,6 @@ class Batcher:
             self._threads += 1
             threading.Thread(target=self._run, name=f"sealwax-{self._kind}", daemon=True).start()
 
-    def submit_many(self, entries: Sequence[BatchEntry]) -> None:
-        """Queue many entries of one caller."""
-        for entry in entries:
-            self.submit(entry)
-
     def cancel(self, entry: BatchEntry) -> bool:
         """Withdraw an entry that no call has taken yet; its `done` is not called.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sealwax.envelope import Context, EnvelopeError, Expected, Purpose, verify_envelope
-from sealwax.ledger import LedgerEntry, is_job_id
+from sealwax.ledger import LedgerEntry, is_job_id, read_generation
 from sealwax.outbox.payloads import PayloadStoreError, is_reference
 from sealwax.outcomes import DeadLetter, Reason
 from sealwax.runtime import Runtime
@@ -21,19 +21,14 @@ from sealwax.transport.codec import Malformed, decode, loads
 from sealwax.transport.validation import check_message
 
 __all__ = [
-    "MAX_GENERATION",
     "Own",
     "Stray",
     "disagreement",
     "judge",
     "lane_of",
     "only_argument",
-    "read_generation",
     "verified_context",
 ]
-
-#: Highest generation that a message may name; no job is replayed so often.
-MAX_GENERATION = 1_000_000
 
 #: Deepest nesting of JSON in a message that is looked at.
 _DEPTH = 100
@@ -48,7 +43,7 @@ class Own:
     context
         What the envelope's signature binds it to.
     generation
-        Which replay the message says it belongs to, 0 to `MAX_GENERATION`.
+        Which replay the message says it belongs to, as `read_generation` bounds it.
     argument
         The envelope, or the reference to it.
     """
@@ -81,13 +76,6 @@ class Stray:
         return DeadLetter(
             reason=Reason.STRAY, cause=self.cause, error=self.error, job=self.job, attempts=0
         )
-
-
-def read_generation(value: Any) -> int | None:
-    """Return the generation that a header names, 0 where there is none; None for a wrong one."""
-    if value is None:
-        return 0
-    return value if type(value) is int and 0 <= value <= MAX_GENERATION else None
 
 
 def only_argument(parts: Any) -> str | None:

@@ -14,7 +14,7 @@ import structlog
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.exceptions import Retry as CeleryRetry
 
-from sealwax.ledger import LedgerError, is_job_id
+from sealwax.ledger import LedgerError, is_job_id, read_generation
 from sealwax.outbox.payloads import PayloadStoreUnreachable
 from sealwax.outcomes import DeadLetter, Outcome, Retry
 from sealwax.producer.publish import CeleryPublisher, Deferral
@@ -25,7 +25,7 @@ from sealwax.transport.celery.task import Task
 from sealwax.transport.codec import loads
 from sealwax.worker.attempt import Attempt, ReceivedJob
 from sealwax.worker.isolation import JobIsolation
-from sealwax.worker.provenance import Stray, judge, only_argument, read_generation
+from sealwax.worker.provenance import Stray, judge, only_argument
 from sealwax.worker.settlement import SHORT, EarlyDeaths, LostAttempt, Settlement
 
 __all__ = ["SealedTask"]

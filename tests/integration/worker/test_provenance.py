@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from support.job_bench import Bench
 
-from sealwax.worker.provenance import MAX_GENERATION, Own, Stray, judge, read_generation
+from sealwax.ledger import MAX_GENERATION, read_generation
+from sealwax.worker.provenance import Own, Stray, judge
 
 
 def body_of(job_id: str, args: list[Any], **changes: Any) -> str:
