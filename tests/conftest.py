@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["support.aws", "support.sockets"]
@@ -12,3 +16,11 @@ settings.register_profile(
     "sealwax", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("sealwax")
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Leave no test the logging that a command or a role of the test before configured."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import click
 
 from sealwax.errors import MissingExtra, SealwaxError
+from sealwax.telemetry.logs import configure_command_logging
 
 __all__ = ["cli", "main"]
 
@@ -97,6 +98,7 @@ def cli(app_dir: Path) -> None:
     worker and a sandbox, and runs a demo job. Settings come from SEALWAX_…
     variables and sealwax.toml.
     """
+    configure_command_logging()
     # As Celery, Flask and uvicorn do; a console script has its own folder there only.
     folder = str(app_dir.absolute())
     if folder not in sys.path:

@@ -20,7 +20,14 @@ from typing import Any, TextIO
 
 import structlog
 
-__all__ = ["code_place", "configure_logging", "describe_exception", "task_runs", "within_task"]
+__all__ = [
+    "code_place",
+    "configure_command_logging",
+    "configure_logging",
+    "describe_exception",
+    "task_runs",
+    "within_task",
+]
 
 #: Frames kept of a traceback, the innermost ones.
 _FRAMES = 12
@@ -227,6 +234,25 @@ class _Handler(logging.StreamHandler[TextIO]):
         # The stream itself may be what is broken.
         with contextlib.suppress(OSError, ValueError):
             self.stream.write(json.dumps(line) + self.terminator)
+
+
+def configure_command_logging() -> None:
+    """Send structlog's warnings and errors to stderr, as a command's own output is on stdout.
+
+    A role that a command starts calls `configure_logging` later, which takes over.
+    """
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            _redact_exception,
+            _withhold,
+            structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        # Looked up at each line: whoever calls the command may have replaced it.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
 
 
 def configure_logging(role: str, level: str = "INFO") -> None:
