@@ -34,6 +34,7 @@ class _Lazy(click.Group):
         "local-aws": "sealwax.cli.local_aws",
         "local-init": "sealwax.cli.local_init",
         "new": "sealwax.cli.new",
+        "operators": "sealwax.cli.operators",
         "replays": "sealwax.cli.replays",
         "sandbox": "sealwax.cli.sandbox",
         "steward": "sealwax.cli.steward",

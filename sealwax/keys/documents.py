@@ -32,7 +32,14 @@ from sealwax.keys.public import (
     private_name,
 )
 
-__all__ = ["KeyDocuments", "KeyInUse", "NoSuchKey", "OperatorExists", "PrivateDocument"]
+__all__ = [
+    "KeyDocuments",
+    "KeyInUse",
+    "NoSuchKey",
+    "NoSuchOperator",
+    "OperatorExists",
+    "PrivateDocument",
+]
 
 
 class KeyInUse(SealwaxError):
@@ -41,6 +48,10 @@ class KeyInUse(SealwaxError):
 
 class NoSuchKey(SealwaxError):
     """No key has this id; `sealwax keys list` shows those that exist."""
+
+
+class NoSuchOperator(SealwaxError):
+    """No operator has this id; `sealwax operators list` shows those that exist."""
 
 
 class OperatorExists(SealwaxError):
@@ -230,15 +241,13 @@ class KeyDocuments:
 
         Raises
         ------
-        NoSuchKey
+        NoSuchOperator
             Where no active operator has this id.
         """
         shared = self._shared()
         rows = [row for row in shared.operators if row.id == operator_id and row.state == "active"]
         if not rows:
-            raise NoSuchKey(
-                "No operator has this id; `sealwax operators list` shows those that exist."
-            )
+            raise NoSuchOperator
         rows[0].state = "removed"
         return self._changed(shared)
 

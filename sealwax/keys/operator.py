@@ -137,18 +137,46 @@ class OperatorKey:
         """
         try:
             with path.open(encoding="utf-8") as file:
-                mode = os.fstat(file.fileno()).st_mode & 0o777
+                status = os.fstat(file.fileno())
                 text = file.read()
         except (OSError, UnicodeDecodeError) as error:
             raise OperatorKeyInvalid(
                 f"{path} cannot be read ({type(error).__name__}); name your key's file with --key."
             ) from None
+        if status.st_uid != os.getuid():
+            raise OperatorKeyInvalid(
+                f"{path} is somebody else's file; take it as known to them, and make another key."
+            )
+        mode = status.st_mode & 0o777
         if mode & 0o077:
             raise OperatorKeyInvalid(
                 f"{path} can be read by others (mode {mode:o}); take it as known to them, make "
                 f"another key, or run `chmod 600 {path}` where you are sure."
             )
         return cls.load(text)
+
+    @classmethod
+    def ensure(cls, path: Path, name: str, suite: str, now: int) -> OperatorKey:
+        """Return the key in a file; make and write one where there is no file.
+
+        Raises
+        ------
+        OperatorKeyExists
+            Where the file holds another operator's key.
+        OperatorKeyInvalid
+            As `create` and `read`.
+        """
+        if not path.exists():
+            key = cls.create(name, suite, now)
+            key.write(path)
+            return key
+        key = cls.read(path)
+        if key.name != name:
+            raise OperatorKeyExists(
+                f"{path} holds the key of {key.name} and is not overwritten; choose another file "
+                "with --key."
+            )
+        return key
 
     def write(self, path: Path) -> None:
         """Write the key into a new file that its owner alone can read.
