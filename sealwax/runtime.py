@@ -24,6 +24,7 @@ from sealwax.deadletters.service import Letters
 from sealwax.errors import SealwaxError
 from sealwax.keys.hmac import KeyedHashes
 from sealwax.keys.keyring import Keyring
+from sealwax.keys.public import SHARED, PublicKeyring
 from sealwax.ledger import Ledger
 from sealwax.outbox.payloads import PayloadStore
 from sealwax.outbox.store import Outbox
@@ -53,7 +54,7 @@ def _pause(seconds: float) -> None:
 
 @dataclass(frozen=True)
 class _Loaded:
-    keyring: Keyring | None
+    keyring: PublicKeyring
     hashes: KeyedHashes
     secrets: Mapping[str, str]
     read_at: float
@@ -71,6 +72,9 @@ class Runtime:
         `api`, `worker` or `steward`: names the secrets it may read.
     definitions
         The tasks it serves; a worker also reads the secrets they declare.
+    lane
+        A worker's lane: it reads the keys of this lane alone. None: of all
+        lanes, as tests do; the policies of `ecs/` let no worker do that.
     source, ledger
         Default: as the settings say.
     patience
@@ -89,6 +93,7 @@ class Runtime:
         role: Role,
         definitions: Mapping[str, TaskDefinition[Any]],
         *,
+        lane: str | None = None,
         source: SecretSource | None = None,
         ledger: Ledger | None = None,
         patience: float = 0.0,
@@ -97,6 +102,7 @@ class Runtime:
     ) -> None:
         self.settings = settings
         self.role: Role = role
+        self.lane = lane
         self.definitions = dict(definitions)
         self.clock = clock
         self._monotonic = monotonic
@@ -125,8 +131,13 @@ class Runtime:
     @property
     def keyring(self) -> Keyring:
         """The role's keys, as last read; a steward has none."""
-        if self._loaded.keyring is None:
+        if not isinstance(self._loaded.keyring, Keyring):
             raise SealwaxError(f"The {self.role} holds no keys; another role seals and opens.")
+        return self._loaded.keyring
+
+    @property
+    def public_keyring(self) -> PublicKeyring:
+        """The public keys and the trust list, as last read; every role has them."""
         return self._loaded.keyring
 
     @property
@@ -254,8 +265,6 @@ class Runtime:
         yield "shared/hmac"
         if self.role == "steward":
             return
-        yield f"{self.role}/keys"
-        yield "shared/keyring"
         if self.role == "api":
             yield "api/token-key"
             for definition in self.definitions.values():
@@ -280,11 +289,11 @@ class Runtime:
     def _read(self) -> _Loaded:
         source = self.stores.source
         values = {name: source.get(name) for name in dict.fromkeys(self._names())}
-        keyring = None
-        if self.role != "steward":
-            keyring = Keyring.load(
-                self.role, values.pop(f"{self.role}/keys"), values.pop("shared/keyring")
-            )
+        keyring: PublicKeyring
+        if self.role == "steward":
+            keyring = PublicKeyring.load(source.get(SHARED))
+        else:
+            keyring = Keyring.read(self.role, source.get, lane=self.lane)
         return _Loaded(
             keyring=keyring,
             hashes=KeyedHashes.load(values.pop("shared/hmac"), clock=self.clock),

@@ -29,6 +29,7 @@ from sealwax.schedules import Schedule
 
 __all__ = [
     "Demo",
+    "KeySettings",
     "Lane",
     "Limits",
     "RetryOverride",
@@ -236,6 +237,19 @@ class StewardSettings(BaseModel):
     )
 
 
+class KeySettings(BaseModel):
+    """Who has keys of their own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    per_lane: bool = Field(
+        default=True,
+        description="Whether `sealwax keys init` gives each lane keys of its own, so that a "
+        "worker opens its lane's payloads alone; an environment that has keys already keeps its "
+        "way until `sealwax keys rotate --all-lanes`.",
+    )
+
+
 class Demo(BaseModel):
     """A job that `sealwax dev` submits once everything runs."""
 
@@ -296,6 +310,10 @@ class Settings(BaseSettings):
         description="S3 bucket of payloads too big for a message; default `<prefix>-payloads`.",
     )
     suite: Literal["x-wing", "x25519"] = Field("x-wing", description="KEM of new keys.")
+    keys: KeySettings = Field(
+        default_factory=lambda: KeySettings.model_validate({}),
+        description="Who has keys of their own.",
+    )
     secrets_file: Path | None = Field(
         None, description="Read secrets from this JSON file instead of CredStash (tests only)."
     )

@@ -27,7 +27,7 @@ def init() -> None:
     Example:
       SEALWAX_ENVIRONMENT=staging sealwax keys init
     """
-    from sealwax.keys.lifecycle import init_keys
+    from sealwax.keys.lifecycle import init_keys, lanes_without_key
 
     settings = load_settings()
     stores = Stores(settings)
@@ -37,12 +37,14 @@ def init() -> None:
         click.echo(f"created  {name}")
     for name in report.existing:
         click.echo(f"exists   {name}")
+    for lane in lanes_without_key(settings, stores.source):
+        click.echo(f"lane {lane} has no key yet: run `sealwax keys rotate --lane {lane}`", err=True)
 
 
 @keys.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def list_(as_json: bool) -> None:  # noqa: FBT001 - a flag of the command line
-    r"""List the keys: id, role, kind, suite, state, age. Shows no secret.
+    r"""List the keys: id, role, lane, kind, suite, state, age. Shows no secret.
 
     \b
     Example:
@@ -52,7 +54,7 @@ def list_(as_json: bool) -> None:  # noqa: FBT001 - a flag of the command line
 
     show_table(
         describe_keys(Stores(load_settings()).source),
-        ("id", "role", "kind", "suite", "state", "created"),
+        ("id", "role", "lane", "kind", "suite", "state", "created"),
         as_json=as_json,
         nothing="There are no keys; run `sealwax keys init`.",
     )
@@ -66,26 +68,41 @@ def list_(as_json: bool) -> None:  # noqa: FBT001 - a flag of the command line
     show_default=True,
     help="Whose keys: jobs are sealed to the worker's, results to the API's.",
 )
-def rotate(role: str) -> None:
+@click.option("--lane", help="Workers of this lane alone; it gets its first key where it has none.")
+@click.option(
+    "--all-lanes",
+    is_flag=True,
+    help="Workers of each lane of the settings; a key for all lanes is used no more.",
+)
+def rotate(role: str, lane: str | None, all_lanes: bool) -> None:  # noqa: FBT001 - a flag
     r"""Give a role new keys; what is sealed to the old ones still opens.
 
     Needs no drain and no restart: roles read keys again by timer and on
     SIGHUP, and a worker that meets an unknown key reads them at once. Retire
-    the old ones when nothing needs them any more.
+    the old ones when nothing needs them any more. Without --lane and
+    --all-lanes each lane that has keys gets new ones.
 
     \b
     Example:
       sealwax keys rotate --role worker
+      sealwax keys rotate --lane exports
     """
     from sealwax.keys.lifecycle import rotate_keys
 
+    if role != "worker" and (lane is not None or all_lanes):
+        raise click.UsageError("Only workers have keys for each lane.")
+    if lane is not None and all_lanes:
+        raise click.UsageError("Name one lane with --lane, or all with --all-lanes.")
     settings = load_settings()
     stores = Stores(settings)
-    record = partial(record_cli, stores, verb="key.rotate", target=role)
+    target = {"role": role} | ({"lanes": "all"} if all_lanes else {"lane": lane} if lane else {})
+    record = partial(record_cli, stores, verb="key.rotate", target=target)
     made = rotate_keys(
         settings,
         stores.source,
         role,  # type: ignore[arg-type]  # a choice
+        lanes=None if lane is None else [lane],
+        every_lane=all_lanes,
         record=record,
     )
     for key_id in made:

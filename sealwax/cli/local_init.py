@@ -47,7 +47,7 @@ def local_init(config_dir: Path, sandbox_host: str, sandbox_port: int, api_port:
     Example:
       AWS_ENDPOINT_URL=http://local-aws:4566 sealwax local-init --config-dir /config
     """
-    from sealwax.keys.lifecycle import init_keys
+    from sealwax.keys.lifecycle import complete_lanes, init_keys
     from sealwax.local import configuration
     from sealwax.local.preparation import ensure_demo_secret, ensure_token
     from sealwax.local.state import exports, write_private
@@ -73,6 +73,7 @@ def local_init(config_dir: Path, sandbox_host: str, sandbox_port: int, api_port:
     stores = Stores(settings)
     provision(settings, stores.aws)
     init_keys(settings, stores.source)
+    complete_lanes(settings, stores.source)
     ensure_demo_secret(stores.source)
     env = config_dir / "env"
     token = ensure_token(stores, former=env)

@@ -48,7 +48,7 @@ def worker(lane: str, concurrency: int | None) -> None:
     withhold_output()
     definitions = discover(settings.task_modules)
     log_warnings(configuration_checks(settings, definitions))
-    runtime = Runtime(settings, "worker", definitions, patience=START_PATIENCE)
+    runtime = Runtime(settings, "worker", definitions, lane=lane, patience=START_PATIENCE)
     pauses = ConsumerPauses()
     app = make_app(settings, definitions, runtime, lane=lane, pauses=pauses)
     revealing = RevealResponder(runtime, runtime.letters, Reveals(runtime.control))

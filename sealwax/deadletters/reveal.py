@@ -81,6 +81,7 @@ class Reveals:
         request = secrets.token_hex(16)
         values = {
             "letter": letter.id,
+            "queue": letter.queue,
             "actor": actor,
             "state": "asked",
             "taken": 0.0,
@@ -133,14 +134,23 @@ class Reveals:
 
     # -- the worker's part -------------------------------------------------------------
 
-    def take(self) -> Asked | None:
-        """Take a request that waits; None where there is none."""
+    def take(self, queue: str | None = None) -> Asked | None:
+        """Take a request that waits; None where there is none.
+
+        Parameters
+        ----------
+        queue
+            Where the letter must have died, by name: workers of other lanes
+            hold no key to it. None: wherever.
+        """
         now = self._clock()
         for item in self._table.all(KIND):
             waits = item["state"] == "asked" or (
                 item["state"] == "taken" and item["taken"] < now - TAKEN
             )
             if not waits or item["expires"] < now:
+                continue
+            if queue is not None and item.get("queue", queue) != queue:
                 continue
             token = secrets.token_hex(8)
             try:

@@ -8,11 +8,12 @@ this module.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sealwax.envelope import KeyRetired, PrivateKey, SigningKey, Suite, UnknownKey
 from sealwax.keys.documents import PrivateDocument
 from sealwax.keys.public import (
+    SHARED,
     KeyringInvalid,
     PublicKeyring,
     Role,
@@ -86,6 +87,31 @@ class Keyring(PublicKeyring):
                 raise KeyringInvalid(f"Secret {name} holds the keys of another lane.")
             documents.append(document)
         return cls(role, documents, cls._read(shared_json))
+
+    @classmethod
+    def read(cls, role: Role, get: Callable[[str], str], *, lane: str | None = None) -> Keyring:
+        """Read a role's documents, those that the shared one names.
+
+        Parameters
+        ----------
+        get
+            Returns a secret by name.
+        lane
+            The worker's lane; None: all lanes.
+
+        Raises
+        ------
+        KeyringInvalid
+            Also where the lane has no keys; says what to run.
+        """
+        shared_json = get(SHARED)
+        public = PublicKeyring.load(shared_json)
+        names = public.private_names(role, lane)
+        if role == "worker" and lane is not None and not names:
+            raise KeyringInvalid(
+                f"Lane {lane} has no keys; run `sealwax keys rotate --lane {lane}`."
+            )
+        return cls.load(role, {name: get(name) for name in names}, shared_json)
 
     def private(self, key_id: str) -> PrivateKey:
         """Return our private key of this id; raises UnknownKey or KeyRetired."""

@@ -6,13 +6,13 @@ Used by `sealwax keys` and `sealwax dev`: the only code that writes key secrets.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sealwax.errors import SealwaxError
 from sealwax.keys.documents import KeyDocuments, KeyInUse, NoSuchKey
-from sealwax.keys.public import PublicKeyring, Role
+from sealwax.keys.public import SHARED, PublicKeyring, Role, private_name
 from sealwax.ledger import KeyUsage, Ledger
 from sealwax.secrets import SecretNotFound, SecretSource
 from sealwax.settings import Settings
@@ -21,15 +21,29 @@ __all__ = [
     "InitReport",
     "KeyNeeded",
     "KeysExist",
+    "complete_lanes",
     "describe_keys",
     "init_keys",
+    "key_documents",
+    "lanes_without_key",
     "retire_key",
     "rotate_keys",
 ]
 
-#: In the order in which they are written: the public document last, so that
-#: nobody seals to a key whose private half is not stored yet.
-DOCUMENTS = ("worker/keys", "api/keys", "shared/hmac", "api/token-key", "shared/keyring")
+#: Secrets of every environment, besides the workers' keys.
+_COMMON = ("api/keys", "shared/hmac", "api/token-key", SHARED)
+
+
+def key_documents(settings: Settings) -> tuple[str, ...]:
+    """Return the secrets that a new environment gets, in the order in which they are written.
+
+    The public document comes last, so that nobody seals to a key whose private
+    half is not stored yet.
+    """
+    lanes: list[str | None] = [None]
+    if settings.keys.per_lane:
+        lanes = [*sorted(settings.lanes)]
+    return (*(private_name("worker", lane) for lane in lanes), *_COMMON)
 
 
 class KeysExist(SealwaxError):
@@ -62,21 +76,52 @@ def init_keys(
     sealwax.secrets.SecretVersionConflict
         Somebody else makes keys at this moment.
     """
-    existing = tuple(name for name in DOCUMENTS if _exists(source, name))
-    if len(existing) == len(DOCUMENTS):
-        return InitReport(created=(), existing=existing)
+    names = key_documents(settings)
+    if _exists(source, SHARED):
+        # It says which scheme is in force here, whatever the settings say of new ones.
+        shared = PublicKeyring.load(source.get(SHARED))
+        names = (*shared.private_names("worker"), *_COMMON)
+    looked_at = dict.fromkeys((*names, private_name("worker")))
+    existing = tuple(name for name in looked_at if _exists(source, name))
+    missing = [name for name in names if name not in existing]
+    if not missing:
+        return InitReport(created=(), existing=tuple(names))
     if existing:
-        missing = ", ".join(name for name in DOCUMENTS if name not in existing)
         raise KeysExist(
-            f"{', '.join(existing)} exist but {missing} do not; restore the missing ones, or "
-            "delete all of them if nothing sealed must be opened any more."
+            f"{', '.join(existing)} exist but {', '.join(missing)} do not; restore the missing "
+            "ones, or delete all of them if nothing sealed must be opened any more."
         )
+    lanes = settings.lanes if settings.keys.per_lane else ()
+    documents = KeyDocuments.create(settings.suite, int(time.time()), lanes).secrets()
     record()
-    documents = KeyDocuments.create(settings.suite, int(time.time())).secrets()
-    for name in DOCUMENTS:
+    for name in names:
         # Of two who begin at the same time, one ends here and changes nothing.
         source.put(name, documents[name], replacing=0)
-    return InitReport(created=DOCUMENTS, existing=())
+    return InitReport(created=names, existing=())
+
+
+def complete_lanes(
+    settings: Settings, source: SecretSource, *, record: Callable[[], None] = lambda: None
+) -> list[str]:
+    """Give those lanes of the settings their first keys that can have none sealed to them.
+
+    Nothing is replaced. Used where nobody runs commands by hand: `sealwax dev`.
+    Returns the lanes.
+
+    Raises
+    ------
+    sealwax.secrets.SecretVersionConflict
+        As in `rotate_keys`.
+    """
+    lanes = lanes_without_key(settings, source)
+    if lanes:
+        rotate_keys(settings, source, "worker", lanes=lanes, record=record)
+    return lanes
+
+
+def lanes_without_key(settings: Settings, source: SecretSource) -> list[str]:
+    """Return those lanes of the settings for whose workers nothing can be sealed."""
+    return PublicKeyring.load(source.get(SHARED)).lanes_without_key(settings.lanes)
 
 
 def _exists(source: SecretSource, name: str) -> bool:
@@ -110,27 +155,58 @@ def rotate_keys(
     source: SecretSource,
     role: Role,
     *,
+    lanes: Sequence[str] | None = None,
+    every_lane: bool = False,
     record: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Give a role new keys to seal to and sign with; return the new ids.
 
-    Needs no drain: the old ones still open. The private half is written
+    Needs no drain: the old ones still open. The private halves are written
     first, so that nobody seals to a key that its owner cannot read yet.
     `record` is called before that, as in `init_keys`.
 
+    Parameters
+    ----------
+    lanes
+        Whose workers; a lane without keys of its own gets its first. Default:
+        those that have active keys, the key for all lanes among them.
+    every_lane
+        All lanes of the settings; the key for all lanes stops being active.
+
     Raises
     ------
+    sealwax.errors.ConfigurationError
+        Where a lane is not configured.
     sealwax.secrets.SecretVersionConflict
         Somebody else changed the keys meanwhile; nothing of theirs was
         overwritten. Run it again.
     """
-    before = {row["id"] for row in describe_keys(source)}
-    names = (f"{role}/keys", "shared/keyring")
-    versions = {name: source.version(name) for name in names}
-    documents = KeyDocuments({name: source.get(name) for name in names})
-    rotated = documents.rotate(role, settings.suite, int(time.time())).secrets()
+    shared_version = source.version(SHARED)
+    shared_json = source.get(SHARED)
+    shared = PublicKeyring.load(shared_json)
+    targets: list[str | None] = [None]
+    if role == "worker":
+        if every_lane:
+            targets = [*sorted(settings.lanes)]
+        elif lanes is not None:
+            for lane in lanes:
+                settings.queue_name(lane)
+            targets = [*lanes]
+        else:
+            targets = shared.worker_lanes(active=True) or [None]
+    before = {row["id"] for row in shared.describe()}
+    laneless = every_lane and None in shared.worker_lanes(active=True)
+    names = [private_name(role, lane) for lane in [*targets, *([None] if laneless else [])]]
+    # Versions first: what somebody writes after that is found when ours is written.
+    versions = {name: source.version(name) for name in names} | {SHARED: shared_version}
+    documents = {name: source.get(name) for name in names if versions[name] or role == "api"}
+    rotated = (
+        KeyDocuments({**documents, SHARED: shared_json})
+        .rotate(role, settings.suite, int(time.time()), targets, close_laneless=laneless)
+        .secrets()
+    )
     record()
-    for name in names:
+    for name in (*names, SHARED):
         source.put(name, rotated[name], replacing=versions[name])
     return sorted({row["id"] for row in describe_keys(source)} - before)
 
@@ -165,7 +241,7 @@ def retire_key(
     needing = ledger.needing(key_id)
     if not force and (needing.open or needing.dead or needing.results):
         raise KeyNeeded(key_id, needing)
-    names = ("shared/keyring", f"{row['role']}/keys")
+    names = (SHARED, private_name(row["role"], row["lane"]))
     versions = {name: source.version(name) for name in names}
     before = {name: source.get(name) for name in names}
     after = KeyDocuments(before).retire(key_id).secrets()
@@ -178,4 +254,4 @@ def retire_key(
 
 def describe_keys(source: SecretSource) -> list[Any]:
     """Return the public description of all keys of both roles."""
-    return PublicKeyring.load(source.get("shared/keyring")).describe()
+    return PublicKeyring.load(source.get(SHARED)).describe()

@@ -276,13 +276,18 @@ class PublicKeyring:
         ----------
         lane
             The worker's lane; None: those of all lanes (`sealwax check`, tests).
+
+        Returns
+        -------
+        None at all where a lane has no keys.
         """
         if role != "worker":
             return [private_name(role)]
-        lanes = self.worker_lanes()
-        mine = [found for found in lanes if lane is None or found in (None, lane)]
-        # Without any, the first one's absence says what is missing.
-        return [private_name(role, found) for found in mine or [lane]]
+        return [
+            private_name(role, found)
+            for found in self.worker_lanes()
+            if lane is None or found in (None, lane)
+        ]
 
     # -- verifying -------------------------------------------------------------------
 

@@ -179,7 +179,7 @@ class Stack:
 
         This process's own environment points to the emulated AWS from here on.
         """
-        from sealwax.keys.lifecycle import init_keys
+        from sealwax.keys.lifecycle import complete_lanes, init_keys
         from sealwax.provision import provision
         from sealwax.settings import load_settings, refuse_unknown_variables
         from sealwax.stores import Stores
@@ -211,6 +211,7 @@ class Stack:
             provision(settings, stores.aws)
         with self.step("keys and secrets"):
             init_keys(settings, stores.source)
+            complete_lanes(settings, stores.source)
             self._demo_secret = ensure_demo_secret(stores.source)
         with self.step("token"):
             self.token = ensure_token(stores, former=self.state / "env")

@@ -248,7 +248,7 @@ class Submitter:
         now = self._clock()
         limits = self._settings.limits
         keyring = self._keyring()
-        recipient, signer = keyring.recipient("worker"), keyring.signer
+        recipient, signer = keyring.recipient("worker", definition.lane), keyring.signer
         job = NewJob(
             id=job_id,
             task=definition.name,

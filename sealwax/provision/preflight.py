@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +14,15 @@ from sealwax.aws.clients import Aws
 from sealwax.aws.errors import error_code
 from sealwax.errors import SealwaxError
 from sealwax.keys.keyring import Keyring
+from sealwax.keys.lifecycle import key_documents
+from sealwax.keys.public import SHARED, PublicKeyring
 from sealwax.provision import audit
 from sealwax.secrets import SecretSource
 from sealwax.secrets.factory import make_source
 from sealwax.settings import SQS_RETENTION_MAX, Settings
 from sealwax.task_definition import TaskDefinition, discover
 
-__all__ = ["Check", "configuration_checks", "log_warnings", "run_checks"]
+__all__ = ["Check", "configuration_checks", "lane_key_checks", "log_warnings", "run_checks"]
 
 log = structlog.get_logger("sealwax.provision.preflight")
 
@@ -65,7 +68,7 @@ def run_checks(settings: Settings, aws: Aws) -> Iterator[Check]:
             "check credentials, AWS_REGION, AWS_ENDPOINT_URL and the network",
         )
         return
-    yield from _check_secrets(make_source(settings, aws), wanted)
+    yield from _check_secrets(settings, make_source(settings, aws), wanted)
 
 
 def configuration_checks(
@@ -119,9 +122,29 @@ def log_warnings(checks: Iterable[Check]) -> None:
             )
 
 
-def _check_secrets(source: SecretSource, wanted: set[str]) -> Iterator[Check]:
+def lane_key_checks(settings: Settings, keyring: PublicKeyring) -> Iterator[Check]:
+    """Look whether jobs of each lane can be sealed for its workers."""
+    without = keyring.lanes_without_key(settings.lanes)
+    for lane in sorted(settings.lanes):
+        if lane in without:
+            yield Check(
+                "keys",
+                f"worker, lane {lane}",
+                "it has no active key: no job of this lane can be sealed",
+                f"run `sealwax keys rotate --lane {lane}`",
+            )
+        else:
+            yield Check("keys", f"worker, lane {lane}")
+
+
+def _check_secrets(settings: Settings, source: SecretSource, wanted: set[str]) -> Iterator[Check]:
     documents = {}
-    keys = ("api/keys", "worker/keys", "shared/keyring", "shared/hmac", "api/token-key")
+    keys = key_documents(settings)
+    with suppress(SealwaxError):
+        # It says which scheme is in force here, whatever the settings say of new ones.
+        public = PublicKeyring.load(source.get(SHARED))
+        common = [name for name in keys if not name.startswith("worker/")]
+        keys = (*public.private_names("worker"), *common)
     for name in (*keys, *sorted(wanted)):
         try:
             documents[name] = source.get(name)
@@ -129,12 +152,29 @@ def _check_secrets(source: SecretSource, wanted: set[str]) -> Iterator[Check]:
         except SealwaxError as error:
             remedy = "run `sealwax keys init`" if name in keys else "put it with credstash"
             yield Check("secret", name, str(error), remedy)
-    for role in ("api", "worker"):
-        if f"{role}/keys" not in documents or "shared/keyring" not in documents:
-            continue
-        try:
-            keyring = Keyring.load(role, documents[f"{role}/keys"], documents["shared/keyring"])
-            keyring.recipient("worker" if role == "api" else "api")
-            yield Check("keys", role)
-        except SealwaxError as error:
-            yield Check("keys", role, str(error), "run `sealwax keys list` and rotate")
+    if not all(name in documents for name in keys):
+        return
+    try:
+        api = Keyring.read("api", documents.__getitem__)
+        api.private(api.recipient("api").id)
+        yield Check("keys", "api")
+    except SealwaxError as error:
+        yield Check("keys", "api", str(error), _LIST)
+        return
+    for check in lane_key_checks(settings, api):
+        yield check if not check.ok else _private_half(check, documents)
+
+
+#: What mends documents that do not belong together.
+_LIST = "run `sealwax keys list` and rotate"
+
+
+def _private_half(check: Check, documents: Mapping[str, str]) -> Check:
+    """Return the check of a lane's active key, which its workers must hold."""
+    lane = check.name.removeprefix("worker, lane ")
+    try:
+        keyring = Keyring.read("worker", documents.__getitem__, lane=lane)
+        keyring.private(keyring.recipient("worker", lane).id)
+    except SealwaxError as error:
+        return Check(check.kind, check.name, str(error), _LIST)
+    return check

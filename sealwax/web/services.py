@@ -15,6 +15,7 @@ from sealwax.producer.admission import Admission
 from sealwax.producer.celery_app import make_producer
 from sealwax.producer.publish import CeleryPublisher, CircuitBreakerPublisher, Deferral, Publisher
 from sealwax.producer.submit import Submitter
+from sealwax.provision.preflight import lane_key_checks, log_warnings
 from sealwax.runtime import START_PATIENCE, Runtime
 from sealwax.settings import Settings
 from sealwax.task_definition import TaskDefinition, discover
@@ -48,6 +49,7 @@ def make_services(
     """Read secrets and make clients; raises where the role cannot work."""
     definitions = runtime.definitions if runtime else discover(settings.task_modules)
     runtime = runtime or Runtime(settings, "api", definitions, patience=START_PATIENCE)
+    log_warnings(lane_key_checks(settings, runtime.public_keyring))
     deferral = None
     if publisher is None:
         celery = make_producer(settings)

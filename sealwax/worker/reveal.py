@@ -38,7 +38,7 @@ class _Refused(Exception):
 
 
 class RevealResponder:
-    """Opens what was asked."""
+    """Opens what was asked of its worker's lane: other lanes' envelopes are closed to it."""
 
     def __init__(self, runtime: Runtime, letters: Letters, reveals: Reveals) -> None:
         self._runtime = runtime
@@ -47,6 +47,8 @@ class RevealResponder:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._failing = False
+        lane = runtime.lane
+        self._queue = None if lane is None else runtime.settings.queue_name(lane)
 
     def start(self) -> None:
         """Begin; call it in the main process."""
@@ -72,7 +74,7 @@ class RevealResponder:
 
     def once(self) -> bool:
         """Answer one request; False where none waits."""
-        asked = self._reveals.take()
+        asked = self._reveals.take(self._queue)
         if asked is None:
             return False
         try:

@@ -104,6 +104,6 @@ class Strangers:
         return seal(
             payload.encode(),
             context,
-            recipient=self._keyring.recipient("worker"),
+            recipient=self._keyring.recipient("worker", "default"),
             signer=self._keyring.signer,
         )

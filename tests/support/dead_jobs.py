@@ -57,7 +57,7 @@ def multiply(stack: LiveStack, job: str, count: int) -> list[str]:
         opened = open_envelope(envelope, keyring=worker.keyring, expect=expect, now=time.time())
         payload = json.loads(opened.plaintext)
         entry = stack.ledger_item(job)
-        recipient, signer = api.keyring.recipient("worker"), api.keyring.signer
+        recipient, signer = api.keyring.recipient("worker", "default"), api.keyring.signer
 
         made: list[str] = []
         items: list[dict[str, Any]] = []

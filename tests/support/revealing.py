@@ -21,10 +21,10 @@ __all__ = ["archived", "revealing"]
 
 
 @contextmanager
-def revealing(app: Flask) -> Iterator[RevealResponder]:
+def revealing(app: Flask, lane: str | None = None) -> Iterator[RevealResponder]:
     """Give a worker's revealing, on the app's own AWS."""
     settings = app.extensions["sealwax"].settings
-    runtime = Runtime(settings, "worker", {})
+    runtime = Runtime(settings, "worker", {}, lane=lane)
     control = ControlTable(runtime.aws.client("dynamodb"), settings.table_name("control"))
     try:
         yield RevealResponder(runtime, make_letters(settings, runtime.aws), Reveals(control))
@@ -32,7 +32,9 @@ def revealing(app: Flask) -> Iterator[RevealResponder]:
         runtime.close()
 
 
-def archived(app: Flask, job: str, payload: Any, *, argument: str | None = None) -> str:
+def archived(
+    app: Flask, job: str, payload: Any, *, argument: str | None = None, queue: str = "q"
+) -> str:
     """Archive a dead letter of a job; return its id. `argument` replaces what is sealed."""
     services = app.extensions["sealwax"]
     keyring = services.runtime.keyring
@@ -41,7 +43,7 @@ def archived(app: Flask, job: str, payload: Any, *, argument: str | None = None)
         issued_at=1, not_after=2,
     )  # fmt: skip
     sealed = seal(
-        json.dumps(payload).encode(), context, recipient=keyring.recipient("worker"),
+        json.dumps(payload).encode(), context, recipient=keyring.recipient("worker", "default"),
         signer=keyring.signer,
     )  # fmt: skip
     body = {
@@ -59,6 +61,6 @@ def archived(app: Flask, job: str, payload: Any, *, argument: str | None = None)
             "sealwax-dead-letter": {"DataType": "String", "StringValue": json.dumps(said)}
         },
     }
-    letter, text = read(message, queue="q", now=1.0)
+    letter, text = read(message, queue=queue, now=1.0)
     services.letters.archive.put([(letter, text)])
     return letter.id

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from sealwax.keys.lifecycle import init_keys
+from sealwax.envelope import UnknownKey
+from sealwax.errors import SealwaxError
+from sealwax.keys.documents import KeyDocuments
+from sealwax.keys.keyring import Keyring
+from sealwax.keys.lifecycle import init_keys, rotate_keys
+from sealwax.keys.public import KeyringInvalid, PublicKeyring
 from sealwax.ledger import Ledger
 from sealwax.runtime import Runtime
 from sealwax.secrets import FileSource, SecretNotFound, SecretsUnreachable
@@ -54,7 +60,7 @@ def start(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Runt
 def test_it_waits_for_secrets_that_cannot_be_reached_at_first(start) -> None:
     runtime, source = start(5, patience=60.0)
     assert source.failures == 0
-    assert runtime.keyring.recipient("worker")
+    assert runtime.keyring.recipient("worker", "default")
 
 
 def test_it_gives_up_at_the_end_of_its_patience(start) -> None:
@@ -71,3 +77,68 @@ def test_a_missing_secret_is_not_waited_for(start, tmp_path) -> None:
     (tmp_path / "secrets.json").write_text("{}")
     with pytest.raises(SecretNotFound):
         start(0, patience=60.0)
+
+
+# -- keys of one lane ------------------------------------------------------------------
+
+
+class Noting(FileSource):
+    """Notes what is read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.got: list[str] = []
+
+    def get(self, name: str) -> str:
+        self.got.append(name)
+        return super().get(name)
+
+
+LANES = Settings(suite="x25519", lanes={"default": {}, "slow": {}})
+
+
+@pytest.fixture
+def noting(tmp_path: Path) -> Noting:
+    source = Noting(tmp_path / "secrets.json")
+    init_keys(LANES, source)
+    source.got.clear()
+    return source
+
+
+def test_a_worker_reads_its_own_lane_s_keys_and_no_other(noting: Noting) -> None:
+    runtime = Runtime(
+        LANES, "worker", {}, lane="slow", source=noting, ledger=Ledger(None, "jobs")
+    )  # fmt: skip
+    assert set(noting.got) == {"shared/hmac", "shared/keyring", "worker/slow/keys"}
+    keyring = runtime.keyring
+    assert keyring.private(keyring.recipient("worker", "slow").id)
+    with pytest.raises(UnknownKey):
+        keyring.private(keyring.recipient("worker", "default").id)
+
+
+def test_a_worker_finds_its_lane_s_first_key_when_it_reads_again(noting: Noting) -> None:
+    noting.put("worker/keys", KeyDocuments.create("x25519", 1).secrets()["worker/keys"])
+    runtime = Runtime(
+        LANES, "worker", {}, lane="slow", source=noting, ledger=Ledger(None, "jobs")
+    )  # fmt: skip
+    rotate_keys(LANES, noting, "worker", lanes=["slow"])
+    new = PublicKeyring.load(noting.get("shared/keyring")).recipient("worker", "slow").id
+    with pytest.raises(UnknownKey):
+        runtime.keyring.private(new)
+    assert runtime.refresh()
+    assert runtime.keyring.private(new).id == new
+
+
+def test_a_worker_of_a_lane_without_keys_says_what_to_run(noting: Noting) -> None:
+    more = Settings(suite="x25519", lanes={"default": {}, "new": {}})
+    with pytest.raises(KeyringInvalid, match="sealwax keys rotate --lane new"):
+        Runtime(more, "worker", {}, lane="new", source=noting, ledger=Ledger(None, "jobs"))
+
+
+def test_a_steward_has_the_public_keyring_and_reads_nothing_private(noting: Noting) -> None:
+    runtime = Runtime(LANES, "steward", {}, source=noting, ledger=Ledger(None, "jobs"))
+    assert set(noting.got) == {"shared/hmac", "shared/keyring"}
+    assert runtime.public_keyring.recipient("worker", "slow")
+    assert not isinstance(runtime.public_keyring, Keyring)
+    with pytest.raises(SealwaxError, match="holds no keys"):
+        _ = runtime.keyring

@@ -421,6 +421,20 @@ def test_bucket_takes_the_default_ones_place() -> None:
     assert stored == ["their-bucket", "sealwax-local-payloads"]
 
 
+@pytest.mark.parametrize(
+    ("per_lane", "made"),
+    [(True, ["worker/default/keys", "worker/slow/keys"]), (False, ["worker/keys"])],
+)
+def test_per_lane_gives_each_lane_keys_of_its_own(
+    tmp_path: Path, per_lane: bool, made: list[str]
+) -> None:
+    settings = Settings(
+        suite="x25519", lanes={"slow": {}, "default": {}}, keys={"per_lane": per_lane}
+    )
+    created = init_keys(settings, FileSource(tmp_path / "secrets.json")).created
+    assert [name for name in created if name.startswith("worker/")] == made
+
+
 def test_suite_is_that_of_new_keys() -> None:
     found = {}
     for suite in ("x25519", "x-wing"):

@@ -175,7 +175,7 @@ def test_keys_can_be_made_and_read_with_what_the_data_layer_made(settings, deplo
     assert init_keys(settings, source).created
 
     for role in ("api", "worker"):
-        keyring = Keyring.load(role, source.get(f"{role}/keys"), source.get("shared/keyring"))
+        keyring = Keyring.read(role, source.get)
         assert keyring.signer.id
 
 
@@ -189,7 +189,7 @@ def test_each_secret_is_under_its_roles_own_key(settings, deployer, aws):
         "api/token-key",
         "shared/hmac",
         "shared/keyring",
-        "worker/keys",
+        *(f"worker/{lane}/keys" for lane in settings.lanes),
     }
     for row in rows:
         name = row["name"]["S"]

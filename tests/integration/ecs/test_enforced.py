@@ -210,7 +210,7 @@ def attempt(settings: Settings, enforcer: Enforcer, job: tuple[str, str, str]) -
     task, job_id, envelope = job
     enforcer.role = "worker"
     try:
-        runtime = Runtime(settings, "worker", definitions)
+        runtime = Runtime(settings, "worker", definitions, lane="default")
         delivery = ReceivedJob(
             job_id=job_id,
             task=task,
@@ -240,7 +240,8 @@ def test_a_job_passes_both_roles_and_nothing_is_refused(settings, enforcer, size
 def test_a_worker_may_bury_and_delete_a_big_payload(settings, enforcer):
     _, job_id, reference = submit(settings, enforcer, {"data": "x" * 300_000})
     enforcer.role = "worker"
-    payloads = Runtime(settings, "worker", discover(settings.task_modules)).payloads
+    definitions = discover(settings.task_modules)
+    payloads = Runtime(settings, "worker", definitions, lane="default").payloads
     payloads.move_to_dead(job_id, reference)
     payloads.erase(job_id)
     assert enforcer.refused == []
@@ -258,8 +259,8 @@ def test_a_worker_passes_its_start_up_checks_of_its_lane(settings, enforcer):
 @pytest.mark.parametrize(
     ("role", "foreign"),
     [
-        ("worker", ["api/keys", "api/token-key"]),
-        ("api", ["worker/keys", "app/webhooks/closed"]),
+        ("worker", ["api/keys", "api/token-key", "worker/slow/keys"]),
+        ("api", ["worker/keys", "worker/default/keys", "app/webhooks/closed"]),
     ],
 )
 def test_a_role_is_refused_the_other_roles_secrets(settings, enforcer, role, foreign):
@@ -268,7 +269,7 @@ def test_a_role_is_refused_the_other_roles_secrets(settings, enforcer, role, for
     for name in foreign:
         with pytest.raises(SecretAccessDenied):
             source.get(name)
-    assert source.get(f"{role}/keys")
+    assert source.get("worker/default/keys" if role == "worker" else "api/keys")
 
 
 def test_neither_role_may_put_a_secret(settings, enforcer):
@@ -276,3 +277,5 @@ def test_neither_role_may_put_a_secret(settings, enforcer):
         enforcer.role = role
         with pytest.raises(SecretAccessDenied):
             make_source(settings, Aws()).put(f"{role}/keys", "{}")
+        with pytest.raises(SecretAccessDenied):
+            make_source(settings, Aws()).put("shared/keyring", "{}")

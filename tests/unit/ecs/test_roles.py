@@ -86,11 +86,12 @@ def may_use_key(
     """Both must agree: the role's policy, and the key's, which trusts the account's policies."""
     logical = f"{key.capitalize()}Key"
     arn = stacks["data"].exports[f"sealwax-prod-{key}-key-arn"]
+    name = f"sealwax-prod-{role}" if role == "steward" else ROLES.get(role, role)
     request = Request(
         action,
         arn,
         {
-            "aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/{ROLES.get(role, role)}",
+            "aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/{name}",
             "kms:EncryptionContext:environment": environment,
             "kms:EncryptionContext:name": secret,
         },
@@ -160,7 +161,13 @@ def test_a_steward_sends_what_the_outbox_holds_and_leads_its_duties(stacks):
 
 
 def test_a_steward_opens_no_payload(stacks):
-    for name in ("api/keys", "worker/keys", "app/webhooks/signing", "api/token-key"):
+    for name in (
+        "api/keys",
+        "worker/keys",
+        "worker/default/keys",
+        "app/webhooks/signing",
+        "api/token-key",
+    ):
         keys = {"dynamodb__LeadingKeys": [name]}
         assert not may(stacks, "steward", "dynamodb:GetItem", TABLES["secrets"], **keys)
         arn = stacks["data"].exports[f"sealwax-prod-{key_of(name)}-key-arn"]
@@ -342,11 +349,30 @@ def test_tokens_are_looked_up_by_the_api_and_issued_by_neither(stacks):
 
 SECRETS = {
     "api": ["api/keys", "api/token-key", "shared/keyring", "shared/hmac"],
-    "worker": ["worker/keys", "app/webhooks/signing", "shared/keyring", "shared/hmac"],
+    "worker": [
+        "worker/default/keys",
+        "worker/keys",
+        "app/webhooks/signing",
+        "shared/keyring",
+        "shared/hmac",
+    ],
 }
 FOREIGN = {
-    "api": ["worker/keys", "app/webhooks/signing", "steward/keys", "apis/keys"],
-    "worker": ["api/keys", "api/token-key", "steward/keys"],
+    "api": [
+        "worker/keys",
+        "worker/default/keys",
+        "app/webhooks/signing",
+        "steward/keys",
+        "apis/keys",
+    ],
+    "worker": [
+        "worker/slow/keys",
+        "worker/default-2/keys",
+        "worker/defaul/keys",
+        "api/keys",
+        "api/token-key",
+        "steward/keys",
+    ],
 }
 
 
@@ -384,6 +410,25 @@ def test_a_role_decrypts_no_other_roles_secrets(stacks, role):
     for name in [*SECRETS[role], *FOREIGN[role]]:
         assert not may_use_key(stacks, role, "kms:Decrypt", other, name), name
         assert not may_use_key(stacks, role, "kms:Decrypt", "steward", name), name
+
+
+def test_a_worker_decrypts_no_other_lane_s_keys(stacks):
+    """The data layer's key is one for all lanes: the role's own policy tells them apart."""
+    assert may_use_key(stacks, "worker", "kms:Decrypt", "worker", "worker/default/keys")
+    for name in ("worker/slow/keys", "worker/default-2/keys", "worker/default", "worker/x"):
+        assert not may_use_key(stacks, "worker", "kms:Decrypt", "worker", name), name
+
+
+def test_no_role_writes_the_keyring_that_says_who_is_an_operator(stacks):
+    """Whoever could write it would enrol a key of their own, and read every dead letter."""
+    keys = {"dynamodb__LeadingKeys": ["shared/keyring"]}
+    for role in ("api", "worker", "steward"):
+        for action in ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"):
+            assert not may(stacks, role, f"dynamodb:{action}", TABLES["secrets"], **keys), role
+        for action in ("kms:GenerateDataKey", "kms:Encrypt", "kms:ReEncryptTo"):
+            assert not may_use_key(stacks, role, action, "shared", "shared/keyring"), role
+        assert may(stacks, role, "dynamodb:GetItem", TABLES["secrets"], **keys), role
+        assert may_use_key(stacks, role, "kms:Decrypt", "shared", "shared/keyring"), role
 
 
 def test_a_key_decrypts_for_names_of_its_own_only(stacks, role):

@@ -42,6 +42,7 @@ SHOWN_BY = {
     "lanes.<lane>.lease": CONSUMES,
     "task_modules": "tests/packaging/test_wheel.py::test_tasks_that_are_not_there_are_named",
     "app": f"{EFFECTS_FILE}::test_app_names_the_application",
+    "keys.per_lane": f"{EFFECTS_FILE}::test_per_lane_gives_each_lane_keys_of_its_own",
     "demo.task": DEMO,
     "demo.payload": DEMO,
     'retry."<task>".attempts': OVERRIDES,
@@ -102,6 +103,7 @@ SHOWN_BY = {
 #: What a section's value is called where it is read; elsewhere `.attempts` is another's.
 HOLDERS = {
     "": r"settings",
+    "keys": r"settings\.keys",
     "lanes.<lane>": r"(?:lane|pool|lanes\[[^]]*\])",
     "demo": r"demo",
     "limits": r"limits",

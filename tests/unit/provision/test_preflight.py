@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,16 @@ from pydantic import BaseModel
 from structlog.testing import capture_logs
 
 from sealwax.job import Job
-from sealwax.provision.preflight import configuration_checks, log_warnings
+from sealwax.keys.documents import KeyDocuments
+from sealwax.keys.lifecycle import init_keys, rotate_keys
+from sealwax.provision.preflight import (
+    Check,
+    _check_secrets,
+    configuration_checks,
+    log_warnings,
+)
 from sealwax.retry import RetryPolicy
+from sealwax.secrets import FileSource
 from sealwax.settings import Settings
 from sealwax.task_definition import TaskDefinition, task
 
@@ -58,3 +67,75 @@ def test_a_role_says_at_its_start_what_does_not_fit_and_what_to_do() -> None:
         log_warnings(configuration_checks(settings, defined()))
     assert [(line["log_level"], line["name"]) for line in logs] == [("warning", "test.any")]
     assert "max_age_seconds" in logs[0]["remedy"]
+
+
+# -- keys of each lane -------------------------------------------------------------------
+
+
+def lanes(*names: str, per_lane: bool = True) -> Settings:
+    return Settings(
+        suite="x25519", lanes={name: {} for name in names}, keys={"per_lane": per_lane}
+    )  # fmt: skip
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> FileSource:
+    return FileSource(tmp_path / "secrets.json")
+
+
+def bad(settings: Settings, source: FileSource) -> list[Check]:
+    return [check for check in _check_secrets(settings, source, set()) if not check.ok]
+
+
+@pytest.mark.parametrize("per_lane", [True, False])
+def test_an_environment_with_its_keys_passes_whatever_new_ones_would_get(
+    source: FileSource, per_lane: bool
+) -> None:
+    init_keys(lanes("default", "slow", per_lane=per_lane), source)
+    checks = list(_check_secrets(lanes("default", "slow"), source, set()))
+    assert [check for check in checks if not check.ok] == []
+    assert [check.name for check in checks if check.kind == "keys"] == [
+        "api", "worker, lane default", "worker, lane slow",
+    ]  # fmt: skip
+
+
+def test_a_lane_without_a_key_is_named_with_the_command_that_makes_it(source: FileSource) -> None:
+    init_keys(lanes("default"), source)
+    more = lanes("default", "new")
+    (check,) = bad(more, source)
+    assert (check.kind, check.name) == ("keys", "worker, lane new")
+    assert check.remedy == "run `sealwax keys rotate --lane new`"
+    rotate_keys(more, source, "worker", lanes=["new"])
+    assert bad(more, source) == []
+
+
+def test_a_lane_s_key_without_its_private_half_is_named(source: FileSource) -> None:
+    settings = lanes("default", "slow")
+    init_keys(settings, source)
+    before = source.get("worker/slow/keys")
+    rotate_keys(settings, source, "worker", lanes=["slow"])
+    source.put("worker/slow/keys", before)
+    (check,) = bad(settings, source)
+    assert check.name == "worker, lane slow"
+    other = KeyDocuments.create("x25519", 1, ["slow"]).secrets()["worker/slow/keys"]
+    source.put("worker/slow/keys", other)
+    (check,) = bad(settings, source)
+    assert check.name == "worker, lane slow"
+
+
+def test_a_lane_s_missing_document_is_named(source: FileSource) -> None:
+    settings = lanes("default", "slow")
+    for name, text in KeyDocuments.create("x25519", 1, ["default", "slow"]).secrets().items():
+        if name != "worker/slow/keys":
+            source.put(name, text)
+    (check,) = bad(settings, source)
+    assert (check.kind, check.name) == ("secret", "worker/slow/keys")
+
+
+def test_before_there_are_keys_each_document_is_named(source: FileSource) -> None:
+    found = bad(lanes("default", "slow"), source)
+    assert {check.name for check in found} == {
+        "worker/default/keys", "worker/slow/keys", "api/keys", "shared/hmac", "api/token-key",
+        "shared/keyring",
+    }  # fmt: skip
+    assert {check.remedy for check in found} == {"run `sealwax keys init`"}

@@ -11,6 +11,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import click
 import pytest
@@ -24,7 +25,7 @@ from sealwax.control import ControlTable, Heartbeats, WorkerReport
 from sealwax.control.audit_log import Audit, AuditUnreachable
 from sealwax.deadletters import Filter
 from sealwax.deadletters.letter import read
-from sealwax.keys.lifecycle import DOCUMENTS, describe_keys, rotate_keys
+from sealwax.keys.lifecycle import describe_keys, key_documents, rotate_keys
 from sealwax.ledger import NewJob
 from sealwax.secrets import SecretSource
 from sealwax.secrets.factory import make_source
@@ -46,8 +47,9 @@ NO_CHANGE = {
 class Scene:
     """What may be changed, made anew for each change."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, folder: Path) -> None:
         self.app = app
+        self.folder = folder
         self.parts = app.extensions["sealwax"]
         self.letters = self.parts.letters
         table = self.parts.settings.table_name("control")
@@ -85,11 +87,22 @@ class Scene:
         rows = describe_keys(self.source)
         return next(row["id"] for row in rows if row["state"] != "active")
 
+    def own_file(self) -> str:
+        return str(self.folder / f"{secrets.token_hex(4)}.json")
+
+    def operator(self) -> str:
+        """Enrol an operator; return the id."""
+        env = {"SEALWAX_ENVIRONMENT": self.parts.settings.environment}
+        given = ["operators", "add", "grace", "--key", self.own_file()]
+        done = CliRunner().invoke(cli, given, env=env)
+        assert done.exit_code == 0, done.output
+        return done.output.split()[-2]
+
     def forget_keys(self) -> list[str]:
         client = self.parts.runtime.aws.client("dynamodb")
         table = self.parts.settings.table_name("secrets")
         for item in client.scan(TableName=table)["Items"]:
-            if item["name"]["S"].endswith(DOCUMENTS):
+            if item["name"]["S"].endswith(key_documents(self.parts.settings)):
                 found = {"name": item["name"], "version": item["version"]}
                 client.delete_item(TableName=table, Key=found)
         return []
@@ -148,8 +161,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene(app: Flask) -> Iterator[Scene]:
-    made = Scene(app)
+def scene(app: Flask, tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(app, tmp_path)
     yield made
     for kind in ("worker", "pause", "drain", "reveal"):
         for item in made.control.all(kind):
@@ -371,6 +384,8 @@ OWN: dict[str, tuple[Callable[[Scene], list[str]], str]] = {
     "keys rotate-hmac": (lambda _: ["--after", "0"], "key.rotate-hmac"),
     "keys retire": (lambda s: [s.old_key(), "--yes"], "key.retire"),
     "keys init": (lambda s: s.forget_keys(), "key.init"),
+    "operators add": (lambda s: ["ada", "--key", s.own_file()], "operator.add"),
+    "operators remove": (lambda s: [s.operator(), "--yes"], "operator.remove"),
     "tokens issue": (lambda _: ["--tenant", "acme"], "token.issue"),
     "tokens revoke": (lambda s: [s.token_id()], "token.revoke"),
 }
@@ -378,6 +393,7 @@ OWN: dict[str, tuple[Callable[[Scene], list[str]], str]] = {
 #: Commands that change nothing of an environment's, or are a role's or a producer's own.
 LOOKING = {
     *("list", "show", "body", "export", "groups", "check", "health", "audit verify"),
+    "operators public",
     *("api", "worker", "steward", "submit"),
     # A developer's own machine, with an emulator beside it.
     *("dev", "local-aws", "local-init", "new", "sandbox"),

@@ -60,3 +60,26 @@ def test_a_payload_is_revealed_once_to_who_asked_and_nothing_keeps_it(app, clien
     assert worker.once()
     failed = client.get(again.headers["Location"], headers=one).get_json()
     assert (failed["state"], failed["cause"]) == ("failed", "envelope-malformed")
+
+
+def test_a_worker_leaves_other_lanes_letters_to_their_own_workers(app, client):
+    """It holds no key to them: its answer would be that they cannot be opened."""
+    services = app.extensions["sealwax"]
+    token = services.tokens.issue(tenant="ops", scopes=("ops:reveal",)).token
+    headers = {"Authorization": f"Bearer {token}"}
+    own = services.settings.queue_name("default")
+    foreign, mine = (
+        archived(app, job * 32, PAYLOAD, queue=queue)
+        for job, queue in (("e", f"{own}-other"), ("d", own))
+    )
+    answers = [
+        client.post(
+            f"/v1/ops/letters/{letter}/reveal", json={"reason": "why"}, headers=headers
+        ).headers["Location"]
+        for letter in (foreign, mine)
+    ]
+    with revealing(app, lane="default") as worker:
+        assert worker.once()
+        assert not worker.once()
+    assert client.get(answers[0], headers=headers).status_code == 202
+    assert client.get(answers[1], headers=headers).get_json()["payload"] == PAYLOAD
