@@ -116,8 +116,10 @@ def test_a_worker_reads_its_own_lane_s_keys_and_no_other(noting: Noting) -> None
         keyring.private(keyring.recipient("worker", "default").id)
 
 
-def test_a_worker_finds_its_lane_s_first_key_when_it_reads_again(noting: Noting) -> None:
-    noting.put("worker/keys", KeyDocuments.create("x25519", 1).secrets()["worker/keys"])
+def test_a_worker_finds_its_lane_s_first_key_when_it_reads_again(tmp_path: Path) -> None:
+    noting = Noting(tmp_path / "secrets.json")
+    for name, text in KeyDocuments.create("x25519", 1).secrets().items():
+        noting.put(name, text)
     runtime = Runtime(
         LANES, "worker", {}, lane="slow", source=noting, ledger=Ledger(None, "jobs")
     )  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from pydantic import BaseModel
+from structlog.testing import capture_logs
 
 from sealwax.aws.clients import Aws
 from sealwax.cli import steward as steward_command
@@ -419,6 +420,18 @@ def test_bucket_takes_the_default_ones_place() -> None:
     for settings in (Settings(bucket="their-bucket"), Settings()):
         Stores(settings, aws=aws).payloads.put("1" * 32, "an envelope")
     assert stored == ["their-bucket", "sealwax-local-payloads"]
+
+
+def test_the_api_says_at_its_start_which_lane_has_no_key_and_what_to_run() -> None:
+    settings = Settings(suite="x25519", lanes={"default": {}, "new": {}})
+    source = Secrets(KeyDocuments.create("x25519", 1, ["default"]).secrets())
+    ledger = Ledger(FakeDynamoDB(), "jobs", keep=1_000)
+    runtime = Runtime(settings, "api", {}, source=source, ledger=ledger)
+    with capture_logs() as logs:
+        make_services(settings, runtime=runtime, publisher=Never())
+    (line,) = [line for line in logs if line["log_level"] == "warning"]
+    assert line["name"] == "worker, lane new"
+    assert "sealwax keys rotate --lane new" in line["remedy"]
 
 
 @pytest.mark.parametrize(

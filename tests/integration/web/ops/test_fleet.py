@@ -162,7 +162,9 @@ def test_jobs_are_found_by_tenant_and_by_what_must_be_watched(app, client, beare
 def test_keys_are_shown_by_id_and_nothing_private(client, bearer) -> None:
     answer = client.get("/v1/ops/keys", headers=bearer("ops:read"))
     rows = answer.get_json()["keys"]
-    assert {(row["role"], row["kind"]) for row in rows} == {
-        (role, kind) for role in ("api", "worker") for kind in ("seal", "sign")
+    assert {(row["role"], row["lane"], row["kind"]) for row in rows} == {
+        (role, lane, kind)
+        for role, lane in (("api", None), ("worker", "default"))
+        for kind in ("seal", "sign")
     }
-    assert set(rows[0]) == {"id", "role", "kind", "suite", "state", "created", "lane"}
+    assert set(rows[0]) == {"id", "role", "lane", "kind", "suite", "state", "created"}
