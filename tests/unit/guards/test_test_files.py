@@ -70,7 +70,6 @@ SHOWN_BY = {
     ],
     "integration/egress/test_client.py": ["egress/connect"],
     "integration/tasks/test_customers.py": ["egress/enrich", "enrichment"],
-    "unit/keys/test_public.py": ["keys/operator"],
     "integration/ledger/test_store.py": ["ledger/entry"],
     "integration/steward/test_erasure.py": ["ledger/erasing"],
     "integration/worker/test_crash_matrix.py": [
