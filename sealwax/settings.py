@@ -111,7 +111,8 @@ class Limits(BaseModel):
     message_bytes: int = Field(
         262_144,
         ge=1_024,
-        le=1_048_576,
+        # SQS takes 1,048,576; a dead letter is the message and what is said of it.
+        le=1_040_384,
         description="Largest SQS message, in bytes; a larger one becomes a claim check in S3.",
     )
     result_bytes: int = Field(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from sealwax.transport.dead_letters import (
     ATTRIBUTE,
     DeadLetterEvent,
     RefusedLetter,
+    attribute_members,
     attribute_text,
 )
 from sealwax.transport.engine import Engine
@@ -50,25 +51,34 @@ def letter_fields(
     now: float,
     fifo: bool,
     bare: bool = False,
+    sign: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Return the dead letter's SendMessageBatch entry; `bare`: without the message's attributes."""
+    """Return the dead letter's SendMessageBatch entry.
+
+    Parameters
+    ----------
+    bare
+        Without the message's attributes.
+    sign
+        Returns the members of the letter's attribute signed; None: they stay as they are.
+    """
     attributes = bare_attributes(delivery.attributes)
     attributes.pop(ATTRIBUTE, None)
     excess = len(attributes) if bare else len(attributes) - MAX_ATTRIBUTES + 1
     dropped = [attributes.popitem()[0] for _ in range(excess)]
-    attributes[ATTRIBUTE] = {
-        "DataType": "String",
-        "StringValue": attribute_text(
-            letter,
-            job=letter.job or delivery.job,
-            task=delivery.task,
-            queue=delivery.queue,
-            at=round(now, 3),
-            message_id=delivery.message_id,
-            receive_count=delivery.receive_count,
-            dropped_attributes=dropped or None,
-        ),
-    }
+    members: Mapping[str, Any] = attribute_members(
+        letter,
+        job=letter.job or delivery.job,
+        task=delivery.task,
+        queue=delivery.queue,
+        at=round(now, 3),
+        message_id=delivery.message_id,
+        receive_count=delivery.receive_count,
+        dropped_attributes=dropped or None,
+    )
+    if sign is not None:
+        members = sign(dict(members))
+    attributes[ATTRIBUTE] = {"DataType": "String", "StringValue": attribute_text(members)}
     fields: dict[str, Any] = {"MessageBody": delivery.body, "MessageAttributes": attributes}
     if fifo:
         fields["MessageGroupId"] = delivery.group or delivery.message_id
@@ -142,6 +152,7 @@ class DeadLetterer:
                     pending.letter = verdict or pending.letter
                 pending.recorded = True
             url = self._engine.dead_letter_url(delivery.queue)
+            fields = self._fields(pending, fifo=url.endswith(".fifo"))
         except Exception as error:
             if isinstance(error, DeadLetterQueueMissing):
                 logger.error(  # noqa: TRY400 - the message says all
@@ -156,13 +167,6 @@ class DeadLetterer:
                 )
             self._retry(pending)
             return
-        fields = letter_fields(
-            delivery,
-            pending.letter,
-            now=time.time(),
-            fifo=url.endswith(".fifo"),
-            bare=pending.bare,
-        )
         if pending.refused and self._engine.options.archive is not None:
             self._archive(pending, fields)
             return
@@ -174,6 +178,18 @@ class DeadLetterer:
                 size=message_size(fields),
                 group=fields.get("MessageGroupId"),
             )
+        )
+
+    def _fields(self, pending: _PendingDeadLetter, *, fifo: bool) -> dict[str, Any]:
+        hook = self._engine.options.sign_letter
+        event = DeadLetterEvent(**pending.event()) if hook is not None else None
+        return letter_fields(
+            pending.delivery,
+            pending.letter,
+            now=time.time(),
+            fifo=fifo,
+            bare=pending.bare,
+            sign=None if hook is None else lambda members: hook(event, members),
         )
 
     def _sent(self, pending: _PendingDeadLetter, outcome: EntryResult) -> None:

@@ -9,6 +9,7 @@ process a `sealwax.outcomes.DeadLetter` goes as it is.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ __all__ = [
     "ATTRIBUTE",
     "DeadLetterEvent",
     "RefusedLetter",
+    "attribute_members",
     "attribute_text",
     "read_attribute",
 ]
@@ -74,8 +76,8 @@ class RefusedLetter(DeadLetterEvent):
     code: str
 
 
-def attribute_text(letter: DeadLetter, **more: Any) -> str:
-    """Return the attribute's value, a JSON object; fields that are None are left out.
+def attribute_members(letter: DeadLetter, **more: Any) -> dict[str, Any]:
+    """Return the members of the attribute's value; those that are None are left out.
 
     Parameters
     ----------
@@ -93,10 +95,12 @@ def attribute_text(letter: DeadLetter, **more: Any) -> str:
         "job": letter.job,
         **more,
     }
-    return json.dumps(
-        {name: value for name, value in fields.items() if value is not None},
-        separators=(",", ":"),
-    )
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def attribute_text(members: Mapping[str, Any]) -> str:
+    """Return the attribute's value, a JSON object."""
+    return json.dumps(members, separators=(",", ":"))
 
 
 def read_attribute(value: object) -> DeadLetter | None:

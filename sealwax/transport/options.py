@@ -100,6 +100,10 @@ class TransportOptions:
     on_dead_letter
         Called in a background thread before the transport dead-letters on its own; may return
         another `DeadLetter`, which is sent instead.
+    sign_letter
+        Called in a background thread with a `DeadLetterEvent` and the members of each dead
+        letter's attribute, whoever asked for it; returns the members that are sent, or raises:
+        then the message waits.
     headers
         Headers of a message that are obeyed; all others, and its properties, count as absent once
         they were checked. None: all are obeyed.
@@ -144,6 +148,7 @@ class TransportOptions:
     drain_timeout: float = 10
     accept: tuple[str, ...] = ("application/json",)
     on_dead_letter: Callable[[Any], DeadLetter | None] | None = None
+    sign_letter: Callable[[Any, dict[str, Any]], Mapping[str, Any]] | None = None
     headers: frozenset[str] | None = None
     on_renew: Callable[[list[tuple[str, str]]], None] | None = None
     park: Callable[[Any], None] | None = None

@@ -23,6 +23,7 @@ from sealwax.transport.dead_letters import DeadLetterEvent
 from sealwax.transport.parking import Parked
 from sealwax.transport.pauses import ConsumerPauses
 from sealwax.worker.isolation import JobIsolation
+from sealwax.worker.letter_signature import signed_members
 from sealwax.worker.provenance import Own, Stray, judge
 from sealwax.worker.settlement import EarlyDeaths, bury_unclaimed
 from sealwax.worker.task import KILL_AFTER, SealedTask
@@ -119,6 +120,10 @@ def _transport_options(settings: Settings, runtime: Runtime, lane: str | None) -
             return found.letter()
         return bury_unclaimed(current, found, event.letter, queue=event.queue)
 
+    def sign(event: DeadLetterEvent, members: dict[str, Any]) -> dict[str, Any]:
+        """Say whose message a dead letter was, and vouch for it."""
+        return signed_members(runtime.current(), event, members)
+
     def renew(deliveries: list[tuple[str, str]]) -> None:
         """Renew the claims of running jobs along with their messages' leases.
 
@@ -153,6 +158,7 @@ def _transport_options(settings: Settings, runtime: Runtime, lane: str | None) -
 
     options["park"] = park
     options["on_dead_letter"] = verdict
+    options["sign_letter"] = sign
     options["headers"] = OBEYED
     options["on_renew"] = renew
     return options

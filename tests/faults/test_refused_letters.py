@@ -55,3 +55,17 @@ def test_a_letter_that_nobody_takes_stays_in_its_queue(lab: Lab) -> None:
     shrink(lab, 1_048_576)
     wait_for(lambda: lab.dead_count() == 1 and lab.empty(), seconds=60)
     assert worker.poll() is None
+
+
+def test_each_letter_is_signed_as_it_goes_out_even_to_the_archive(lab: Lab) -> None:
+    shrink(lab, 4_096)
+    lab.put("x" * 2_000, MessageAttributes={"mine": text("y" * 3_000)})
+    lab.put("z" * 5_000)
+    lab.start_worker(variables={"LAB_ARCHIVE": "yes", "LAB_SIGN": "yes"})
+    wait_for(lambda: lab.dead_count() == 1 and lab.notes("archived") and lab.empty(), seconds=30)
+    (archived,) = lab.notes("archived")
+    assert json.loads(archived["reason"])["sig"] == f"{lab.queue} 5000 malformed"
+    (letter,) = lab.letters()
+    assert letter["sig"] == f"{lab.queue} 2000 malformed"
+    assert letter["dropped_attributes"] == ["mine"]
+    assert "cannot be dead-lettered yet" in lab.log()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sealwax.outcomes import DeadLetter, Reason
-from sealwax.transport.dead_letters import attribute_text, read_attribute
+from sealwax.transport.dead_letters import attribute_members, attribute_text, read_attribute
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,13 @@ def test_a_letter_survives_its_attribute() -> None:
         reason=Reason.CRASHED, cause="c", error="WorkerLost", place="m.f", attempts=3, job="j",
         details={"fingerprint": "f"},
     )  # fmt: skip
-    assert read_attribute(attribute_text(letter)) == letter
+    assert read_attribute(attribute_text(attribute_members(letter))) == letter
 
 
 def test_the_attributes_text_is_what_older_stewards_read() -> None:
     letter = DeadLetter(reason=Reason.EXHAUSTED, cause="c", error="E", place="m.f", attempts=3)
-    assert attribute_text(letter, job="j", task="t", at=1.5, dropped_attributes=None) == (
+    members = attribute_members(letter, job="j", task="t", at=1.5, dropped_attributes=None)
+    assert attribute_text(members) == (
         '{"cause":"c","place":"m.f","reason":"exhausted","error":"E","attempts":3,"job":"j",'
         '"task":"t","at":1.5}'
     )
