@@ -24,6 +24,7 @@ from sealwax.deadletters.service import Letters
 from sealwax.errors import SealwaxError
 from sealwax.keys.hmac import KeyedHashes
 from sealwax.keys.keyring import Keyring
+from sealwax.keys.provenance import Evidence
 from sealwax.keys.public import SHARED, PublicKeyring
 from sealwax.ledger import Ledger
 from sealwax.outbox.payloads import PayloadStore
@@ -139,6 +140,15 @@ class Runtime:
     def public_keyring(self) -> PublicKeyring:
         """The public keys and the trust list, as last read; every role has them."""
         return self._loaded.keyring
+
+    @property
+    def evidence(self) -> Evidence:
+        """What judging whose a message is needs: public keys, and payloads as they are stored."""
+        return Evidence(
+            keyring=lambda: self.public_keyring,
+            fetch=self._fetch,
+            refresh=self.refresh_for_unknown_key,
+        )
 
     @property
     def hashes(self) -> KeyedHashes:
@@ -260,6 +270,10 @@ class Runtime:
         )
         self.aws = self.stores.aws
         self.ledger = self.stores.ledger
+
+    def _fetch(self, job_id: str, reference: str) -> str:
+        # The bucket's client is made when a reference is met.
+        return self.payloads.fetch(job_id, reference)
 
     def _names(self) -> Iterable[str]:
         yield "shared/hmac"

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sealwax.aws.dynamodb import value_of
-from sealwax.envelope import EnvelopeError, peek
+from sealwax.envelope.errors import EnvelopeError
+from sealwax.envelope.format import split
 from sealwax.ledger.entry import FINAL, JobState, LedgerEntry
 from sealwax.ledger.table import LedgerTable
 
@@ -131,7 +132,7 @@ def needing(table: LedgerTable, key_id: str) -> KeyUsage:
 
 def _needs(result: str, key_id: str) -> bool:
     try:
-        header = peek(result)
+        header = split(result).header
     except EnvelopeError:
         return False
     return key_id in (header.recipient, header.signer)

@@ -85,6 +85,7 @@ SHOWN_BY = {
         "web/services",
     ],
     "integration/ledger/test_any_order.py": ["testing/dynamodb", "worker/claiming"],
+    "integration/worker/test_provenance.py": ["keys/provenance"],
     "integration/worker/test_ends_by_word.py": ["worker/job_context"],
     "integration/transport/test_attempts.py": [
         "transport/celery/request",

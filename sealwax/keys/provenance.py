@@ -1,0 +1,194 @@
+"""Whose a message is: the one rule by which workers and stewards believe what a queue brings.
+
+A message is *the job's own* if the envelope in it was signed, by a signer that
+may, for exactly the job and task that its headers name, and if the ledger's
+entry agrees. Everything else is a *stray*: it changes nothing but itself. No
+private key is needed for that. Anybody who can write to a queue chooses all
+other bytes of a message, so nothing else in it is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sealwax.envelope.errors import EnvelopeError
+from sealwax.envelope.format import Context, Purpose
+from sealwax.envelope.verify import Expected, Verifier, verify_envelope
+from sealwax.ledger import LedgerEntry, is_job_id, read_generation
+from sealwax.outbox.payloads import PayloadStoreError, is_reference
+from sealwax.outcomes import DeadLetter, Reason
+from sealwax.settings import Settings
+from sealwax.transport.codec import Malformed, decode, loads
+from sealwax.transport.validation import check_message
+
+__all__ = [
+    "Evidence",
+    "Own",
+    "Stray",
+    "disagreement",
+    "judge",
+    "lane_of",
+    "only_argument",
+    "verified_context",
+]
+
+#: Deepest nesting of JSON in a message that is looked at.
+_DEPTH = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What judging needs, and nothing that opens.
+
+    Parameters
+    ----------
+    keyring
+        Returns the public keys and the trust list, as last read.
+    fetch
+        Returns the envelope that a job's reference names, as `PayloadStore.fetch` does.
+    refresh
+        Reads the keys again because a signer is unknown; returns whether it did.
+    """
+
+    keyring: Callable[[], Verifier]
+    fetch: Callable[[str, str], str]
+    refresh: Callable[[], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """A message whose envelope was verified; what the ledger says of its job is still to be asked.
+
+    Parameters
+    ----------
+    context
+        What the envelope's signature binds it to.
+    generation
+        Which replay the message says it belongs to, as `read_generation` bounds it.
+    argument
+        The envelope, or the reference to it.
+    """
+
+    context: Context
+    generation: int
+    argument: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stray:
+    """A message that is nobody's.
+
+    Parameters
+    ----------
+    cause
+        Short kebab-case code: why.
+    error
+        Class name of the error that says so.
+    job
+        The job whose id it bears; None where that is no job's id.
+    """
+
+    cause: str
+    error: str
+    job: str | None = None
+
+    def letter(self) -> DeadLetter:
+        """Return the letter under which it is set aside."""
+        return DeadLetter(
+            reason=Reason.STRAY, cause=self.cause, error=self.error, job=self.job, attempts=0
+        )
+
+
+def only_argument(parts: Any) -> str | None:
+    """Return the one text of a sealed message's body; None where it is anything else.
+
+    Exactly `[[text], {}, embed]`, and nothing that Celery would send on when
+    the task has ended.
+    """
+    if not isinstance(parts, list | tuple) or len(parts) != 3:
+        return None
+    args, kwargs, embed = parts
+    if not isinstance(args, list | tuple) or len(args) != 1 or not isinstance(args[0], str):
+        return None
+    return None if kwargs or any((embed or {}).values()) else args[0]
+
+
+def verified_context(evidence: Evidence, *, job: str, task: str, argument: str) -> Context:
+    """Return what the signature of a message's envelope binds it to.
+
+    Raises
+    ------
+    sealwax.envelope.errors.EnvelopeError, sealwax.outbox.payloads.PayloadStoreError
+        The message is a stray.
+    sealwax.outbox.payloads.PayloadStoreUnreachable
+        Nobody knows yet.
+    """
+    text = evidence.fetch(job, argument) if is_reference(argument) else argument
+    expect = Expected(purpose=Purpose.JOB, task=task, job=job)
+    try:
+        return verify_envelope(text, keyring=evidence.keyring(), expect=expect).context
+    except EnvelopeError as error:
+        if not error.transient or not evidence.refresh():
+            raise
+    return verify_envelope(text, keyring=evidence.keyring(), expect=expect).context
+
+
+def judge(evidence: Evidence, body: str) -> Own | Stray:
+    """Judge a message by its own bytes.
+
+    Raises
+    ------
+    sealwax.outbox.payloads.PayloadStoreUnreachable
+        Nobody knows yet.
+    """
+    job: str | None = None
+    try:
+        message = decode(body, max_depth=_DEPTH)
+        headers = message.get("headers")
+        said = headers.get("id") if isinstance(headers, dict) else None
+        job = said if isinstance(said, str) and is_job_id(said) else None
+        check_message(message, accept=("application/json",), max_depth=_DEPTH, inflated_bytes=0)
+        argument = only_argument(loads(message["body"], max_depth=_DEPTH))
+    except Malformed as finding:
+        return Stray(cause=finding.kind, error=finding.kind, job=job)
+    if job is None:
+        return Stray(cause="job-id", error="job-id")
+    generation = read_generation(message["headers"].get("generation"))
+    if generation is None:
+        return Stray(cause="generation", error="generation", job=job)
+    if argument is None:
+        return Stray(cause="not-sealed", error="NotSealed", job=job)
+    try:
+        context = verified_context(
+            evidence, job=job, task=message["headers"]["task"], argument=argument
+        )
+    except (EnvelopeError, PayloadStoreError) as error:
+        return Stray(cause=error.cause, error=type(error).__name__, job=job)
+    return Own(context=context, generation=generation, argument=argument)
+
+
+def lane_of(settings: Settings, queue: str | None) -> str | None:
+    """Return the lane whose queue this is; None where that is not known."""
+    if queue is None:
+        return None
+    return next((lane for lane in settings.lanes if settings.queue_name(lane) == queue), None)
+
+
+def disagreement(
+    entry: LedgerEntry, context: Context, *, queue: str | None, settings: Settings
+) -> Stray | None:
+    """Return why a verified message is not this entry's after all; None where it is.
+
+    Parameters
+    ----------
+    queue
+        The queue that it came from; None where that is not known.
+    """
+    if (entry.task, entry.tenant) != (context.task, context.tenant):
+        return Stray(cause="context-mismatch", error="ContextMismatch", job=entry.id)
+    lane = lane_of(settings, queue)
+    if lane is not None and entry.lane != lane:
+        return Stray(cause="wrong-lane", error="WrongLane", job=entry.id)
+    return None
