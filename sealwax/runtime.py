@@ -26,7 +26,7 @@ from sealwax.keys.hmac import KeyedHashes
 from sealwax.keys.keyring import Keyring
 from sealwax.keys.provenance import Evidence
 from sealwax.keys.public import SHARED, PublicKeyring
-from sealwax.ledger import Ledger
+from sealwax.ledger import Ledger, LedgerEntry
 from sealwax.outbox.payloads import PayloadStore
 from sealwax.outbox.store import Outbox
 from sealwax.secrets import SecretSource, SecretsUnreachable
@@ -148,6 +148,7 @@ class Runtime:
             keyring=lambda: self.public_keyring,
             fetch=self._fetch,
             refresh=self.refresh_for_unknown_key,
+            entry=self._entry,
         )
 
     @property
@@ -274,6 +275,9 @@ class Runtime:
     def _fetch(self, job_id: str, reference: str) -> str:
         # The bucket's client is made when a reference is met.
         return self.payloads.fetch(job_id, reference)
+
+    def _entry(self, job_id: str) -> LedgerEntry | None:
+        return self.ledger.get(job_id)
 
     def _names(self) -> Iterable[str]:
         yield "shared/hmac"

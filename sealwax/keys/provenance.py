@@ -16,7 +16,7 @@ from typing import Any
 from sealwax.envelope.errors import EnvelopeError
 from sealwax.envelope.format import Context, Purpose
 from sealwax.envelope.verify import Expected, Verifier, verify_envelope
-from sealwax.ledger import LedgerEntry, is_job_id, read_generation
+from sealwax.ledger import ERASED, LedgerEntry, is_job_id, read_generation
 from sealwax.outbox.payloads import PayloadStoreError, is_reference
 from sealwax.outcomes import DeadLetter, Reason
 from sealwax.settings import Settings
@@ -27,6 +27,7 @@ __all__ = [
     "Evidence",
     "Own",
     "Stray",
+    "born_by",
     "disagreement",
     "judge",
     "lane_of",
@@ -50,11 +51,14 @@ class Evidence:
         Returns the envelope that a job's reference names, as `PayloadStore.fetch` does.
     refresh
         Reads the keys again because a signer is unknown; returns whether it did.
+    entry
+        Returns what the ledger keeps of a job.
     """
 
     keyring: Callable[[], Verifier]
     fetch: Callable[[str, str], str]
     refresh: Callable[[], bool]
+    entry: Callable[[str], LedgerEntry | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,11 @@ class Own:
     context: Context
     generation: int
     argument: str
+
+    @property
+    def claim_check(self) -> str | None:
+        """The reference that it carries in place of the envelope; None where it carries that."""
+        return self.argument if is_reference(self.argument) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +131,18 @@ def verified_context(evidence: Evidence, *, job: str, task: str, argument: str) 
     ------
     sealwax.envelope.errors.EnvelopeError, sealwax.outbox.payloads.PayloadStoreError
         The message is a stray.
-    sealwax.outbox.payloads.PayloadStoreUnreachable
+    sealwax.outbox.payloads.PayloadStoreUnreachable, sealwax.ledger.LedgerError
         Nobody knows yet.
     """
-    text = evidence.fetch(job, argument) if is_reference(argument) else argument
+    text = argument
+    if is_reference(argument):
+        try:
+            text = evidence.fetch(job, argument)
+        except PayloadStoreError:
+            recorded = _recorded_context(evidence, job=job, task=task, reference=argument)
+            if recorded is None:
+                raise
+            return recorded
     expect = Expected(purpose=Purpose.JOB, task=task, job=job)
     try:
         return verify_envelope(text, keyring=evidence.keyring(), expect=expect).context
@@ -135,12 +152,33 @@ def verified_context(evidence: Evidence, *, job: str, task: str, argument: str) 
     return verify_envelope(text, keyring=evidence.keyring(), expect=expect).context
 
 
+def _recorded_context(evidence: Evidence, *, job: str, task: str, reference: str) -> Context | None:
+    """Return what the ledger recorded of a message whose payload is gone; None: it is a stray.
+
+    A reference names its envelope by digest. Where it is the one that was
+    recorded as the job was accepted, the message is the job's own, and the job
+    cannot be helped: it may die of it.
+    """
+    entry = evidence.entry(job)
+    if entry is None or entry.task != task or reference not in (entry.claim_checks or ()):
+        return None
+    return Context(
+        purpose=Purpose.JOB,
+        task=entry.task,
+        job=entry.id,
+        tenant=entry.tenant,
+        contract=entry.contract,
+        issued_at=int(entry.created),
+        not_after=entry.not_after,
+    )
+
+
 def judge(evidence: Evidence, body: str) -> Own | Stray:
     """Judge a message by its own bytes.
 
     Raises
     ------
-    sealwax.outbox.payloads.PayloadStoreUnreachable
+    sealwax.outbox.payloads.PayloadStoreUnreachable, sealwax.ledger.LedgerError
         Nobody knows yet.
     """
     job: str | None = None
@@ -176,8 +214,19 @@ def lane_of(settings: Settings, queue: str | None) -> str | None:
     return next((lane for lane in settings.lanes if settings.queue_name(lane) == queue), None)
 
 
+def born_by(context: Context, settings: Settings) -> float:
+    """Return the latest acceptance, in epoch seconds, of the job that a message can be of.
+
+    A key used again after its job was forgotten gives the same job id, and
+    whoever recorded the first job's message could make the second run what the
+    first one said. A job is remembered for `limits.retention_seconds` after its
+    last message was sealed; clocks may differ by that much too.
+    """
+    return context.issued_at + settings.limits.retention_seconds
+
+
 def disagreement(
-    entry: LedgerEntry, context: Context, *, queue: str | None, settings: Settings
+    entry: LedgerEntry, own: Own, *, queue: str | None, settings: Settings
 ) -> Stray | None:
     """Return why a verified message is not this entry's after all; None where it is.
 
@@ -186,8 +235,15 @@ def disagreement(
     queue
         The queue that it came from; None where that is not known.
     """
-    if (entry.task, entry.tenant) != (context.task, context.tenant):
+    context, claim_check = own.context, own.claim_check
+    # An erased job has lost its tenant; its message is acknowledged unread.
+    if entry.task != context.task or entry.tenant not in (context.tenant, ERASED):
         return Stray(cause="context-mismatch", error="ContextMismatch", job=entry.id)
+    if entry.created > born_by(context, settings):
+        return Stray(cause="earlier-job", error="EarlierJob", job=entry.id)
+    recorded = entry.claim_checks
+    if claim_check is not None and recorded is not None and claim_check not in recorded:
+        return Stray(cause="reference", error="ReferenceUnknown", job=entry.id)
     lane = lane_of(settings, queue)
     if lane is not None and entry.lane != lane:
         return Stray(cause="wrong-lane", error="WrongLane", job=entry.id)

@@ -4,7 +4,7 @@ The API accepts, workers claim and finish; nobody else writes. It holds no
 payload: only states, times, counts, keyed hashes and the sealed result.
 """
 
-from sealwax.ledger.acceptance import Accepted
+from sealwax.ledger.acceptance import CLAIM_CHECKS_MAX, Accepted
 from sealwax.ledger.attempts import EARLY, SUSPICIONS, Claimed, Refused
 from sealwax.ledger.entry import (
     DEAD_WATCH,
@@ -16,6 +16,7 @@ from sealwax.ledger.entry import (
     open_watch,
     read_generation,
 )
+from sealwax.ledger.erasing import ERASED
 from sealwax.ledger.errors import (
     ClaimLost,
     LedgerDenied,
@@ -26,8 +27,10 @@ from sealwax.ledger.listing import JobPage, KeyUsage
 from sealwax.ledger.store import Ledger
 
 __all__ = [
+    "CLAIM_CHECKS_MAX",
     "DEAD_WATCH",
     "EARLY",
+    "ERASED",
     "MAX_GENERATION",
     "SUSPICIONS",
     "Accepted",

@@ -14,7 +14,7 @@ from sealwax.ledger.entry import JobState, LedgerEntry, NewJob, open_watch
 from sealwax.ledger.errors import LedgerUnreachable
 from sealwax.ledger.table import Writer, Written
 
-__all__ = ["Acceptance", "Accepted"]
+__all__ = ["CLAIM_CHECKS_MAX", "Acceptance", "Accepted"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,22 @@ class Accepted:
 
     created: bool
     entry: LedgerEntry
+
+
+#: Requests of one job whose references are recorded: each is some 80 bytes of its entry.
+CLAIM_CHECKS_MAX = 100
+
+_CLAIM_CHECKS: dict[str, Any] = {":none": (), ":most": CLAIM_CHECKS_MAX}
+
+
+def _another(job: NewJob) -> tuple[str, str]:
+    """Return how a repeat of a request adds its reference, and the condition for it."""
+    if not job.claim_checks:
+        return "", ""
+    return (
+        ", claim_checks = list_append(if_not_exists(claim_checks, :none), :sent)",
+        " AND (attribute_not_exists(claim_checks) OR size(claim_checks) < :most)",
+    )
 
 
 class Acceptance(Writer):
@@ -57,14 +73,17 @@ class Acceptance(Writer):
             if value is not None
             and name in ("acceptance", "not_after", "expires", "run_before", "not_before")
         }
+        more, room = _another(job)
         written = [f"{name} = :{name}" for name in sets]
         removed = [name for name in ("run_before", "not_before") if name not in sets]
         return self._update(
             job.id,
             f"SET #state = :accepted, updated = :now, created = :now, watch = :watch, "
-            f"{', '.join(written)} REMOVE {', '.join(['finished', *removed])}",
-            "#state = :abandoned",
+            f"{', '.join(written)}{more} REMOVE {', '.join(['finished', *removed])}",
+            f"#state = :abandoned{room}",
             {
+                **_CLAIM_CHECKS,
+                ":sent": job.claim_checks,
                 ":watch": open_watch(job.lane),
                 ":accepted": JobState.ACCEPTED,
                 ":abandoned": JobState.ABANDONED,
@@ -73,16 +92,28 @@ class Acceptance(Writer):
             },
         )
 
-    def disown(self, job_id: str) -> bool:
+    def disown(self, job: NewJob) -> bool:
         """Let nobody abandon the job any more: a repeat of its request is about to send it.
 
-        False where it is no longer waiting for its first claim.
+        False where it is no longer waiting for its first claim, or where its
+        request was repeated too often.
+
+        Parameters
+        ----------
+        job
+            As the repeat would have recorded it.
         """
+        more, room = _another(job)
         return self._update(
-            job_id,
-            "SET updated = :now REMOVE acceptance",
-            "#state = :accepted",
-            {":accepted": JobState.ACCEPTED, ":now": self._clock()},
+            job.id,
+            f"SET updated = :now{more} REMOVE acceptance",
+            f"#state = :accepted{room}",
+            {
+                **_CLAIM_CHECKS,
+                ":sent": job.claim_checks,
+                ":accepted": JobState.ACCEPTED,
+                ":now": self._clock(),
+            },
         )
 
     def abandon(self, job_id: str, *, acceptance: str) -> bool:

@@ -7,6 +7,8 @@ on it, so that an attempt that lost its lease cannot record anything any more.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,9 @@ EARLY = 2.0
 
 #: Whole workers lost under a job after which it runs alone.
 SUSPICIONS = 2
+
+
+_VALUE = re.compile(r":[a-z_]+")
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class Attempts(Writer):
         task: str | None = None,
         tenant: str | None = None,
         lane: str | None = None,
+        claim_check: str | None = None,
+        born_by: float | None = None,
     ) -> Claimed | Refused:
         """Start an attempt: store the delivery token, raise the fence, count the attempt.
 
@@ -76,8 +83,22 @@ class Attempts(Writer):
             As the envelope's signature binds it; refused where the entry has others.
         lane
             From whose queue the message came; refused where it is not the entry's.
+        claim_check
+            The reference that the message carries; refused where the entry
+            records others. None where the message carries its envelope.
+        born_by
+            Epoch seconds; refused where the job was accepted later, so that the
+            message is of a job before it that had the same id.
         """
-        bound = {"task": task, "tenant": tenant, "lane": lane}
+        bound = {
+            "task = :task": task,
+            "tenant = :tenant": tenant,
+            "lane = :lane": lane,
+            "(attribute_not_exists(claim_checks) OR contains(claim_checks, :claim_check))": (
+                claim_check
+            ),
+            "created <= :born_by": born_by,
+        }
         done = self._claim(job_id, token, lease, generation, alone=alone, bound=bound)
         if isinstance(done, Conflict):
             entry = done.entry or self._table.get(job_id)
@@ -98,7 +119,7 @@ class Attempts(Writer):
         generation: int,
         *,
         alone: bool,
-        bound: dict[str, str | None],
+        bound: Mapping[str, str | float | None],
     ) -> Written | Conflict:
         now = self._clock()
         sets = [
@@ -119,7 +140,7 @@ class Attempts(Writer):
             "(attribute_not_exists(not_before) OR not_before <= :soon)",
             "(attribute_not_exists(#due) OR #due <= :soon)",
         ]
-        conditions += [f"{name} = :{name}" for name, value in bound.items() if value is not None]
+        conditions += [condition for condition, value in bound.items() if value is not None]
         if alone:
             sets.append("alone = :yes")
         else:
@@ -142,7 +163,7 @@ class Attempts(Writer):
                 ":one": 1,
                 ":zero": 0,
                 ":generation": generation,
-                **{f":{name}": value for name, value in bound.items()},
+                **{_VALUE.findall(condition)[0]: value for condition, value in bound.items()},
                 ":suspicions": SUSPICIONS,
             },
             new=True,

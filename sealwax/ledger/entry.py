@@ -89,6 +89,9 @@ class NewJob:
         until the request is repeated.
     run_before
         Epoch seconds from which no attempt starts any more: the producer's word.
+    claim_checks
+        The reference that its message carries in place of the envelope; empty
+        where the message carries the envelope.
     """
 
     id: str
@@ -99,6 +102,7 @@ class NewJob:
     created: float
     not_after: int
     expires: int
+    claim_checks: tuple[str, ...] = ()
     fingerprint: str | None = None
     recipient: str | None = None
     signer: str | None = None
@@ -125,6 +129,9 @@ class LedgerEntry:
         Whole workers that were lost while this job ran on them among others.
     alone
         The running attempt shares its worker with no other.
+    claim_checks
+        References to S3 that its messages may carry, one for each request that
+        sent it; None in entries of versions that recorded none.
     """
 
     id: str
@@ -167,6 +174,7 @@ class LedgerEntry:
     run_before: float | None = None
     suspicions: int = 0
     alone: bool = False
+    claim_checks: tuple[str, ...] | None = None
 
     @property
     def since(self) -> float:
@@ -198,6 +206,8 @@ class LedgerEntry:
                 values[name] = number if known[name].type in _FLOATS else int(number)
             elif kind in ("S", "BOOL"):
                 values[name] = value
+            elif kind == "L":
+                values[name] = tuple(each["S"] for each in value)
         values["state"] = JobState(values["state"])
         return cls(**values)
 

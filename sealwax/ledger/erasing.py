@@ -55,7 +55,7 @@ def erase_entry(table: LedgerTable, job_id: str, *, now: float) -> LedgerEntry |
             "SET #state = :after, updated = :now, finished = if_not_exists(finished, :now), "
             "tenant = :erased, expires = :expires REMOVE watch, lease_until, #due, #result, "
             "result_omitted, fingerprint, acceptance, #token, #cause, #error, #reason, "
-            "progress_done, progress_total, phase, parent",
+            "progress_done, progress_total, phase, parent, claim_checks",
             "#state = :before AND updated = :updated",
             {
                 ":after": entry.state if ended else JobState.CANCELLED,

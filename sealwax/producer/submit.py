@@ -274,6 +274,7 @@ class Submitter:
                 match(known)
                 return Submission(known, created=False)
             envelope = self._store(job, envelope)
+            job = replace(job, claim_checks=(envelope,))
         accepted = self._ledger.accept(job)
         entry = accepted.entry
         may_abandon = True
@@ -288,7 +289,7 @@ class Submitter:
                 # Accepted and never claimed: perhaps its first message was never
                 # sent. Sending again is safe, the ledger absorbs the double; but
                 # the first request must not abandon what this one promises.
-                if not self._ledger.disown(job_id):
+                if not self._ledger.disown(job):
                     raise JobInFlux
                 may_abandon = False
                 # The first request's word stands: a repeat puts nothing off.

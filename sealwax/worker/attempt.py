@@ -171,7 +171,7 @@ class Attempt:
             isolation=self._isolation,
             settlement=self._settlement(),
             log=self._log,
-            context=opened.context,
+            own=self._own(opened.context),
             queue=self._delivery.queue,
         )
         with claimer.claimed() as entry:
@@ -257,8 +257,11 @@ class Attempt:
             return stray.letter()
         self._log.warning("unopenable", cause=error.cause)
         letter = DeadLetter(reason=Reason.UNOPENABLE, cause=error.cause, error=type(error).__name__)
-        own = Own(context=context, generation=delivery.generation, argument=delivery.envelope)
-        return self._settlement().unclaimed(own, letter, queue=delivery.queue)
+        return self._settlement().unclaimed(self._own(context), letter, queue=delivery.queue)
+
+    def _own(self, context: Context) -> Own:
+        delivery = self._delivery
+        return Own(context=context, generation=delivery.generation, argument=delivery.envelope)
 
     # -- running ---------------------------------------------------------------------
 
@@ -299,7 +302,7 @@ class Attempt:
             self._log.warning("late success refused")
             return Retry(SHORT)
         self._log.info("job succeeded", result_omitted=omitted)
-        return self._settlement().drop()
+        return self._settlement().drop(entry)
 
     def _stopped(self, entry: LedgerEntry) -> Outcome:
         try:
@@ -308,7 +311,7 @@ class Attempt:
             self._log.warning("late stop refused")
             return Retry(SHORT)
         self._log.info("job cancelled")
-        return self._settlement().drop()
+        return self._settlement().drop(entry)
 
     def _seal_result(self, entry: LedgerEntry, result: Any) -> tuple[str | None, str | None]:
         """Seal the result to the API's key; a result that does not fit costs no job."""

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sealwax.envelope import Context
 from sealwax.ledger import EARLY, SUSPICIONS, Claimed, JobState, LedgerEntry
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
 from sealwax.runtime import Runtime
 from sealwax.worker.isolation import JobIsolation
-from sealwax.worker.provenance import Stray, disagreement, lane_of
+from sealwax.worker.provenance import Own, Stray, born_by, disagreement, lane_of
 from sealwax.worker.settlement import UNKNOWN_JOB, Settlement
 
 __all__ = ["JobClaimer"]
@@ -47,8 +46,8 @@ class JobClaimer:
         The message's.
     log
         Bound to the job.
-    context
-        What the verified envelope is bound to; None: not compared with the entry.
+    own
+        The message as it was verified; None: not compared with the entry.
     queue
         The queue that the message came from; None: not compared.
     """
@@ -64,7 +63,7 @@ class JobClaimer:
         isolation: JobIsolation | None,
         settlement: Settlement,
         log: Any,
-        context: Context | None = None,
+        own: Own | None = None,
         queue: str | None = None,
     ) -> None:
         self._runtime = runtime
@@ -75,7 +74,7 @@ class JobClaimer:
         self._isolation = isolation
         self._settlement = settlement
         self._log = log
-        self._context = context
+        self._own = own
         self._queue = queue
 
     @contextmanager
@@ -128,20 +127,25 @@ class JobClaimer:
                 return refused
         return Retry(1.0)  # it changes faster than it can be claimed
 
-    def _bound(self) -> dict[str, str]:
-        context, lane = self._context, lane_of(self._runtime, self._queue)
-        if context is None:
+    def _bound(self) -> dict[str, Any]:
+        if self._own is None:
             return {}
-        bound = {"task": context.task, "tenant": context.tenant}
-        return bound | {"lane": lane} if lane else bound
+        context = self._own.context
+        return {
+            "task": context.task,
+            "tenant": context.tenant,
+            "lane": lane_of(self._runtime, self._queue),
+            "claim_check": self._own.claim_check,
+            "born_by": born_by(context, self._runtime),
+        }
 
     def _refused(self, entry: LedgerEntry | None) -> Outcome | _MustRunAlone | None:
         """Return the outcome of a message whose claim was refused; None: claim again."""
         if entry is None:
             self._log.warning("unknown job")
             return self._settlement.letter(UNKNOWN_JOB, None)
-        if self._context is not None:
-            stray = disagreement(entry, self._context, queue=self._queue, runtime=self._runtime)
+        if self._own is not None:
+            stray = disagreement(entry, self._own, queue=self._queue, runtime=self._runtime)
             if stray is not None:
                 self._log.warning("stray", cause=stray.cause)
                 return stray.letter()
@@ -161,7 +165,7 @@ class JobClaimer:
             return self._settlement.letter(letter, entry)
         if entry.final:
             self._log.info("not run", state=entry.state)
-            return self._settlement.drop() if entry.state in _DROPPED else Ack()
+            return self._settlement.drop(entry) if entry.state in _DROPPED else Ack()
         if entry.state is JobState.RUNNING:
             return self._runs(entry)
         return self._waits(entry)

@@ -40,7 +40,7 @@ def dead_generation(runtime: Runtime, body: str, letter: DeadLetter, *, queue: s
     if not isinstance(found, Own):
         return None
     entry = runtime.ledger.get(found.context.job)
-    if entry is None or disagreement(entry, found.context, queue=queue, runtime=runtime):
+    if entry is None or disagreement(entry, found, queue=queue, runtime=runtime):
         return None
     if entry.state is not JobState.DEAD or entry.generation != found.generation:
         return None

@@ -11,6 +11,7 @@ from sealwax.runtime import Runtime
 __all__ = [
     "Own",
     "Stray",
+    "born_by",
     "disagreement",
     "judge",
     "lane_of",
@@ -26,7 +27,7 @@ def verified_context(runtime: Runtime, *, job: str, task: str, argument: str) ->
     ------
     EnvelopeError, PayloadStoreError
         The message is a stray.
-    PayloadStoreUnreachable
+    PayloadStoreUnreachable, LedgerError
         Nobody knows yet.
     """
     return rule.verified_context(runtime.evidence, job=job, task=task, argument=argument)
@@ -37,7 +38,7 @@ def judge(runtime: Runtime, body: str) -> Own | Stray:
 
     Raises
     ------
-    PayloadStoreUnreachable
+    PayloadStoreUnreachable, LedgerError
         Nobody knows yet.
     """
     return rule.judge(runtime.evidence, body)
@@ -48,8 +49,13 @@ def lane_of(runtime: Runtime, queue: str | None) -> str | None:
     return rule.lane_of(runtime.settings, queue)
 
 
+def born_by(context: Context, runtime: Runtime) -> float:
+    """Return the latest acceptance, in epoch seconds, of the job that a message can be of."""
+    return rule.born_by(context, runtime.settings)
+
+
 def disagreement(
-    entry: LedgerEntry, context: Context, *, queue: str | None, runtime: Runtime
+    entry: LedgerEntry, own: Own, *, queue: str | None, runtime: Runtime
 ) -> Stray | None:
     """Return why a verified message is not this entry's after all; None where it is.
 
@@ -58,4 +64,4 @@ def disagreement(
     queue
         The queue that it came from; None where that is not known.
     """
-    return rule.disagreement(entry, context, queue=queue, settings=runtime.settings)
+    return rule.disagreement(entry, own, queue=queue, settings=runtime.settings)

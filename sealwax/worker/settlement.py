@@ -80,14 +80,17 @@ class LostAttempt:
         Id of the message.
     kind
         `timeout`: killed at its hard time limit; `crashed`: died.
-    generation
-        The message's.
+    own
+        The message as it was judged.
+    queue
+        The queue that it came from; None where that is not known.
     """
 
     token: str
     message: str
     kind: Literal["timeout", "crashed"]
-    generation: int = 0
+    own: Own
+    queue: str | None = None
 
 
 #: The job's processes died too often; nobody could record the last death.
@@ -114,7 +117,7 @@ def bury_unclaimed(
     entry = runtime.ledger.get(job)
     if entry is None:
         return replace(UNKNOWN_JOB, job=job, attempts=0)
-    stray = disagreement(entry, own.context, queue=queue, runtime=runtime)
+    stray = disagreement(entry, own, queue=queue, runtime=runtime)
     if stray is not None:
         return stray.letter()
     if own.generation != entry.generation:
@@ -199,7 +202,7 @@ class Settlement:
             return Retry(SHORT)
         if not again:
             self._log.info("job cancelled")
-            return self.drop()
+            return self.drop(entry)
         self._log.info("job retries", seconds=round(outcome.after, 1), cause=failure.cause)
         return outcome
 
@@ -222,9 +225,9 @@ class Settlement:
             self._log.warning("late death refused")
             return Retry(SHORT)
         self._log.warning("job dead", reason=letter.reason.value, cause=letter.cause)
-        if is_reference(self._envelope):
+        for reference in self._claim_checks(entry):
             try:
-                self._runtime.payloads.move_to_dead(self._job_id, self._envelope)
+                self._runtime.payloads.move_to_dead(self._job_id, reference)
             except SealwaxError as error:
                 # Where it is it has no expiry either, and a replay finds it.
                 self._log.info("payload not moved", error=type(error).__name__)
@@ -251,9 +254,9 @@ class Settlement:
         """Return a letter that names the job and its attempts so far; records nothing."""
         return replace(letter, job=self._job_id, attempts=entry.attempts if entry else 0)
 
-    def drop(self) -> Ack:
+    def drop(self, entry: LedgerEntry) -> Ack:
         """End a message whose job has ended well: its payload is not needed any more."""
-        if is_reference(self._envelope):
+        if self._claim_checks(entry):
             try:
                 self._runtime.payloads.erase(self._job_id)
             except SealwaxError as error:
@@ -301,6 +304,9 @@ class Settlement:
             # Without this a message that kills its child before the claim
             # would do so until SQS itself gives up.
             return self.letter(UNKNOWN_JOB, None)
+        stray = disagreement(entry, attempt.own, queue=attempt.queue, runtime=self._runtime)
+        if stray is not None:
+            return stray.letter()
         if (
             attempt.kind != "crashed"
             or entry.final
@@ -315,10 +321,17 @@ class Settlement:
             return Retry(_AT_ONCE)
         early_deaths.forget(attempt.message)
         letter = self.letter(replace(CRASHED, cause="died-before-claim"), None)
-        done = self._die(letter, token=None, generation=attempt.generation)
+        done = self._die(letter, token=None, generation=attempt.own.generation)
         return letter if done else Retry(SHORT)
 
     # -- parts
+
+    def _claim_checks(self, entry: LedgerEntry) -> tuple[str, ...]:
+        """Return what S3 keeps for a job: by the ledger's word, not by a message's."""
+        if entry.claim_checks is not None:
+            return entry.claim_checks
+        # Accepted by a version that recorded none; the message was verified.
+        return (self._envelope,) if is_reference(self._envelope) else ()
 
     def _decide(self, entry: LedgerEntry, failure: Failure) -> Retry | DeadLetter:
         return decide(

@@ -128,7 +128,7 @@ class SealedTask(Task):
         delivery = request.delivery
         try:
             found = judge(runtime, delivery.body)
-        except PayloadStoreUnreachable as error:
+        except (PayloadStoreUnreachable, LedgerError) as error:
             log.warning("lost attempt not judged", error=type(error).__name__)
             return Retry(SHORT)
         if isinstance(found, Stray):
@@ -139,7 +139,8 @@ class SealedTask(Task):
             token=str(sqs.get("token") or "unknown"),
             message=str(sqs.get("message_id") or job_id),
             kind=kind,
-            generation=found.generation,
+            own=found,
+            queue=sqs.get("queue"),
         )
         settlement = Settlement(runtime, self.definition, job_id)
         try:

@@ -55,22 +55,28 @@ class Bench:
     def publish(self, job: QueuedJob) -> None:
         self.sent.append((job.job_id, job.envelope))
 
-    def _submitter(self) -> Submitter:
+    def submitter(self, *, large: bool = False) -> Submitter:
+        """Return the producer; `large`: no payload fits into a message."""
+        limits = self.settings.limits
+        if large:
+            limits = limits.model_copy(update={"message_bytes": 1})
         return Submitter(
-            settings=self.settings,
+            settings=self.settings.model_copy(update={"limits": limits}),
             keyring=lambda: self.api.keyring,
             hashes=lambda: self.api.hashes,
             ledger=self.api.ledger,
             publisher=self,
+            payloads=(lambda: self.api.payloads) if large else None,
             clock=self.clock,
         )
 
-    def submit(self, n: int = 1, **options: Any) -> str:
+    def submit(self, n: int = 1, *, large: bool = False, **options: Any) -> str:
         options.setdefault("tenant", "acme")
-        return self._submitter().submit(self.definition, {"n": n}, **options).entry.id
+        submitter = self.submitter(large=large)
+        return submitter.submit(self.definition, {"n": n}, **options).entry.id
 
     def follow_up(self, parent: LedgerEntry, *, key: str) -> str:
-        submitter = self._submitter()
+        submitter = self.submitter()
         return submitter.follow_up(self.definition, {"n": 1}, parent=parent, key=key).entry.id
 
     def deliver(self, job_id: str, **changes: Any) -> ReceivedJob:

@@ -53,7 +53,11 @@ def atomic_ledger(aws_env: Settings, clock: Clock) -> Ledger:
 
 
 def new_job(
-    clock: Clock, job_id: str = JOB, fingerprint: str | None = None, acceptance: str = "a"
+    clock: Clock,
+    job_id: str = JOB,
+    fingerprint: str | None = None,
+    acceptance: str = "a",
+    claim_checks: tuple[str, ...] = (),
 ) -> NewJob:
     return NewJob(
         id=job_id,
@@ -66,6 +70,7 @@ def new_job(
         expires=int(clock.now + 100),
         fingerprint=fingerprint,
         acceptance=acceptance,
+        claim_checks=claim_checks,
     )
 
 

@@ -103,7 +103,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert self.ledger.reaccept(book.job)
             book.ended = None
         else:
-            disowned = self.ledger.disown(book.job.id)
+            disowned = self.ledger.disown(book.job)
             assert disowned == (before.state is JobState.ACCEPTED)
         self.compare(book.job.id)
 
@@ -180,7 +180,7 @@ class LedgerMachine(RuleBasedStateMachine):
             generation=generation,
             lease=LEASE,
             isolation=None,
-            settlement=SimpleNamespace(letter=lambda letter, entry: letter, drop=Ack),
+            settlement=SimpleNamespace(letter=lambda letter, entry: letter, drop=lambda _: Ack()),
             log=structlog.get_logger("test"),
         )
         before = self.entry(book)

@@ -8,6 +8,7 @@ from support.expiries import FAR
 from support.ledger import JOB, Clock, new_job, numbered, watched
 
 from sealwax.ledger import (
+    CLAIM_CHECKS_MAX,
     Accepted,
     Claimed,
     JobState,
@@ -54,12 +55,42 @@ def test_one_of_many_simultaneous_accepts_creates(atomic_ledger: Ledger, clock: 
     assert len(outcomes) == 8
 
 
+def test_each_request_of_a_job_adds_the_reference_that_its_message_carries(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock, claim_checks=("one",)))
+    assert ledger.disown(new_job(clock, claim_checks=("two",)))
+    assert ledger.disown(new_job(clock))  # the payload is small now: nothing to add
+    found = ledger.get(JOB)
+    assert found is not None
+    assert found.claim_checks == ("one", "two")
+    other = numbered(2)
+    ledger.accept(new_job(clock, other))
+    assert ledger.abandon(other, acceptance="a")
+    assert ledger.reaccept(new_job(clock, other, claim_checks=("three",)))
+    again = ledger.get(other)
+    assert again is not None
+    assert again.claim_checks == ("three",)
+
+
+def test_a_request_is_repeated_with_a_large_payload_so_often_and_no_more(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock, claim_checks=("first",)))
+    for number in range(CLAIM_CHECKS_MAX - 1):
+        assert ledger.disown(new_job(clock, claim_checks=(f"r{number}",)))
+    assert not ledger.disown(new_job(clock, claim_checks=("one too many",)))
+    found = ledger.get(JOB)
+    assert found is not None
+    assert len(found.claim_checks or ()) == CLAIM_CHECKS_MAX
+
+
 def test_only_the_acceptance_that_nobody_repeated_may_be_abandoned(
     ledger: Ledger, clock: Clock
 ) -> None:
     ledger.accept(new_job(clock, acceptance="a"))
     assert not ledger.abandon(JOB, acceptance="other")
-    assert ledger.disown(JOB)  # a repeat is about to send
+    assert ledger.disown(new_job(clock))  # a repeat is about to send
     assert not ledger.abandon(JOB, acceptance="a")
     entry = ledger.get(JOB)
     assert entry is not None

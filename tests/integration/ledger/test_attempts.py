@@ -249,3 +249,27 @@ def test_a_message_bound_to_something_else_claims_and_changes_nothing(
     assert ledger.claim(JOB, token="t1", lease=30, **(own | bound)) == Refused(before)
     assert ledger.get(JOB) == before
     assert isinstance(ledger.claim(JOB, token="t1", lease=30, **own), Claimed)
+
+
+def test_a_reference_that_no_request_recorded_claims_nothing(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock, claim_checks=("mine",)))
+    refused = ledger.claim(JOB, token="t1", lease=30, claim_check="another")
+    assert isinstance(refused, Refused)
+    assert refused.entry is not None
+    assert (refused.entry.state, refused.entry.attempts) == (JobState.ACCEPTED, 0)
+    assert isinstance(ledger.claim(JOB, token="t1", lease=30, claim_check="mine"), Claimed)
+
+
+def test_a_job_whose_message_carries_its_envelope_is_not_claimed_by_reference(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock))
+    assert isinstance(ledger.claim(JOB, token="t1", lease=30, claim_check="any"), Refused)
+    assert isinstance(ledger.claim(JOB, token="t1", lease=30), Claimed)
+
+
+def test_an_earlier_jobs_message_claims_nothing(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept(new_job(clock))
+    early = ledger.claim(JOB, token="t1", lease=30, born_by=clock.now - 1)
+    assert isinstance(early, Refused)
+    assert isinstance(ledger.claim(JOB, token="t1", lease=30, born_by=clock.now), Claimed)

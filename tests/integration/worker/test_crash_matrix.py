@@ -157,33 +157,23 @@ def test_a_hundred_requests_with_one_key_make_one_job_and_one_effect(bench: Benc
 def test_success_leaves_no_payload_behind_of_a_request_that_died_and_was_repeated(
     bench: Bench,
 ) -> None:
-    job_id = bench.submit()
-    envelope, payloads = bench.sent[-1][1], bench.worker.payloads
-    payloads.put(job_id, "sealed again by the repetition")
-    assert bench.run(job_id, envelope=payloads.put(job_id, envelope)) == Ack()
+    job_id, payloads = bench.submit(large=True), bench.worker.payloads
+    reference = bench.sent[-1][1]
+    envelope = payloads.fetch(job_id, reference)
+    payloads.put(job_id, "sealed by a request that died before it was recorded")
+    assert bench.run(job_id) == Ack()
     assert payloads.objects(job_id) == []
     # Nor does a copy of its message that comes late.
-    assert bench.run(job_id, envelope=payloads.put(job_id, envelope)) == Ack()
+    payloads.put(job_id, envelope)
+    assert bench.run(job_id) == Ack()
     assert payloads.objects(job_id) == []
 
 
 def test_a_repeated_request_stores_nothing_for_a_job_that_has_begun(bench: Bench) -> None:
     payloads = bench.worker.payloads
-    small = bench.settings.limits.model_copy(update={"message_bytes": 1})
-    submitter = Submitter(
-        settings=bench.settings.model_copy(update={"limits": small}),
-        keyring=lambda: bench.api.keyring,
-        hashes=lambda: bench.api.hashes,
-        ledger=bench.api.ledger,
-        publisher=bench,
-        payloads=lambda: payloads,
-        clock=bench.clock,
-    )
 
     def ask(n: int) -> str:
-        return submitter.submit(
-            bench.definition, {"n": n}, tenant="acme", idempotency_key="large"
-        ).entry.id
+        return bench.submit(n, large=True, idempotency_key="large")
 
     job_id = ask(1)
     assert len(payloads.objects(job_id)) == 1
