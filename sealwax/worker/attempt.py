@@ -41,7 +41,7 @@ from sealwax.outbox.payloads import (
     is_reference,
 )
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Rejected, Retry, classify
-from sealwax.producer.publish import Deferral, Publisher
+from sealwax.producer.publish import Publisher
 from sealwax.producer.submit import encode_payload
 from sealwax.runtime import Runtime
 from sealwax.task_definition import TaskDefinition
@@ -92,8 +92,6 @@ class Attempt:
         Seconds the claim lasts without renewal.
     publisher
         Sends the follow-ups that the task enqueues.
-    deferral
-        Keeps those that SQS does not take.
     isolation
         The worker's; None where nothing else can run.
     chance
@@ -108,7 +106,6 @@ class Attempt:
         *,
         lease: float,
         publisher: Publisher | None = None,
-        deferral: Deferral | None = None,
         isolation: JobIsolation | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -118,7 +115,6 @@ class Attempt:
         self._delivery = delivery
         self._lease = lease
         self._publisher = publisher
-        self._deferral = deferral
         self._isolation = isolation
         self._claimed: LedgerEntry | None = None
         self._returned: tuple[LedgerEntry, Any] | None = None
@@ -285,7 +281,7 @@ class Attempt:
             aws=self._runtime.aws,
             checker=LeaseChecker(self._runtime, entry, token, lease=self._lease),
             reporter=ProgressReporter(self._runtime, definition, entry.id, token),
-            sender=FollowUpSender(self._runtime, self._publisher, entry, deferral=self._deferral),
+            sender=FollowUpSender(self._runtime, self._publisher, entry),
         )
         return payload, job
 

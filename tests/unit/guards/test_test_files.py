@@ -39,7 +39,7 @@ SHOWN_BY = {
     "integration/web/test_serving.py": ["cli/api", "web/gunicorn_log"],
     "unit/cli/test_help.py": ["cli/groups"],
     "packaging/test_new.py": ["cli/new"],
-    "acceptance/test_main_job.py": ["cli/submit", "producer/publish", "worker/task"],
+    "acceptance/test_main_job.py": ["cli/submit", "worker/task"],
     "integration/steward/test_takeover.py": ["cli/steward", "steward/duties"],
     "integration/worker/test_real_losses.py": ["cli/worker", "worker/app"],
     "integration/local/test_emulator.py": ["local/emulator_server", "local/watchdog"],
