@@ -57,7 +57,9 @@ class Acceptance(Writer):
         item["updated"] = item["created"]
         item["attempts"] = {"N": "0"}
         item["watch"] = {"S": open_watch(job.lane)}
-        done = self._table.put(item, "attribute_not_exists(id)")
+        done = self._table.write(
+            "put_item", Item=item, ConditionExpression="attribute_not_exists(id)"
+        )
         if isinstance(done, Written):
             return Accepted(created=True, entry=LedgerEntry.from_item(item))
         entry = done.entry or self._table.get(job.id)

@@ -57,15 +57,6 @@ class LedgerTable:
         item = answer.get("Item")
         return LedgerEntry.from_item(item) if item else None
 
-    def put(
-        self, item: dict[str, Any], condition: str, values: dict[str, Any] | None = None
-    ) -> Written | Conflict:
-        """Put an item in DynamoDB's form, under a condition."""
-        more: dict[str, Any] = {}
-        if values:
-            more["ExpressionAttributeValues"] = {k: value_of(v) for k, v in values.items()}
-        return self._conditional("put_item", Item=item, ConditionExpression=condition, **more)
-
     def update(
         self, job_id: str, update: str, condition: str, values: dict[str, Any], *, new: bool = False
     ) -> Written | Conflict:
@@ -86,7 +77,7 @@ class LedgerTable:
         more: dict[str, Any] = {"ExpressionAttributeNames": names} if names else {}
         if new:
             more["ReturnValues"] = "ALL_NEW"
-        return self._conditional(
+        return self.write(
             "update_item",
             Key={"id": {"S": job_id}},
             UpdateExpression=update,
@@ -104,10 +95,17 @@ class LedgerTable:
         """
         return self._table.request(operation, **arguments)
 
-    def _conditional(self, operation: str, **arguments: Any) -> Written | Conflict:
+    def write(self, operation: str, **arguments: Any) -> Written | Conflict:
+        """Make one write of one item under a condition, all in DynamoDB's form.
+
+        Raises
+        ------
+        LedgerUnreachable, LedgerDenied
+        """
         try:
-            answer = self._table.call(
+            answer = self._table.request(
                 operation,
+                TableName=self.name,
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 **arguments,
             )

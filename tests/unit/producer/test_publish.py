@@ -17,7 +17,9 @@ from sealwax.transport.errors import QueueNotFound, QueueUnreachable
 from sealwax.transport.options import MAX_DELAY
 
 JOB = "0123456789abcdef0123456789abcdef"
-SETTINGS = Settings(lanes={"default": {"fair": True}, "other": {}, "ordered": {"queue": "ordered.fifo"}})
+SETTINGS = Settings(
+    lanes={"default": {"fair": True}, "other": {}, "ordered": {"queue": "ordered.fifo"}}
+)
 
 
 class Queue:
