@@ -103,7 +103,7 @@ class CeleryPublisher:
             # Longer than SQS delays a message; on a FIFO queue it delays none.
             self._defer(job, None)
             return
-        if breaker is not None and not breaker.enter():
+        if breaker is not None and not breaker.closed and not breaker.enter():
             self._defer(job, QueueUnreachable())
             return
         properties: dict[str, Any] = {"delay_seconds": job.delay} if job.delay > 0 else {}
@@ -133,7 +133,7 @@ class CeleryPublisher:
                 cause.__cause__ = error
             unreachable = cause
         finally:
-            if breaker is not None:
+            if breaker is not None and (unreachable is not None or not breaker.closed):
                 breaker.leave(reached=unreachable is None)
         if unreachable is not None:
             # SQS may have it all the same: then it comes twice, which the ledger absorbs.

@@ -137,3 +137,22 @@ def test_without_a_pause_each_job_asks_the_queue(queue: Queue, kept: list[Item])
     sender.publish(job())
     sender.publish(job())
     assert (queue.asked, len(kept)) == (2, 2)
+
+
+def test_an_answer_that_was_under_way_when_another_failed_says_that_the_queue_is_there(
+    queue: Queue, kept: list[Item]
+):
+    sender = publisher(queue, kept, pause=60.0)
+    real = queue.send_task
+
+    def fails_meanwhile(name: str, **options: Any) -> None:
+        sender._app.send_task = real
+        queue.failure = QueueUnreachable()
+        sender.publish(job())
+        queue.failure = None
+        real(name, **options)
+
+    sender._app.send_task = fails_meanwhile
+    sender.publish(job())
+    sender.publish(job())
+    assert (len(queue.sent), len(kept)) == (2, 1)
