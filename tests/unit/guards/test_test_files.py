@@ -76,7 +76,6 @@ SHOWN_BY = {
         "outbox/payloads",
         "producer/submit",
         "worker/attempt",
-        "worker/settlement",
     ],
     "unit/test_settings_effects.py": [
         "aws/clients",
