@@ -50,7 +50,7 @@ from sealwax.worker.claiming import JobClaimer
 from sealwax.worker.isolation import JobIsolation
 from sealwax.worker.job_context import FollowUpSender, LeaseChecker, ProgressReporter
 from sealwax.worker.provenance import Own, Stray, verified_context
-from sealwax.worker.settlement import CRASHED, SHORT, Settlement
+from sealwax.worker.settlement import CRASHED, SHORT, Settlement, bury_unclaimed
 
 __all__ = ["Attempt", "ReceivedJob"]
 
@@ -232,7 +232,7 @@ class Attempt:
             return stray.letter()
         self._log.warning("unopenable", cause=error.cause)
         letter = DeadLetter(reason=Reason.UNOPENABLE, cause=error.cause, error=type(error).__name__)
-        return self._settlement().unclaimed(self._own(context), letter, queue=delivery.queue)
+        return bury_unclaimed(runtime, self._own(context), letter, queue=delivery.queue)
 
     def _own(self, context: Context) -> Own:
         delivery = self._delivery

@@ -273,7 +273,7 @@ def test_a_death_that_the_ledger_does_not_record_sends_no_letter(world: World) -
 def test_a_death_after_the_outcome_was_recorded_changes_nothing(claimed: World) -> None:
     claimed.ledger.succeed(JOB, token="t", result=None, omitted=None)
     early = EarlyDeaths()
-    for token in ("t", "a copy's", "a copy's"):
+    for token in ("t", "a copy's"):
         assert isinstance(claimed.lost(token, early), Retry)
     assert claimed.entry.state is JobState.SUCCEEDED
     assert early.add("m") == 1
