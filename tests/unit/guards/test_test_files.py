@@ -92,7 +92,7 @@ SHOWN_BY = {
         "transport/receiver",
         "transport/settlement",
     ],
-    "integration/transport/test_existing_app.py": ["transport/client", "transport/transport"],
+    "integration/transport/test_existing_app.py": ["transport/client"],
     "integration/web/console/test_guard.py": [
         "web/app",
         "web/console/confirm",
