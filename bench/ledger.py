@@ -87,13 +87,7 @@ def submit(settings: Settings, jobs: int) -> float:
     """Submit jobs from 16 threads, as an API process would; return jobs a second."""
     definitions = discover(settings.task_modules)
     runtime = Runtime(settings, "api", definitions)
-    submitter = Submitter(
-        settings=settings,
-        keyring=lambda: runtime.keyring,
-        hashes=lambda: runtime.hashes,
-        ledger=runtime.ledger,
-        publisher=CeleryPublisher(make_producer(settings), settings),
-    )
+    submitter = Submitter(runtime, CeleryPublisher(make_producer(settings), settings))
     payload = {"text": "x" * 1_024}
     submitter.submit(definitions[TASK], payload, tenant="first")  # connections, imports
     began = time.perf_counter()

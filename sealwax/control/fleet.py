@@ -108,7 +108,7 @@ class Fleet:
         settings: Settings,
         *,
         sqs: SQSClient,
-        ledger: Callable[[], Ledger],
+        ledger: Ledger,
         statuses: Heartbeats,
         pauses: Pauses,
         audit: Audit,
@@ -181,7 +181,7 @@ class Fleet:
             backlog = self._backlog(name)
         except AWS_ERRORS as error:
             trouble = error_code(error)
-        oldest = self._ledger().oldest(name)
+        oldest = self._ledger.oldest(name)
         alive = tuple(worker for worker in workers if worker.state != "lost")
         return LaneView(
             name=name,

@@ -13,6 +13,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -124,6 +125,29 @@ def _canonical(value: Any) -> str:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class JobNames:
+    """What stands for a request outside the API, none of it readable.
+
+    Parameters
+    ----------
+    tenant
+        As `KeyedHashes.tenant_ref`.
+    group
+        The tenant's group in SQS's fair queues, as `KeyedHashes.fair_group`.
+    job_ids
+        Under which a request with an idempotency key is known, or may be: the
+        one for a new job first. Empty without a key.
+    fingerprint
+        As `KeyedHashes.fingerprint`; None without a key.
+    """
+
+    tenant: str
+    group: str
+    job_ids: list[str]
+    fingerprint: str | None
+
+
 class KeyedHashes:
     """The keyed hashes of an environment.
 
@@ -158,6 +182,21 @@ class KeyedHashes:
         """
         document = _parse(text)
         return cls(bytes.fromhex(document.tenant), document.keys, clock)
+
+    def names(
+        self, tenant: str, task: str, payload: Any, *, idempotency_key: str | None
+    ) -> JobNames:
+        """Return all names of a tenant's request."""
+        reference = self.tenant_ref(tenant)
+        group = self.fair_group(reference)
+        if idempotency_key is None:
+            return JobNames(tenant=reference, group=group, job_ids=[], fingerprint=None)
+        return JobNames(
+            tenant=reference,
+            group=group,
+            job_ids=self.job_id_candidates(tenant, idempotency_key),
+            fingerprint=self.fingerprint(tenant, task, payload),
+        )
 
     def tenant_ref(self, tenant: str) -> str:
         """Return what stands for a tenant everywhere outside the API: 32 hex digits."""

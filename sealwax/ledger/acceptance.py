@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sealwax.aws.dynamodb import value_of
+from sealwax.aws.dynamodb import ConditionFailed, value_of
 from sealwax.ledger.entry import JobState, LedgerEntry, NewJob, open_watch
 from sealwax.ledger.errors import LedgerUnreachable
 from sealwax.ledger.table import Writer, Written
@@ -57,10 +57,19 @@ class Acceptance(Writer):
         item["updated"] = item["created"]
         item["attempts"] = {"N": "0"}
         item["watch"] = {"S": open_watch(job.lane)}
-        done = self._table.put(item, "attribute_not_exists(id)")
-        if isinstance(done, Written):
+        try:
+            self._table.request(
+                "put_item",
+                TableName=self._table.name,
+                Item=item,
+                ConditionExpression="attribute_not_exists(id)",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except ConditionFailed as failed:
+            known = failed.item
+        else:
             return Accepted(created=True, entry=LedgerEntry.from_item(item))
-        entry = done.entry or self._table.get(job.id)
+        entry = LedgerEntry.from_item(known) if known else self._table.get(job.id)
         if entry is None:  # expired between the two calls
             return self.accept(job)
         return Accepted(created=False, entry=entry)

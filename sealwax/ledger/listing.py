@@ -61,7 +61,6 @@ def query(
         }
     found = table.call(
         "query",
-        TableName=table.name,
         IndexName=index,
         KeyConditionExpression="#key = :value",
         ExpressionAttributeNames={"#key": key},
@@ -92,7 +91,7 @@ def batch(table: LedgerTable, ids: list[str]) -> dict[str, LedgerEntry]:
         request = {table.name: {"Keys": keys, "ConsistentRead": True}}
     while request:
         # DynamoDB may leave some out (16 MB in one answer): they are asked for again.
-        answer = table.call("batch_get_item", RequestItems=request)
+        answer = table.request("batch_get_item", RequestItems=request)
         for item in answer.get("Responses", {}).get(table.name, []):
             entry = LedgerEntry.from_item(item)
             found[entry.id] = entry
@@ -107,7 +106,6 @@ def needing(table: LedgerTable, key_id: str) -> KeyUsage:
     while True:
         page = table.call(
             "scan",
-            TableName=table.name,
             ConsistentRead=True,
             ProjectionExpression="#state, recipient, signer, #result",
             ExpressionAttributeNames={"#state": "state", "#result": "result"},

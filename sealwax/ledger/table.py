@@ -42,29 +42,17 @@ class Conflict:
     entry: LedgerEntry | None
 
 
-class LedgerTable:
-    """Typed access to the table of jobs."""
+class LedgerTable(Table):
+    """Typed access to the table of jobs; its calls raise `LedgerUnreachable` and `LedgerDenied`."""
 
     def __init__(self, client: DynamoDBClient, name: str) -> None:
-        self.name = name
-        self._table = Table(client, name, LedgerUnreachable, LedgerDenied)
+        super().__init__(client, name, LedgerUnreachable, LedgerDenied)
 
     def get(self, job_id: str) -> LedgerEntry | None:
         """Return a job's entry, read consistently, or None."""
-        answer = self.call(
-            "get_item", TableName=self.name, Key={"id": {"S": job_id}}, ConsistentRead=True
-        )
+        answer = self.call("get_item", Key={"id": {"S": job_id}}, ConsistentRead=True)
         item = answer.get("Item")
         return LedgerEntry.from_item(item) if item else None
-
-    def put(
-        self, item: dict[str, Any], condition: str, values: dict[str, Any] | None = None
-    ) -> Written | Conflict:
-        """Put an item in DynamoDB's form, under a condition."""
-        more: dict[str, Any] = {}
-        if values:
-            more["ExpressionAttributeValues"] = {k: value_of(v) for k, v in values.items()}
-        return self._conditional("put_item", Item=item, ConditionExpression=condition, **more)
 
     def update(
         self, job_id: str, update: str, condition: str, values: dict[str, Any], *, new: bool = False
@@ -86,30 +74,15 @@ class LedgerTable:
         more: dict[str, Any] = {"ExpressionAttributeNames": names} if names else {}
         if new:
             more["ReturnValues"] = "ALL_NEW"
-        return self._conditional(
-            "update_item",
-            Key={"id": {"S": job_id}},
-            UpdateExpression=update,
-            ConditionExpression=condition,
-            ExpressionAttributeValues={k: value_of(v) for k, v in values.items() if k in used},
-            **more,
-        )
-
-    def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        """Make one call, which names the table itself.
-
-        Raises
-        ------
-        LedgerUnreachable, LedgerDenied
-        """
-        return self._table.request(operation, **arguments)
-
-    def _conditional(self, operation: str, **arguments: Any) -> Written | Conflict:
         try:
-            answer = self._table.call(
-                operation,
+            answer = self.call(
+                "update_item",
+                Key={"id": {"S": job_id}},
+                UpdateExpression=update,
+                ConditionExpression=condition,
+                ExpressionAttributeValues={k: value_of(v) for k, v in values.items() if k in used},
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **arguments,
+                **more,
             )
         except ConditionFailed as failed:
             return Conflict(LedgerEntry.from_item(failed.item) if failed.item else None)

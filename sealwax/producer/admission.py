@@ -33,13 +33,13 @@ class Admission:
     Parameters
     ----------
     ledger
-        Returns the ledger.
+        Of this process.
     """
 
     def __init__(
         self,
         settings: Settings,
-        ledger: Callable[[], Ledger],
+        ledger: Ledger,
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -73,7 +73,7 @@ class Admission:
         after: str | None = None
         try:
             for _ in range(PAGES):
-                page = self._ledger().watching(open_watch(lane), after=after)
+                page = self._ledger.watching(open_watch(lane), after=after)
                 waiting = [
                     now - entry.since
                     for entry in page.entries

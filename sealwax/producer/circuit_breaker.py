@@ -31,6 +31,11 @@ class CircuitBreaker:
         self._open_until: float | None = None
         self._trying = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether the last call went well: each may be made, and need not be told of."""
+        return self._open_until is None
+
     def enter(self) -> bool:
         """Whether to make the call; where True, `leave` must follow."""
         with self._lock:

@@ -7,22 +7,24 @@ sent later, or cannot be sent now, is the same message in the outbox.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import structlog
 from kombu.exceptions import OperationalError
 from kombu.serialization import dumps
 
-from sealwax.outbox.store import Item, Outbox
+from sealwax.outbox.store import Item
 from sealwax.producer.circuit_breaker import CircuitBreaker
 from sealwax.settings import Settings
+from sealwax.stores import Stores
 from sealwax.task_definition import TaskDefinition
 from sealwax.transport.errors import QueueUnreachable, TransportError
+from sealwax.transport.options import MAX_DELAY
 
-__all__ = [
-    "MASK", "CeleryPublisher", "CircuitBreakerPublisher", "Deferral", "Publisher", "QueuedJob",
-]  # fmt: skip
+__all__ = ["MASK", "CeleryPublisher", "Publisher", "QueuedJob"]
+
+log = structlog.get_logger("sealwax.producer.publish")
 
 #: Stands where Celery would repeat the arguments in clear. Not empty: Celery
 #: replaces an empty one by the arguments themselves.
@@ -39,14 +41,17 @@ class QueuedJob:
         The message's only argument: an envelope, or a reference to one.
     group
         Keyed hash of the tenant, for lanes whose queue is fair.
+    created
+        When the job was accepted, epoch seconds.
     delay
-        Seconds until SQS delivers it, at most 900; not on FIFO queues.
+        Seconds from then until its first attempt may start.
     """
 
     definition: TaskDefinition[Any]
     job_id: str
     envelope: str
     group: str
+    created: float
     delay: float = 0.0
 
 
@@ -54,35 +59,63 @@ class Publisher(Protocol):
     """Sends a job to its task's queue."""
 
     def publish(self, job: QueuedJob) -> None:
-        """Return once the queue has the message.
+        """Return once the queue, or in its place the outbox, has the message.
 
         Raises
         ------
         sealwax.transport.errors.QueueUnreachable
             The queue may or may not have it.
+        sealwax.outbox.store.OutboxError
+            The outbox has not; the queue may or may not.
         """
 
 
 class CeleryPublisher:
-    """Publishes through a Celery app on our transport."""
+    """Publishes through a Celery app on our transport.
 
-    def __init__(self, app: Any, settings: Settings) -> None:
+    Parameters
+    ----------
+    app
+        Its broker's transport is ours.
+    stores
+        Whose outbox keeps what is to be sent later and what SQS does not take
+        now; None: both are refused.
+    pause
+        Seconds for which a queue is not asked that has just not answered:
+        every caller would wait for the time-out of a send while SQS is away;
+        so one in a while does, to find out whether it is back. 0: each asks.
+    """
+
+    def __init__(
+        self, app: Any, settings: Settings, *, stores: Stores | None = None, pause: float = 0.0
+    ) -> None:
         self._app = app
         self._settings = settings
+        self._stores = stores
+        self._breakers = {lane: CircuitBreaker(pause) for lane in settings.lanes} if pause else {}
 
     def publish(self, job: QueuedJob) -> None:
-        """Send one message; see `Publisher`."""
+        """Send one message, or have it sent later; see `Publisher`."""
         definition = job.definition
-        fair = self._settings.lanes[definition.lane].fair
-        properties: dict[str, Any] = {"sealwax-group": job.group} if fair else {}
-        if job.delay > 0:
-            properties["delay_seconds"] = job.delay
+        queue = self._settings.queue_name(definition.lane)
+        breaker = self._breakers.get(definition.lane)
+        if job.delay > MAX_DELAY or (job.delay > 0 and queue.endswith(".fifo")):
+            # Longer than SQS delays a message; on a FIFO queue it delays none.
+            self._defer(job, None)
+            return
+        if breaker is not None and not breaker.closed and not breaker.enter():
+            self._defer(job, QueueUnreachable())
+            return
+        properties: dict[str, Any] = {"delay_seconds": job.delay} if job.delay > 0 else {}
+        if self._settings.lanes[definition.lane].fair:
+            properties["sealwax-group"] = job.group
+        unreachable: QueueUnreachable | None = None
         try:
             self._app.send_task(
                 definition.name,
                 args=(job.envelope,),
                 task_id=job.job_id,
-                queue=self._settings.queue_name(definition.lane),
+                queue=queue,
                 argsrepr=MASK,
                 kwargsrepr=MASK,
                 # The transport tries again itself, in a bounded time.
@@ -90,68 +123,36 @@ class CeleryPublisher:
                 ignore_result=True,
                 **properties,
             )
-        except OperationalError as error:
-            # kombu's wrapping of what the transport raised.
-            if isinstance(error.__cause__, TransportError):
-                raise error.__cause__ from None
-            raise QueueUnreachable from error
-
-
-class CircuitBreakerPublisher:
-    """A publisher that does not ask a queue again which has just not answered.
-
-    Without it every caller would wait for the time-out of a send while SQS is
-    away; with it one in a while does, to find out whether SQS is back.
-
-    Parameters
-    ----------
-    seconds
-        How long a queue is left alone after a failure.
-    """
-
-    def __init__(self, publisher: Publisher, *, seconds: float = 2.0) -> None:
-        self._publisher = publisher
-        self._seconds = seconds
-        self._circuits: dict[str, CircuitBreaker] = {}
-
-    def publish(self, job: QueuedJob) -> None:
-        """Send one message; see `Publisher`."""
-        circuit = self._circuits.setdefault(job.definition.lane, CircuitBreaker(self._seconds))
-        if not circuit.enter():
-            raise QueueUnreachable
-        reached = True
-        try:
-            self._publisher.publish(job)
-        except QueueUnreachable:
-            reached = False
-            raise
+        except (QueueUnreachable, OperationalError) as error:
+            # kombu wraps what the transport raised, on some of its ways.
+            cause = error if isinstance(error, QueueUnreachable) else error.__cause__
+            if not isinstance(cause, QueueUnreachable):
+                if isinstance(cause, TransportError):
+                    raise cause from None
+                cause = QueueUnreachable()
+                cause.__cause__ = error
+            unreachable = cause
         finally:
-            circuit.leave(reached=reached)
+            if breaker is not None and (unreachable is not None or not breaker.closed):
+                breaker.leave(reached=unreachable is None)
+        if unreachable is not None:
+            # SQS may have it all the same: then it comes twice, which the ledger absorbs.
+            self._defer(job, unreachable)
 
-
-class Deferral:
-    """Records the message in the outbox instead of sending it.
-
-    Parameters
-    ----------
-    app
-        The Celery app that would send it.
-    outbox
-        Asked for at each call, since a fork makes clients of its own.
-    """
-
-    def __init__(self, app: Any, settings: Settings, outbox: Callable[[], Outbox]) -> None:
-        self._app = app
-        self._settings = settings
-        self._outbox = outbox
-
-    def defer(self, job: QueuedJob, *, due: float) -> None:
-        """Return once the outbox has the message; the steward sends it at `due`.
+    def _defer(self, job: QueuedJob, unreachable: QueueUnreachable | None) -> None:
+        """Record the message in the outbox; the steward sends it when it is due.
 
         Raises
         ------
+        QueueUnreachable
+            There is no outbox.
         sealwax.outbox.store.OutboxError
         """
+        if self._stores is None:
+            raise unreachable or QueueUnreachable
+        if unreachable is not None:
+            cause = type(unreachable.__cause__ or unreachable).__name__
+            log.warning("queue unreachable, job to the outbox", job=job.job_id, cause=cause)
         definition = job.definition
         queue = self._settings.queue_name(definition.lane)
         fields = self._app.amqp.as_task_v2(
@@ -177,10 +178,10 @@ class Deferral:
                 properties=properties,
             )
             entry = channel.compose(queue, message)
-        self._outbox().put(
+        self._stores.outbox.put(
             Item(
                 id=f"{job.job_id}#0",
-                due=due,
+                due=job.created + job.delay,
                 queue=queue,
                 body=entry["MessageBody"],
                 attributes=entry.get("MessageAttributes") or {},

@@ -10,26 +10,22 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 
 from sealwax.envelope import Context, PublicKey, Purpose, SigningKey, seal, sealed_size
 from sealwax.errors import SealwaxError
-from sealwax.keys.hmac import KeyedHashes
-from sealwax.keys.keyring import Keyring
-from sealwax.ledger import JobState, Ledger, LedgerEntry, LedgerError, NewJob
-from sealwax.outbox.payloads import PayloadStore
+from sealwax.keys.hmac import JobNames
+from sealwax.ledger import JobState, LedgerEntry, LedgerError, NewJob
 from sealwax.outbox.store import MAX_BYTES as OUTBOX_BYTES
 from sealwax.outbox.store import OutboxError
-from sealwax.producer.publish import Deferral, Publisher, QueuedJob
-from sealwax.settings import Settings
+from sealwax.producer.publish import Publisher, QueuedJob
+from sealwax.runtime import Runtime
 from sealwax.task_definition import TaskDefinition
-from sealwax.transport.errors import QueueUnreachable, TransportError
-from sealwax.transport.options import MAX_DELAY
+from sealwax.transport.errors import TransportError
 
 __all__ = [
     "MESSAGE_OVERHEAD",
@@ -98,40 +94,58 @@ def encode_payload(payload: Any) -> bytes:
     return json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """What is asked for, by whom, and what its repeats are told by.
+
+    Parameters
+    ----------
+    payload
+        As the caller sent it.
+    hashed_for
+        The name that the fingerprint was made with: the tenant's, or that of
+        a follow-up's parent in the ledger.
+    parent
+        Id of the job that enqueues this one.
+    delay, expires_in
+        As `Submitter.submit` takes them.
+    """
+
+    definition: TaskDefinition[Any]
+    payload: Any
+    names: JobNames
+    hashed_for: str
+    parent: str | None = None
+    delay: float = 0.0
+    expires_in: float | None = None
+
+
 class Submitter:
     """Accepts jobs.
 
     Parameters
     ----------
-    keyring
-        Called for each job, because keys are refreshed while the process runs.
-    deferral
-        Keeps what SQS does not take now and what is to start later; without it
-        both are refused.
-    clock
-        Epoch seconds.
+    runtime
+        Asked for its keys at each job: they are refreshed while the process runs.
+    publisher
+        Sends what was recorded.
+    large
+        What fits into no message is stored in the bucket of payloads, and a
+        reference sent; or it is refused.
     """
 
     def __init__(
         self,
-        *,
-        settings: Settings,
-        keyring: Callable[[], Keyring],
-        hashes: Callable[[], KeyedHashes],
-        ledger: Ledger,
+        runtime: Runtime,
         publisher: Publisher,
-        payloads: Callable[[], PayloadStore] | None = None,
-        deferral: Deferral | None = None,
-        clock: Callable[[], float] = time.time,
+        *,
+        large: Literal["store", "refuse"] = "store",
     ) -> None:
-        self._settings = settings
-        self._keyring = keyring
-        self._hashes = hashes
-        self._ledger = ledger
+        self._runtime = runtime
+        self._settings = runtime.settings
+        self._ledger = runtime.ledger
         self._publisher = publisher
-        self._payloads = payloads
-        self._deferral = deferral
-        self._clock = clock
+        self._large = large
 
     def submit(
         self,
@@ -164,35 +178,23 @@ class Submitter:
         sealwax.ledger.LedgerUnreachable, sealwax.outbox.payloads.PayloadStoreUnreachable
             Nothing was recorded.
         """
-        hashes = self._hashes()
-        if idempotency_key is None:
-            job_id, fingerprint = secrets.token_hex(16), None
-        else:
-            job_id = self._known(hashes.job_id_candidates(tenant, idempotency_key))
-            fingerprint = hashes.fingerprint(tenant, definition.name, payload)
-            if enrich is not None:
-                known = self._ledger.get(job_id)
-                if known is not None and known.fence:
-                    self._match(known, tenant, definition, payload)
-                    return Submission(known, created=False)
-        return self._accept(
-            definition,
-            enrich() if enrich else payload,
-            job_id=job_id,
-            tenant_ref=hashes.tenant_ref(tenant),
-            fingerprint=fingerprint,
-            match=lambda entry: self._match(entry, tenant, definition, payload),
+        request = _Request(
+            definition=definition,
+            payload=payload,
+            names=self._runtime.hashes.names(
+                tenant, definition.name, payload, idempotency_key=idempotency_key
+            ),
+            hashed_for=tenant,
             delay=delay,
             expires_in=expires_in,
         )
-
-    def _known(self, candidates: list[str]) -> str:
-        """Return under which of its possible ids a request is known, or the one for a new job.
-
-        Costs a read for each older key that is still kept, nothing without.
-        """
-        newest, *older = candidates
-        return next((job_id for job_id in older if self._ledger.get(job_id) is not None), newest)
+        job_id = self._job_id(request.names)
+        if enrich is not None and idempotency_key is not None:
+            known = self._ledger.get(job_id)
+            if known is not None and known.fence:
+                self._match(request, known)
+                return Submission(known, created=False)
+        return self._accept(request, job_id, enrich() if enrich else payload)
 
     def follow_up(
         self, definition: TaskDefinition[Any], payload: Any, *, parent: LedgerEntry, key: str
@@ -204,99 +206,116 @@ class Submitter:
         IdempotencyConflict, JobInFlux, QueueUnavailable, PayloadTooLarge
             As `submit` does.
         """
-        hashes = self._hashes()
-        job_id = self._known(hashes.job_id_candidates(f"follow-up {parent.id}", key))
-        fingerprint = hashes.fingerprint(parent.tenant, definition.name, payload)
-
-        def match(entry: LedgerEntry) -> None:
-            if not entry.fingerprint or not hashes.fingerprint_matches(
-                entry.fingerprint, parent.tenant, definition.name, payload
-            ):
-                raise IdempotencyConflict
-
-        return self._accept(
-            definition,
-            payload,
-            job_id=job_id,
-            tenant_ref=parent.tenant,
-            fingerprint=fingerprint,
-            match=match,
+        hashes = self._runtime.hashes
+        names = JobNames(
+            tenant=parent.tenant,
+            group=hashes.fair_group(parent.tenant),
+            job_ids=hashes.job_id_candidates(f"follow-up {parent.id}", key),
+            fingerprint=hashes.fingerprint(parent.tenant, definition.name, payload),
+        )
+        request = _Request(
+            definition=definition,
+            payload=payload,
+            names=names,
+            hashed_for=parent.tenant,
             parent=parent.id,
         )
+        return self._accept(request, self._job_id(names), payload)
 
-    def _match(
-        self, entry: LedgerEntry, tenant: str, definition: TaskDefinition[Any], payload: Any
-    ) -> None:
-        if entry.fingerprint is None or not self._hashes().fingerprint_matches(
-            entry.fingerprint, tenant, definition.name, payload
+    def _job_id(self, names: JobNames) -> str:
+        """Return under which of its possible ids a request is known, or the one for a new job.
+
+        Costs a read for each older key that is still kept, nothing without.
+        """
+        if not names.job_ids:
+            return secrets.token_hex(16)
+        newest, *older = names.job_ids
+        return next((job_id for job_id in older if self._ledger.get(job_id) is not None), newest)
+
+    def _match(self, request: _Request, entry: LedgerEntry) -> None:
+        if not entry.fingerprint or not self._runtime.hashes.fingerprint_matches(
+            entry.fingerprint, request.hashed_for, request.definition.name, request.payload
         ):
             raise IdempotencyConflict
 
-    def _accept(
-        self,
-        definition: TaskDefinition[Any],
-        payload: Any,
-        *,
-        job_id: str,
-        tenant_ref: str,
-        fingerprint: str | None,
-        match: Callable[[LedgerEntry], None],
-        parent: str | None = None,
-        delay: float = 0.0,
-        expires_in: float | None = None,
-    ) -> Submission:
-        now = self._clock()
+    def _accept(self, request: _Request, job_id: str, content: Any) -> Submission:
+        """Record and send a job; `content` is what is sealed."""
+        definition, names, delay = request.definition, request.names, request.delay
+        now = self._runtime.clock()
         limits = self._settings.limits
-        keyring = self._keyring()
+        keyring = self._runtime.keyring
         recipient, signer = keyring.recipient("worker", definition.lane), keyring.signer
         job = NewJob(
             id=job_id,
             task=definition.name,
-            tenant=tenant_ref,
+            tenant=names.tenant,
             lane=definition.lane,
             contract=definition.version,
             created=now,
             not_before=now + delay if delay > 0 else None,
             not_after=int(now + delay + limits.max_age_seconds),
             expires=int(now + delay + limits.max_age_seconds + limits.retention_seconds),
-            fingerprint=fingerprint,
+            fingerprint=names.fingerprint,
             recipient=recipient.id,
             signer=signer.id,
-            parent=parent,
+            parent=request.parent,
             acceptance=secrets.token_hex(8),
-            run_before=now + expires_in if expires_in else None,
+            run_before=now + request.expires_in if request.expires_in else None,
         )
-        envelope, fits = self._seal(job, payload, recipient, signer)
+        envelope, fits = self._seal(job, content, recipient, signer)
         if not fits:
-            known = self._ledger.get(job_id) if fingerprint else None
+            known = self._ledger.get(job_id) if names.fingerprint else None
             if known is not None and not _to_send(known):
                 # Nobody would ever fetch, nor delete, what is stored now.
-                match(known)
+                self._match(request, known)
                 return Submission(known, created=False)
-            envelope = self._store(job, envelope)
+            # Before the job is recorded: what the ledger knows can be fetched.
+            envelope = self._runtime.stores.payloads.put(job.id, envelope)
             job = replace(job, claim_checks=(envelope,))
         accepted = self._ledger.accept(job)
         entry = accepted.entry
-        may_abandon = True
         if not accepted.created:
-            match(entry)
-            if entry.state is JobState.ABANDONED:
-                if not self._ledger.reaccept(job):
-                    raise JobInFlux
-            elif not _to_send(entry):
+            again = self._again(request, job, entry)
+            if again is None:
                 return Submission(entry, created=False)
-            else:
-                # Accepted and never claimed: perhaps its first message was never
-                # sent. Sending again is safe, the ledger absorbs the double; but
-                # the first request must not abandon what this one promises.
-                if not self._ledger.disown(job):
-                    raise JobInFlux
-                may_abandon = False
-                # The first request's word stands: a repeat puts nothing off.
-                job = replace(job, not_before=entry.not_before)
-        self._send(definition, job, envelope, may_abandon=may_abandon)
+            job = again
+        queued = QueuedJob(
+            definition=definition,
+            job_id=job.id,
+            envelope=envelope,
+            group=names.group,
+            created=job.created,
+            delay=max(0.0, job.not_before - job.created) if job.not_before else 0.0,
+        )
+        try:
+            self._publisher.publish(queued)
+        except (TransportError, OutboxError) as error:
+            self._give_up(job, error)
         log.info("job accepted", job=job_id, task=job.task, tenant=job.tenant, lane=job.lane)
         return Submission(entry, created=accepted.created)
+
+    def _again(self, request: _Request, job: NewJob, entry: LedgerEntry) -> NewJob | None:
+        """Return the job that a repeated request sends; None where it is under way already.
+
+        Raises
+        ------
+        IdempotencyConflict, JobInFlux
+        """
+        self._match(request, entry)
+        if entry.state is JobState.ABANDONED:
+            if not self._ledger.reaccept(job):
+                raise JobInFlux
+            return job
+        if not _to_send(entry):
+            return None
+        # Accepted and never claimed: perhaps its first message was never
+        # sent. Sending again is safe, the ledger absorbs the double; but
+        # the first request must not abandon what this one promises, nor this
+        # one what the first does.
+        if not self._ledger.disown(job):
+            raise JobInFlux
+        # The first request's word stands: a repeat puts nothing off.
+        return replace(job, acceptance=None, not_before=entry.not_before)
 
     def _seal(
         self, job: NewJob, payload: Any, recipient: PublicKey, signer: SigningKey
@@ -319,51 +338,14 @@ class Submitter:
         size = sealed_size(len(plaintext), context, recipient, signer) + MESSAGE_OVERHEAD
         # Any message must fit the outbox too: that SQS is away is known too late.
         fits = size <= min(limits.message_bytes, OUTBOX_BYTES)
-        if not fits and self._payloads is None:
+        if not fits and self._large == "refuse":
             raise PayloadTooLarge(size, limits.message_bytes)
         return seal(plaintext, context, recipient=recipient, signer=signer), fits
 
-    def _store(self, job: NewJob, envelope: str) -> str:
-        """Store what fits into no message before the job is recorded; return the reference."""
-        if self._payloads is None:
-            raise AssertionError("its size was refused")
-        return self._payloads().put(job.id, envelope)
-
-    def _send(
-        self, definition: TaskDefinition[Any], job: NewJob, envelope: str, *, may_abandon: bool
-    ) -> None:
-        fifo = self._settings.queue_name(definition.lane).endswith(".fifo")
-        delay = max(0.0, job.not_before - job.created) if job.not_before else 0.0
-        # Longer than SQS delays a message; on a FIFO queue it delays none.
-        later = delay > MAX_DELAY or (delay > 0 and fifo)
-        queued = QueuedJob(
-            definition=definition,
-            job_id=job.id,
-            envelope=envelope,
-            # The tenant's HMAC again hashed: what SQS shows says nothing of the ledger's.
-            group=self._hashes().fair_group(job.tenant),
-            delay=0.0 if later else delay,
-        )
-        try:
-            if not later:
-                try:
-                    return self._publisher.publish(queued)
-                except QueueUnreachable as error:
-                    if self._deferral is None:
-                        raise
-                    # SQS may have it all the same: then it comes twice, which the
-                    # ledger absorbs.
-                    log.warning(
-                        "queue unreachable, job to the outbox", job=job.id, cause=_cause(error)
-                    )
-            if self._deferral is None:
-                raise QueueUnreachable
-            self._deferral.defer(queued, due=job.not_before or job.created)
-        except (TransportError, OutboxError) as error:
-            self._give_up(job, error, may_abandon=may_abandon)
-
-    def _give_up(self, job: NewJob, error: SealwaxError, *, may_abandon: bool) -> None:
+    def _give_up(self, job: NewJob, error: SealwaxError) -> None:
         """Answer that the job was not accepted, unless it was after all.
+
+        A job without a name of its acceptance is not this request's to abandon.
 
         Raises
         ------
@@ -372,7 +354,7 @@ class Submitter:
         try:
             # The message may have arrived all the same: abandoned, it will be
             # acknowledged without running.
-            if may_abandon and self._ledger.abandon(job.id, acceptance=job.acceptance or ""):
+            if job.acceptance and self._ledger.abandon(job.id, acceptance=job.acceptance):
                 log.warning("job abandoned", job=job.id, task=job.task, cause=_cause(error))
                 raise QueueUnavailable from error
             entry = self._ledger.get(job.id)

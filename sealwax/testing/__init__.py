@@ -115,14 +115,7 @@ def run_task(
     api = Runtime(settings, "api", served, source=source, ledger=ledger, clock=clock)
     worker = Runtime(settings, "worker", served, source=source, ledger=ledger, clock=clock)
     queue = _Queue()
-    submitter = Submitter(
-        settings=settings,
-        keyring=lambda: api.keyring,
-        hashes=lambda: api.hashes,
-        ledger=ledger,
-        publisher=queue,
-        clock=clock,
-    )
+    submitter = Submitter(api, queue, large="refuse")
     job_id = submitter.submit(definition, payload, tenant=tenant).entry.id
     follow_ups = _Queue()
     delays = []

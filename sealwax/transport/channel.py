@@ -23,6 +23,7 @@ from kombu.transport import virtual
 
 from sealwax.aws.errors import GONE
 from sealwax.outcomes import Ack, DeadLetter, Reason, Retry
+from sealwax.transport.batcher import Batcher
 from sealwax.transport.batching import BatchEntry, EntryResult
 from sealwax.transport.codec import Malformed, decode
 from sealwax.transport.engine import Engine
@@ -149,9 +150,9 @@ class Channel(virtual.Channel):
             raise QueueNotFound(
                 f"No queue is bound to exchange {exchange!r} by {routing_key!r}; name the queue."
             )
-        waiting = [self._submit(queue, message) for queue in queues if queue]
-        for item in waiting:
-            self._confirm(*item)
+        for error in self._send([(queue, message) for queue in queues if queue]):
+            if error is not None:
+                raise error
 
     def compose(self, queue: str, message: dict[str, Any]) -> dict[str, Any]:
         """Return the fields of the SQS entry that a prepared message would be sent as.
@@ -183,61 +184,60 @@ class Channel(virtual.Channel):
         The messages share calls of ten, several under way at once. Nothing is
         raised for a single message, so that the caller knows each one's fate.
         """
-        results: list[TransportError | None] = []
-        waiting: list[tuple[BatchEntry, Future[EntryResult], Any] | TransportError] = []
         for message in messages:
             self._inplace_augment_message(message, "", queue)
-            try:
-                waiting.append(self._submit(queue, message))
-            except (QueueUnreachable, QueueNotFound, MessageTooLarge) as error:
-                waiting.append(error)
-        for item in waiting:
-            if isinstance(item, TransportError):
-                results.append(item)
-                continue
-            try:
-                self._confirm(*item)
-                results.append(None)
-            except (QueueUnreachable, QueueNotFound, MessageTooLarge) as error:
-                results.append(error)
-        return results
+        return self._send([(queue, message) for message in messages])
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        self._confirm(*self._submit(queue, message))
+        for error in self._send([(queue, message)]):
+            if error is not None:
+                raise error
 
-    def _submit(
-        self, queue: str, message: dict[str, Any]
-    ) -> tuple[BatchEntry, Future[EntryResult], Any]:
-        url = self.engine.patient_url(queue)
-        fifo = url.endswith(".fifo")
-        fields, size = entry_fields(message, fifo=fifo, options=self.options, now=time.time())
-        future: Future[EntryResult] = Future()
-        entry = BatchEntry(
-            fields,
-            done=future.set_result,
-            deadline=time.monotonic() + self.options.send_timeout,
-            size=size,
-            group=fields.get("MessageGroupId") if fifo else None,
-        )
-        batcher = self.engine.calls(url).send
-        batcher.submit(entry)
-        return entry, future, (batcher, queue)
+    def _send(self, messages: Sequence[tuple[str, dict[str, Any]]]) -> list[TransportError | None]:
+        """Send messages to their queues, all at once; return what went wrong with each, or None."""
+        results: list[TransportError | None] = []
+        waiting: list[tuple[int, Batcher, BatchEntry, Future[EntryResult]]] = []
+        for queue, message in messages:
+            results.append(None)
+            try:
+                url = self.engine.patient_url(queue)
+                fifo = url.endswith(".fifo")
+                fields, size = entry_fields(
+                    message, fifo=fifo, options=self.options, now=time.time()
+                )
+            except (QueueUnreachable, QueueNotFound, MessageTooLarge) as error:
+                results[-1] = error
+                continue
+            future: Future[EntryResult] = Future()
+            entry = BatchEntry(
+                fields,
+                done=future.set_result,
+                deadline=time.monotonic() + self.options.send_timeout,
+                size=size,
+                group=fields.get("MessageGroupId") if fifo else None,
+            )
+            batcher = self.engine.calls(url).send
+            batcher.submit(entry)
+            waiting.append((len(results) - 1, batcher, entry, future))
+        for number, batcher, entry, future in waiting:
+            try:
+                outcome = future.result(max(0.0, entry.deadline - time.monotonic()))
+            except FutureTimeoutError:
+                batcher.cancel(entry)
+                results[number] = QueueUnreachable()
+                continue
+            if not outcome.ok:
+                results[number] = self._refused(messages[number][0], outcome)
+        return results
 
-    def _confirm(self, entry: BatchEntry, future: Future[EntryResult], where: Any) -> None:
-        batcher, queue = where
-        try:
-            outcome = future.result(max(0.0, entry.deadline - time.monotonic()))
-        except FutureTimeoutError:
-            batcher.cancel(entry)
-            raise QueueUnreachable from None
-        if outcome.ok:
-            return
+    def _refused(self, queue: str, outcome: EntryResult) -> TransportError:
+        """Return what it means that SQS refused an entry."""
         if outcome.code in GONE:
             self.engine.forget_url(queue)
-            raise QueueNotFound(f"SQS queue {queue!r} does not exist (any more); create it.")
-        if outcome.code in {"BatchRequestTooLong", "MessageTooLong"} or ("TooLong" in outcome.code):
-            raise MessageTooLarge
-        raise QueueUnreachable(
+            return QueueNotFound(f"SQS queue {queue!r} does not exist (any more); create it.")
+        if "TooLong" in outcome.code:
+            return MessageTooLarge()
+        return QueueUnreachable(
             f"SQS did not take the message ({outcome.code}); it is safe to send it again."
         )
 

@@ -14,7 +14,8 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from sealwax.aws.backoff import jittered
@@ -42,10 +43,11 @@ class QueueCalls:
     def __init__(self, engine: Engine, url: str) -> None:
         options, counters = engine.options, engine.counters
         self.url = url
-        fifo = url.endswith(".fifo")
         self._engine = engine
+        fifo = url.endswith(".fifo")
+        send = partial(self._call, "send_message_batch")
         self.send = Batcher(
-            self._send,
+            send,
             kind="send",
             counters=counters,
             linger=options.linger,
@@ -55,7 +57,7 @@ class QueueCalls:
         )
         # Nobody waits for a dead letter: it waits for company, so that a burst is few calls.
         self.letters = Batcher(
-            self._send,
+            send,
             kind="send",
             counters=counters,
             linger=options.settle_linger,
@@ -64,7 +66,7 @@ class QueueCalls:
             max_bytes=options.batch_bytes,
         )
         self.delete = Batcher(
-            self._delete,
+            partial(self._call, "delete_message_batch"),
             kind="delete",
             counters=counters,
             # A group's next message waits for the delete of the one before.
@@ -75,7 +77,7 @@ class QueueCalls:
         )
         # One call at a time: a renewal must not overtake the postponement after it.
         self.visibility = Batcher(
-            self._visibility,
+            partial(self._call, "change_message_visibility_batch"),
             kind="visibility",
             counters=counters,
             linger=min(options.settle_linger, 0.02),
@@ -87,33 +89,27 @@ class QueueCalls:
         """Return all of them, sends first."""
         return self.send, self.letters, self.visibility, self.delete
 
-    def _send(self, entries: Sequence[BatchEntry]) -> list[EntryResult]:
-        return _outcomes(self._engine.quick.send_message_batch, self.url, entries)
+    def _call(self, operation: str, entries: Sequence[BatchEntry]) -> list[EntryResult]:
+        """Make one batch call; return an outcome for each entry, in their order.
 
-    def _delete(self, entries: Sequence[BatchEntry]) -> list[EntryResult]:
-        return _outcomes(self._engine.quick.delete_message_batch, self.url, entries)
-
-    def _visibility(self, entries: Sequence[BatchEntry]) -> list[EntryResult]:
-        call = self._engine.quick.change_message_visibility_batch
-        return _outcomes(call, self.url, entries)
-
-
-def _outcomes(
-    call: Callable[..., Any], url: str, entries: Sequence[BatchEntry]
-) -> list[EntryResult]:
-    response = call(
-        QueueUrl=url,
-        Entries=[{"Id": str(number), **entry.fields} for number, entry in enumerate(entries)],
-    )
-    # An entry that is in neither list has no outcome: ask again.
-    outcomes = [EntryResult(ok=False, code="NoOutcome", retryable=True)] * len(entries)
-    for item in response.get("Successful") or ():
-        outcomes[int(item["Id"])] = EntryResult(ok=True, message_id=item.get("MessageId", ""))
-    for item in response.get("Failed") or ():
-        code = str(item.get("Code", "Unknown"))
-        retryable = not item.get("SenderFault", False) or "hrottl" in code
-        outcomes[int(item["Id"])] = EntryResult(ok=False, code=code, retryable=retryable)
-    return outcomes
+        Raises
+        ------
+        botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError
+            As the client does: no entry has an outcome then.
+        """
+        response = getattr(self._engine.quick, operation)(
+            QueueUrl=self.url,
+            Entries=[{"Id": str(number), **entry.fields} for number, entry in enumerate(entries)],
+        )
+        # An entry that is in neither list has no outcome: ask again.
+        outcomes = [EntryResult(ok=False, code="NoOutcome", retryable=True)] * len(entries)
+        for item in response.get("Successful") or ():
+            outcomes[int(item["Id"])] = EntryResult(ok=True, message_id=item.get("MessageId", ""))
+        for item in response.get("Failed") or ():
+            code = str(item.get("Code", "Unknown"))
+            retryable = not item.get("SenderFault", False) or "hrottl" in code
+            outcomes[int(item["Id"])] = EntryResult(ok=False, code=code, retryable=retryable)
+        return outcomes
 
 
 class Engine:

@@ -18,6 +18,7 @@ from sealwax.aws.backoff import jittered
 from sealwax.aws.errors import error_code, is_gone
 from sealwax.transport.engine import Engine
 from sealwax.transport.errors import QueueNotFound
+from sealwax.transport.fifo import FifoGroups
 from sealwax.transport.in_flight import Delivery, InFlight
 from sealwax.transport.liveness import Liveness
 
@@ -36,8 +37,10 @@ class Receivers:
     ----------
     queue
         Logical name.
-    deliver
-        Takes what one receive brought; called from the receiving thread.
+    groups
+        Joined in the order of arrival, before anything that arrived can finish.
+    arrived
+        Takes those of one receive that may run now; called from the receiving thread.
     give_up
         Takes what arrived after `stop`: to be made visible again.
     """
@@ -47,16 +50,18 @@ class Receivers:
         engine: Engine,
         queue: str,
         in_flight: InFlight,
+        groups: FifoGroups,
         liveness: Liveness,
         *,
-        deliver: Callable[[list[Delivery]], None],
+        arrived: Callable[[list[Delivery]], None],
         give_up: Callable[[list[Delivery]], None],
     ) -> None:
         self._engine = engine
         self._queue = queue
         self._in_flight = in_flight
+        self._groups = groups
         self._liveness = liveness
-        self._deliver = deliver
+        self._arrived = arrived
         self._give_up = give_up
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -147,7 +152,7 @@ class Receivers:
         elif self._stop.is_set():
             self._give_up(received)
         else:
-            self._deliver(received)
+            self._arrived([each for each in received if self._groups.admit(each)])
         return len(received) >= slots
 
     def _call(self, slots: int, wait: int) -> list[dict[str, Any]]:

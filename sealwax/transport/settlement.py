@@ -87,8 +87,9 @@ class Settler:
                     self.engine,
                     queue,
                     self.in_flight,
+                    self.groups,
                     self.liveness,
-                    deliver=self._admit,
+                    arrived=self._arrived,
                     give_up=self._give_up,
                 )
                 receivers.start()
@@ -122,10 +123,6 @@ class Settler:
         self.engine.flush(max(1.0, until - time.monotonic()))
         self._leases.stop()
         self.engine.counter_log.write()
-
-    def _admit(self, deliveries: list[Delivery]) -> None:
-        # Groups are joined in the order of arrival, before anything can finish.
-        self._arrived([each for each in deliveries if self.groups.admit(each)])
 
     def _give_up(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:

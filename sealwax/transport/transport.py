@@ -115,15 +115,29 @@ class Transport(virtual.Transport):
                 self._woken = False
 
     def deliver_ready(self) -> int:
-        """Deliver the messages that have arrived, at most `DELIVERIES_A_TURN`; return how many."""
+        """Deliver what has arrived, at most `DELIVERIES_A_TURN` messages; return how many.
+
+        Called by the loop when the wake-up descriptor is readable, which it is
+        again afterwards where more has arrived.
+        """
+        self.liveness.turned()
+        pipe = self._pipe
+        if pipe is not None:
+            with self._arrival:
+                self._woken = False
+                with contextlib.suppress(OSError):
+                    os.read(pipe[0], 4096)
         count = 0
         while count < DELIVERIES_A_TURN:
             try:
                 channel, delivery = self._ready.popleft()
             except IndexError:
-                break
+                return count
             channel.deliver(delivery)
             count += 1
+        with self._arrival:
+            if self._ready:
+                self._wake()
         return count
 
     # -- event loop
@@ -135,22 +149,8 @@ class Transport(virtual.Transport):
             os.set_blocking(reader, False)
             os.set_blocking(writer, False)
             self._pipe = (reader, writer)
-        loop.add_reader(self._pipe[0], self._on_readable)
+        loop.add_reader(self._pipe[0], self.deliver_ready)
         loop.call_repeatedly(HEARTBEAT, self.liveness.turned)
-
-    def _on_readable(self) -> None:
-        self.liveness.turned()
-        pipe = self._pipe
-        if pipe is None:
-            return
-        with self._arrival:
-            self._woken = False
-            with contextlib.suppress(OSError):
-                os.read(pipe[0], 4096)
-        self.deliver_ready()
-        with self._arrival:
-            if self._ready:
-                self._wake()
 
     # -- blocking loop
 
@@ -164,7 +164,6 @@ class Transport(virtual.Transport):
         """
         until = None if timeout is None else time.monotonic() + timeout
         while True:
-            self.liveness.turned()
             if self.deliver_ready():
                 return
             with self._arrival:

@@ -22,13 +22,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _authenticate() -> Principal:
-    kind, _, token = request.headers.get("Authorization", "").partition(" ")
-    if kind.lower() != "bearer" or not token:
-        raise Problem("unauthenticated")
-    return services().tokens.look_up(token.strip())
-
-
 def requires(scope: str | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a view run only for a token with `scope` (None: any valid token).
 
@@ -39,11 +32,14 @@ def requires(scope: str | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def wrap(view: Callable[P, R]) -> Callable[P, R]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            who = _authenticate()
-            g.principal = who
-            tenant = services().runtime.hashes.tenant_ref(who.tenant)
+            kind, _, token = request.headers.get("Authorization", "").partition(" ")
+            if kind.lower() != "bearer" or not token:
+                raise Problem("unauthenticated")
+            edge = services()
+            who = g.principal = edge.tokens.look_up(token.strip())
+            tenant = edge.runtime.hashes.tenant_ref(who.tenant)
             structlog.contextvars.bind_contextvars(tenant=tenant, token=who.id)
-            wait = services().limiter.take(who.tenant)
+            wait = edge.limiter.take(who.tenant)
             if wait is not None:
                 raise Problem("rate-limited", retry_after=wait)
             if scope is not None and not any(

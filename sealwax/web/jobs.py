@@ -45,7 +45,16 @@ def submit() -> Response:
     key = request.headers.get("Idempotency-Key")
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise Problem("invalid-idempotency-key")
-    model = _validate(definition, payload)
+    try:
+        model = definition.contract.model_validate(payload)
+        if definition.validate is not None:
+            definition.validate(model, services().settings)
+    except ValidationError as error:
+        errors = field_errors(error, definition.contract)
+        raise Problem("validation-failed", errors=errors) from None
+    except InvalidPayload as error:
+        errors = [{"pointer": f"/payload{error.pointer}", "detail": error.detail}]
+        raise Problem("validation-failed", errors=errors) from None
     wait = services().admission.refused(definition.lane)
     if wait is not None:
         raise Problem("lane-overloaded", retry_after=wait)
@@ -120,23 +129,6 @@ def _enricher(definition: TaskDefinition[Any], model: Any) -> Callable[[], Any] 
         secrets={name: runtime.secrets[name] for name in definition.edge_secrets(runtime.settings)},
     )
     return lambda: enrich(model, edge).model_dump(mode="json")
-
-
-def _validate(definition: TaskDefinition[Any], payload: Any) -> Any:
-    try:
-        model = definition.contract.model_validate(payload)
-        if definition.validate is not None:
-            definition.validate(model, services().settings)
-    except ValidationError as error:
-        raise Problem(
-            "validation-failed", errors=field_errors(error, definition.contract)
-        ) from None
-    except InvalidPayload as error:
-        raise Problem(
-            "validation-failed",
-            errors=[{"pointer": f"/payload{error.pointer}", "detail": error.detail}],
-        ) from None
-    return model
 
 
 def field_errors(error: ValidationError, contract: type) -> list[dict[str, str]]:

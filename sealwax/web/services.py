@@ -13,7 +13,7 @@ from sealwax.deadletters.reveal import Reveals
 from sealwax.deadletters.service import Letters
 from sealwax.producer.admission import Admission
 from sealwax.producer.celery_app import make_producer
-from sealwax.producer.publish import CeleryPublisher, CircuitBreakerPublisher, Deferral, Publisher
+from sealwax.producer.publish import CeleryPublisher, Publisher
 from sealwax.producer.submit import Submitter
 from sealwax.provision.preflight import lane_key_checks, log_warnings
 from sealwax.runtime import START_PATIENCE, Runtime
@@ -24,6 +24,10 @@ from sealwax.web.refused_sign_ins import RefusedSignIns
 from sealwax.web.tokens import TOKEN_KEY, TokenStore, make_tokens
 
 __all__ = ["Services", "make_services", "services"]
+
+
+#: Seconds for which a queue that has not answered is left alone.
+UNREACHABLE_PAUSE = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,35 +54,26 @@ def make_services(
     definitions = runtime.definitions if runtime else discover(settings.task_modules)
     runtime = runtime or Runtime(settings, "api", definitions, patience=START_PATIENCE)
     log_warnings(lane_key_checks(settings, runtime.public_keyring))
-    deferral = None
     if publisher is None:
-        celery = make_producer(settings)
-        publisher = CircuitBreakerPublisher(CeleryPublisher(celery, settings))
-        deferral = Deferral(celery, settings, lambda: runtime.outbox)
+        publisher = CeleryPublisher(
+            make_producer(settings), settings, stores=runtime.stores, pause=UNREACHABLE_PAUSE
+        )
     limits = settings.limits
     return Services(
         settings=settings,
         runtime=runtime,
         definitions=definitions,
         tokens=make_tokens(runtime.stores, runtime.secrets[TOKEN_KEY]),
-        submitter=Submitter(
-            settings=settings,
-            keyring=lambda: runtime.keyring,
-            hashes=lambda: runtime.hashes,
-            ledger=runtime.ledger,
-            publisher=publisher,
-            payloads=lambda: runtime.payloads,
-            deferral=deferral,
-        ),
+        submitter=Submitter(runtime, publisher),
         limiter=RateLimiter(limits.requests_per_second, limits.request_burst),
-        admission=Admission(settings, lambda: runtime.ledger),
+        admission=Admission(settings, runtime.ledger),
         letters=runtime.letters,
         refused=RefusedSignIns(runtime.letters.audit),
         reveals=Reveals(runtime.control, clock=runtime.clock),
         fleet=Fleet(
             settings,
             sqs=runtime.stores.sqs,
-            ledger=lambda: runtime.ledger,
+            ledger=runtime.ledger,
             statuses=Heartbeats(runtime.control),
             pauses=Pauses(runtime.control),
             audit=runtime.letters.audit,

@@ -41,7 +41,7 @@ from sealwax.outbox.payloads import (
     is_reference,
 )
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Rejected, Retry, classify
-from sealwax.producer.publish import Deferral, Publisher
+from sealwax.producer.publish import Publisher
 from sealwax.producer.submit import encode_payload
 from sealwax.runtime import Runtime
 from sealwax.task_definition import TaskDefinition
@@ -50,7 +50,7 @@ from sealwax.worker.claiming import JobClaimer
 from sealwax.worker.isolation import JobIsolation
 from sealwax.worker.job_context import FollowUpSender, LeaseChecker, ProgressReporter
 from sealwax.worker.provenance import Own, Stray, verified_context
-from sealwax.worker.settlement import CRASHED, SHORT, Settlement
+from sealwax.worker.settlement import CRASHED, SHORT, Settlement, bury_unclaimed
 
 __all__ = ["Attempt", "ReceivedJob"]
 
@@ -92,8 +92,6 @@ class Attempt:
         Seconds the claim lasts without renewal.
     publisher
         Sends the follow-ups that the task enqueues.
-    deferral
-        Keeps those that SQS does not take.
     isolation
         The worker's; None where nothing else can run.
     chance
@@ -108,7 +106,6 @@ class Attempt:
         *,
         lease: float,
         publisher: Publisher | None = None,
-        deferral: Deferral | None = None,
         isolation: JobIsolation | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -118,7 +115,6 @@ class Attempt:
         self._delivery = delivery
         self._lease = lease
         self._publisher = publisher
-        self._deferral = deferral
         self._isolation = isolation
         self._claimed: LedgerEntry | None = None
         self._returned: tuple[LedgerEntry, Any] | None = None
@@ -128,16 +124,45 @@ class Attempt:
     def run(self) -> Outcome:
         """Run the attempt; return the message's outcome."""
         try:
-            return self._run()
+            opened = self._open()
+            if not isinstance(opened, Opened):
+                return opened
+            with self._claimer(opened).claimed() as entry:
+                if not isinstance(entry, LedgerEntry):
+                    return entry
+                self._claimed = entry
+                self._log = self._log.bind(tenant=entry.tenant, attempt=entry.attempts)
+                too_late = self._too_late(entry)
+                if too_late is not None:
+                    return self._settlement().dead(entry, too_late, token=self._delivery.token)
+                try:
+                    payload, job = self._prepare(entry, opened)
+                    with (
+                        structlog.contextvars.bound_contextvars(
+                            job=entry.id,
+                            task=entry.task,
+                            tenant=entry.tenant,
+                            attempt=entry.attempts,
+                        ),
+                        within_task(),
+                    ):
+                        result = self._definition.function(payload, job)
+                except BaseException as error:  # noqa: BLE001 - a task that calls sys.exit() has failed
+                    return self._raised(entry, error)
+                self._returned = (entry, result)
+                return self._succeeded(entry, result)
         except (LedgerError, PayloadStoreUnreachable) as error:
             # Nothing was decided: the message comes back, and the next claim is
             # answered by the ledger.
-            if isinstance(error, LedgerError):
-                self._runtime.ledger_failed()
-            self._log.warning("store unavailable", error=type(error).__name__)
-            return Retry(SHORT)
+            return self._unavailable(error)
         except Exception as error:  # noqa: BLE001 - no exception leaves an attempt
             return self._interrupted(error)
+
+    def _unavailable(self, error: LedgerError | PayloadStoreUnreachable) -> Retry:
+        if isinstance(error, LedgerError):
+            self._runtime.ledger_failed()
+        self._log.warning("store unavailable", error=type(error).__name__)
+        return Retry(SHORT)
 
     def _interrupted(self, error: Exception) -> Outcome:
         """End an attempt that a time limit, or a fault of ours, met outside the task.
@@ -153,58 +178,8 @@ class Attempt:
                 failure = classify(error, self._policy)
                 return self._settlement().failed(self._claimed, failure, token=self._delivery.token)
         except (LedgerError, PayloadStoreUnreachable) as trouble:
-            if isinstance(trouble, LedgerError):
-                self._runtime.ledger_failed()
-            self._log.warning("store unavailable", error=type(trouble).__name__)
+            return self._unavailable(trouble)
         return Retry(SHORT)
-
-    def _run(self) -> Outcome:
-        opened = self._open()
-        if not isinstance(opened, Opened):
-            return opened
-        claimer = JobClaimer(
-            self._runtime,
-            job_id=self._delivery.job_id,
-            token=self._delivery.token,
-            generation=self._delivery.generation,
-            lease=self._lease,
-            isolation=self._isolation,
-            settlement=self._settlement(),
-            log=self._log,
-            own=self._own(opened.context),
-            queue=self._delivery.queue,
-        )
-        with claimer.claimed() as entry:
-            if not isinstance(entry, LedgerEntry):
-                return entry
-            return self._attempt(entry, opened)
-
-    def _attempt(self, entry: LedgerEntry, opened: Opened) -> Outcome:
-        self._claimed = entry
-        self._log = self._log.bind(tenant=entry.tenant, attempt=entry.attempts)
-        settlement, token = self._settlement(), self._delivery.token
-        now = self._runtime.clock()
-        if entry.crashes >= self._runtime.settings.limits.crashes:
-            # Its last death was counted, and no process was left to end the job.
-            return settlement.dead(entry, CRASHED, token=token)
-        if now >= entry.not_after:
-            letter = DeadLetter(reason=Reason.EXHAUSTED, cause="max-age", error="JobTooOld")
-            return settlement.dead(entry, letter, token=token)
-        try:
-            result = self._call(entry, opened)
-        except LeaseLost:
-            self._log.warning("lease lost")
-            return Retry(SHORT)
-        except Cancelled:
-            return self._stopped(entry)
-        except BaseException as error:  # noqa: BLE001 - a task that calls sys.exit() has failed
-            failure = classify(error, self._policy)
-            package = self._definition.function.__module__.split(".", 1)[0]
-            place = code_place(error, package)
-            self._log.info("attempt failed", cause=failure.cause, error=describe_exception(error))
-            return settlement.failed(entry, failure, token=token, place=place)
-        self._returned = (entry, result)
-        return self._succeeded(entry, result)
 
     # -- opening -------------------------------------------------------------------
 
@@ -257,7 +232,7 @@ class Attempt:
             return stray.letter()
         self._log.warning("unopenable", cause=error.cause)
         letter = DeadLetter(reason=Reason.UNOPENABLE, cause=error.cause, error=type(error).__name__)
-        return self._settlement().unclaimed(self._own(context), letter, queue=delivery.queue)
+        return bury_unclaimed(runtime, self._own(context), letter, queue=delivery.queue)
 
     def _own(self, context: Context) -> Own:
         delivery = self._delivery
@@ -265,8 +240,32 @@ class Attempt:
 
     # -- running ---------------------------------------------------------------------
 
-    def _call(self, entry: LedgerEntry, opened: Opened) -> Any:
-        definition = self._definition
+    def _claimer(self, opened: Opened) -> JobClaimer:
+        return JobClaimer(
+            self._runtime,
+            job_id=self._delivery.job_id,
+            token=self._delivery.token,
+            generation=self._delivery.generation,
+            lease=self._lease,
+            isolation=self._isolation,
+            settlement=self._settlement(),
+            log=self._log,
+            own=self._own(opened.context),
+            queue=self._delivery.queue,
+        )
+
+    def _too_late(self, entry: LedgerEntry) -> DeadLetter | None:
+        """Return the letter of a claimed job that must not be tried any more."""
+        if entry.crashes >= self._runtime.settings.limits.crashes:
+            # Its last death was counted, and no process was left to end the job.
+            return CRASHED
+        if self._runtime.clock() >= entry.not_after:
+            return DeadLetter(reason=Reason.EXHAUSTED, cause="max-age", error="JobTooOld")
+        return None
+
+    def _prepare(self, entry: LedgerEntry, opened: Opened) -> tuple[Any, Job]:
+        """Return the task's two arguments: the payload, validated again, and the job."""
+        definition, token = self._definition, self._delivery.token
         try:
             payload = definition.sealed_contract.model_validate(json.loads(opened.plaintext))
         except (ValidationError, ValueError, RecursionError):
@@ -280,17 +279,24 @@ class Attempt:
             settings=self._runtime.settings,
             secrets=self._runtime.task_secrets(definition),
             aws=self._runtime.aws,
-            checker=LeaseChecker(self._runtime, entry, self._delivery.token, lease=self._lease),
-            reporter=ProgressReporter(self._runtime, definition, entry.id, self._delivery.token),
-            sender=FollowUpSender(self._runtime, self._publisher, entry, deferral=self._deferral),
+            checker=LeaseChecker(self._runtime, entry, token, lease=self._lease),
+            reporter=ProgressReporter(self._runtime, definition, entry.id, token),
+            sender=FollowUpSender(self._runtime, self._publisher, entry),
         )
-        with (
-            structlog.contextvars.bound_contextvars(
-                job=entry.id, task=entry.task, tenant=entry.tenant, attempt=entry.attempts
-            ),
-            within_task(),
-        ):
-            return definition.function(payload, job)
+        return payload, job
+
+    def _raised(self, entry: LedgerEntry, error: BaseException) -> Outcome:
+        """Settle an attempt by what the task raised, or what kept it from running."""
+        if isinstance(error, LeaseLost):
+            self._log.warning("lease lost")
+            return Retry(SHORT)
+        if isinstance(error, Cancelled):
+            return self._stopped(entry)
+        failure = classify(error, self._policy)
+        package = self._definition.function.__module__.split(".", 1)[0]
+        place = code_place(error, package)
+        self._log.info("attempt failed", cause=failure.cause, error=describe_exception(error))
+        return self._settlement().failed(entry, failure, token=self._delivery.token, place=place)
 
     def _succeeded(self, entry: LedgerEntry, result: Any) -> Outcome:
         sealed, omitted = self._seal_result(entry, result)

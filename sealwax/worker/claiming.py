@@ -8,7 +8,7 @@ crashes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from sealwax.ledger import EARLY, SUSPICIONS, Claimed, JobState, LedgerEntry
@@ -93,22 +93,16 @@ class JobClaimer:
             found = self._claim(alone=True) if entered else Retry(_EXCLUSIVE_RETRY)
             yield Retry(_EXCLUSIVE_RETRY) if isinstance(found, _MustRunAlone) else found
 
-    @contextmanager
-    def _shared(self) -> Iterator[bool]:
+    def _shared(self) -> AbstractContextManager[bool]:
         if self._isolation is None:
-            yield True
-            return
-        with self._isolation.shared(wait=_SHARED_WAIT) as entered:
-            yield entered
+            return nullcontext(True)  # noqa: FBT003 - entered
+        return self._isolation.shared(wait=_SHARED_WAIT)
 
-    @contextmanager
-    def _exclusive(self) -> Iterator[bool]:
+    def _exclusive(self) -> AbstractContextManager[bool]:
         self._log.info("waits to run alone")
         if self._isolation is None:
-            yield True
-            return
-        with self._isolation.exclusive(wait=_EXCLUSIVE_WAIT) as entered:
-            yield entered
+            return nullcontext(True)  # noqa: FBT003 - entered
+        return self._isolation.exclusive(wait=_EXCLUSIVE_WAIT)
 
     def _claim(self, *, alone: bool) -> LedgerEntry | Outcome | _MustRunAlone:
         for _ in range(3):

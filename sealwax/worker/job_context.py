@@ -12,7 +12,7 @@ from sealwax.job import Cancelled, LeaseLost
 from sealwax.ledger import JobState, LedgerEntry, LedgerError
 from sealwax.outbox.payloads import PayloadStoreUnreachable
 from sealwax.outcomes import Rejected, Transient
-from sealwax.producer.publish import Deferral, Publisher
+from sealwax.producer.publish import Publisher
 from sealwax.producer.submit import (
     IdempotencyConflict,
     JobInFlux,
@@ -113,15 +113,7 @@ class LeaseChecker:
 class FollowUpSender:
     """`job.submit`: a follow-up job, signed with the worker's key."""
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        publisher: Publisher | None,
-        parent: LedgerEntry,
-        *,
-        deferral: Deferral | None = None,
-    ) -> None:
-        self._deferral = deferral
+    def __init__(self, runtime: Runtime, publisher: Publisher | None, parent: LedgerEntry) -> None:
         self._runtime = runtime
         self._publisher = publisher
         self._parent = parent
@@ -138,15 +130,7 @@ class FollowUpSender:
             definition.sealed_contract.model_validate(payload)
         except ValidationError:
             raise Rejected("follow-up-contract-broken") from None
-        submitter = Submitter(
-            settings=runtime.settings,
-            keyring=lambda: runtime.keyring,
-            hashes=lambda: runtime.hashes,
-            ledger=runtime.ledger,
-            publisher=self._publisher,
-            payloads=lambda: runtime.payloads,
-            deferral=self._deferral,
-        )
+        submitter = Submitter(runtime, self._publisher)
         try:
             return submitter.follow_up(definition, payload, parent=self._parent, key=key).entry.id
         except (IdempotencyConflict, PayloadTooLarge) as error:

@@ -233,23 +233,6 @@ class Settlement:
                 self._log.info("payload not moved", error=type(error).__name__)
         return letter
 
-    def unclaimed(self, own: Own, letter: DeadLetter, *, queue: str | None) -> DeadLetter:
-        """Record the death of a job whose own message ends before any claim; return its letter.
-
-        The message was verified; where the ledger does not agree that the job
-        is this one and may die now, it is a stray and nothing changes.
-
-        Parameters
-        ----------
-        own
-            The message as it was judged.
-        letter
-            Why the job dies.
-        queue
-            The queue that the message came from; None where that is not known.
-        """
-        return bury_unclaimed(self._runtime, own, letter, queue=queue)
-
     def letter(self, letter: DeadLetter, entry: LedgerEntry | None) -> DeadLetter:
         """Return a letter that names the job and its attempts so far; records nothing."""
         return replace(letter, job=self._job_id, attempts=entry.attempts if entry else 0)

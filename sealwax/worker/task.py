@@ -17,7 +17,7 @@ from celery.exceptions import Retry as CeleryRetry
 from sealwax.ledger import LedgerError, is_job_id, read_generation
 from sealwax.outbox.payloads import PayloadStoreUnreachable
 from sealwax.outcomes import DeadLetter, Outcome, Retry
-from sealwax.producer.publish import CeleryPublisher, Deferral
+from sealwax.producer.publish import CeleryPublisher
 from sealwax.runtime import Runtime
 from sealwax.task_definition import TaskDefinition
 from sealwax.transport.celery.request import Request
@@ -97,8 +97,7 @@ class SealedTask(Task):
             self.definition,
             delivery,
             lease=lane.lease,
-            publisher=CeleryPublisher(self.app, runtime.settings),
-            deferral=Deferral(self.app, runtime.settings, lambda: runtime.outbox),
+            publisher=CeleryPublisher(self.app, runtime.settings, stores=runtime.stores),
             isolation=self.isolation,
         )
         outcome = attempt.run()

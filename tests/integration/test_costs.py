@@ -49,13 +49,7 @@ def test_a_job_that_succeeds_at_once_costs_three_writes_and_asks_no_secrets(
     served = {nothing.name: nothing}
     api, worker = Runtime(provisioned, "api", served), Runtime(provisioned, "worker", served)
     kept = KeptMessages()
-    submitter = Submitter(
-        settings=provisioned,
-        keyring=lambda: api.keyring,
-        hashes=lambda: api.hashes,
-        ledger=api.ledger,
-        publisher=kept,
-    )
+    submitter = Submitter(api, kept)
     before = api.aws.calls + worker.aws.calls
     for n in range(JOBS):
         submitter.submit(nothing, {"n": n}, tenant="acme", idempotency_key=f"k{n}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,18 +58,12 @@ class Bench:
 
     def submitter(self, *, large: bool = False) -> Submitter:
         """Return the producer; `large`: no payload fits into a message."""
-        limits = self.settings.limits
-        if large:
-            limits = limits.model_copy(update={"message_bytes": 1})
-        return Submitter(
-            settings=self.settings.model_copy(update={"limits": limits}),
-            keyring=lambda: self.api.keyring,
-            hashes=lambda: self.api.hashes,
-            ledger=self.api.ledger,
-            publisher=self,
-            payloads=(lambda: self.api.payloads) if large else None,
-            clock=self.clock,
-        )
+        if not large:
+            return Submitter(self.api, self, large="refuse")
+        api = copy(self.api)
+        limits = self.settings.limits.model_copy(update={"message_bytes": 1})
+        api.settings = self.settings.model_copy(update={"limits": limits})
+        return Submitter(api, self)
 
     def submit(self, n: int = 1, *, large: bool = False, **options: Any) -> str:
         options.setdefault("tenant", "acme")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from sealwax.aws.clients import Aws
-from sealwax.keys.hmac import KeyedHashes
 from sealwax.keys.lifecycle import init_keys
 from sealwax.ledger import LedgerEntry
 from sealwax.producer.celery_app import make_producer
@@ -76,16 +75,7 @@ class WorkerLab:
         self.definitions = discover(self.settings.task_modules)
         self.runtime = Runtime(self.settings, "api", self.definitions)
         self._app = make_producer(self.settings)
-        self.submitter = Submitter(
-            settings=self.settings,
-            keyring=lambda: self.runtime.keyring,
-            hashes=self._hashes,
-            ledger=self.runtime.ledger,
-            publisher=CeleryPublisher(self._app, self.settings),
-        )
-
-    def _hashes(self) -> KeyedHashes:
-        return self.runtime.hashes
+        self.submitter = Submitter(self.runtime, CeleryPublisher(self._app, self.settings))
 
     def submit(self, name: str, **payload: Any) -> str:
         """Submit a job; return its id."""

@@ -242,7 +242,7 @@ def test_max_wait_closes_a_lane() -> None:
 
     def refused(max_wait: float | None) -> int | None:
         settings = Settings(lanes={"default": {"max_wait": max_wait}})
-        return Admission(settings, lambda: ledger, clock=lambda: 60.0).refused("default")
+        return Admission(settings, ledger, clock=lambda: 60.0).refused("default")
 
     assert refused(59.0) is not None
     assert refused(61.0) is None

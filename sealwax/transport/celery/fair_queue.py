@@ -18,7 +18,7 @@ from typing import Any
 
 from celery.exceptions import TaskRevokedError
 
-__all__ = ["FairQueue", "PoolSlots", "install_fair_queue"]
+__all__ = ["FairQueue", "PoolSlots", "ThreadsFairQueue", "install_fair_queue"]
 
 #: First receives for one repetition, where both wait.
 FIRSTS_FOR_ONE_AGAIN = 3
@@ -54,21 +54,20 @@ class _RoundRobin:
 
 
 class FairQueue:
-    """Waiting requests and their order. Thread-safe.
+    """Waiting requests and their order, for a pool whose slots are a semaphore. Thread-safe.
 
     Parameters
     ----------
-    acquire
-        Calls its argument once, when a slot is or becomes free.
-    process
-        Hands a request to the pool; its return value is returned to `acquire`'s caller.
+    pool
+        Celery's pool, which the requests are handed to.
+    slots
+        `acquire` calls its argument once, when a slot is or becomes free; `release`
+        returns one. Whoever handles a task's end releases its slot.
     """
 
-    def __init__(
-        self, acquire: Callable[[Callable[[], Any]], Any], process: Callable[[Any], Any]
-    ) -> None:
-        self._acquire = acquire
-        self._process = process
+    def __init__(self, pool: Any, slots: Any) -> None:
+        self._pool = pool
+        self._slots = slots
         self._lock = threading.Lock()
         self._first = _RoundRobin()
         self._again = _RoundRobin()
@@ -81,7 +80,7 @@ class FairQueue:
         with self._lock:
             waiting = self._again if again else self._first
             waiting.add((getattr(delivery, "group", None), request.name), request)
-        self._acquire(self._next)
+        self._slots.acquire(self._next)
 
     def clear(self) -> None:
         """Forget all that wait: their messages were released with their connection."""
@@ -89,15 +88,38 @@ class FairQueue:
             self._first.clear()
             self._again.clear()
 
-    def _next(self) -> Any:
+    def _next(self) -> bool:
+        """Hand the request whose turn it is to the pool; return whether it uses the slot."""
+        try:
+            self._choose().execute_using_pool(self._pool)
+        except TaskRevokedError:
+            self._slots.release()
+            return False
+        return True
+
+    def _choose(self) -> Any:
         with self._lock:
             if self._first and (not self._again or self._in_a_row < FIRSTS_FOR_ONE_AGAIN):
                 self._in_a_row += bool(self._again)
-                request = self._first.take()
-            else:
-                self._in_a_row = 0
-                request = self._again.take()
-        return self._process(request)
+                return self._first.take()
+            self._in_a_row = 0
+            return self._again.take()
+
+
+class ThreadsFairQueue(FairQueue):
+    """The same for a pool of threads, whose slots are `PoolSlots`."""
+
+    def _next(self) -> bool:
+        request = self._choose()
+        if getattr(request, "released", False):  # a task of another class has Celery's request
+            # At the worker's end, too: the pool takes nothing then.
+            return False
+        try:
+            result = request.execute_using_pool(self._pool)
+        except TaskRevokedError:
+            return False
+        result.f.add_done_callback(lambda _: self._slots.release())
+        return True
 
 
 class PoolSlots:
@@ -141,7 +163,7 @@ def install_fair_queue(consumer: Any) -> None:
     if semaphore is not None and getattr(pool, "uses_semaphore", False):
         if not getattr(controller, "pool_putlocks", False):
             return
-        queue = FairQueue(semaphore.acquire, controller._process_task)  # noqa: SLF001 - Celery's unguarded one
+        queue = FairQueue(pool, semaphore)
         clear = semaphore.clear
 
         def clear_both() -> None:
@@ -151,20 +173,4 @@ def install_fair_queue(consumer: Any) -> None:
         semaphore.clear = clear_both
         consumer.on_task_request = queue.take
     elif getattr(pool, "executor", None) is not None:
-        slots = PoolSlots(pool.limit)
-        consumer.on_task_request = FairQueue(slots.acquire, _to_thread(pool, slots)).take
-
-
-def _to_thread(pool: Any, slots: PoolSlots) -> Callable[[Any], bool]:
-    def process(request: Any) -> bool:
-        if getattr(request, "released", False):  # a task of another class has Celery's request
-            # At the worker's end, too: the pool takes nothing then.
-            return False
-        try:
-            result = request.execute_using_pool(pool)
-        except TaskRevokedError:
-            return False
-        result.f.add_done_callback(lambda _: slots.release())
-        return True
-
-    return process
+        consumer.on_task_request = ThreadsFairQueue(pool, PoolSlots(pool.limit)).take

@@ -28,7 +28,7 @@ def test_a_lane_whose_jobs_wait_too_long_is_closed_for_a_while(services, client,
     steps = [0.0]
     admission = Admission(
         settings,
-        lambda: services.runtime.ledger,
+        services.runtime.ledger,
         clock=lambda: now[0],
         monotonic=lambda: steps[0],
     )

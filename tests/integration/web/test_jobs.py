@@ -178,7 +178,6 @@ def test_a_repeat_that_was_promised_is_not_abandoned_by_the_first_that_gave_up(
         real(job)
 
     monkeypatch.setattr(services.submitter._publisher, "publish", publish)
-    monkeypatch.setattr(services.submitter, "_deferral", None)  # nor does the outbox take it
     headers = auth | {"Idempotency-Key": "twice"}
     answers: list[int] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import pytest
@@ -69,18 +70,13 @@ def request(bench: Bench, key: str, calls: int, *, answers: bool = True) -> tupl
     from sealwax.ledger import Ledger
 
     dying = Dying(calls)
-    submitter = Submitter(
-        settings=bench.settings,
-        keyring=lambda: bench.api.keyring,
-        hashes=lambda: bench.api.hashes,
-        ledger=Ledger(
-            Dynamo(bench.api.aws.client("dynamodb"), dying),
-            bench.settings.table_name("jobs"),
-            clock=bench.clock,
-        ),
-        publisher=Queue(bench, dying, answers=answers),
+    api = copy(bench.api)
+    api.ledger = Ledger(
+        Dynamo(bench.api.aws.client("dynamodb"), dying),
+        bench.settings.table_name("jobs"),
         clock=bench.clock,
     )
+    submitter = Submitter(api, Queue(bench, dying, answers=answers))
     try:
         accepted = submitter.submit(bench.definition, {"n": 1}, tenant="acme", idempotency_key=key)
     except (Killed, QueueUnavailable, JobInFlux):

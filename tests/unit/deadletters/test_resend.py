@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sealwax.deadletters import Letter, LetterState
 from sealwax.deadletters.letter import LetterText
 from sealwax.deadletters.resend import LetterResender, message_of
+from sealwax.keys.documents import KeyDocuments
 from sealwax.keys.hmac import KeyedHashes
-from sealwax.ledger import JobState, LedgerEntry
+from sealwax.keys.keyring import Keyring
+from sealwax.ledger import JobState, Ledger, LedgerEntry
 from sealwax.producer.publish import QueuedJob
 from sealwax.producer.submit import Submitter
 from sealwax.settings import Lane, Settings
+from sealwax.testing.dynamodb import FakeDynamoDB
 
 JOB = "0123456789abcdef0123456789abcdef"
 HASHES = {"tenant": "a" * 64, "keys": [{"version": 1, "key": "b" * 64, "state": "active"}]}
@@ -59,7 +63,6 @@ def test_on_a_fair_queue_a_replay_joins_its_tenants_first_sends_and_names_no_ten
     settings = Settings(lanes={"default": Lane.model_validate({"fair": True})})
     resender = LetterResender(settings, None, fair_group=hashes.fair_group)
     text = LetterText(BODY, {}, None)
-    replayed = resender.message(letter(queue), text, entry())
 
     class Publisher:
         sent: ClassVar[list[QueuedJob]] = []
@@ -67,15 +70,21 @@ def test_on_a_fair_queue_a_replay_joins_its_tenants_first_sends_and_names_no_ten
         def publish(self, job: QueuedJob) -> None:
             self.sent.append(job)
 
-    first = Submitter(
-        settings=settings, keyring=None, hashes=lambda: hashes, ledger=None, publisher=Publisher()
+    documents = KeyDocuments.create("x25519", 1).secrets()
+    dynamodb: Any = FakeDynamoDB()
+    runtime: Any = SimpleNamespace(
+        settings=settings,
+        hashes=hashes,
+        keyring=Keyring.read("api", documents.__getitem__),
+        ledger=Ledger(dynamodb, "jobs", keep=1),
+        clock=lambda: 1.0,
     )
-    definition = SimpleNamespace(lane="default")
-    job = SimpleNamespace(id=JOB, tenant=entry().tenant, not_before=None, created=1.0)
-    first._send(definition, job, "swx1", may_abandon=False)
+    definition: Any = SimpleNamespace(name="a", lane="default", version=1)
+    accepted = Submitter(runtime, Publisher()).submit(definition, {}, tenant="acme").entry
+    replayed = resender.message(letter(queue), text, replace(entry(), tenant=accepted.tenant))
     assert replayed is not None
     assert replayed.group == Publisher.sent[0].group
-    assert entry().tenant not in str(replayed.fields())
+    assert accepted.tenant not in str(replayed.fields())
 
 
 def test_what_is_no_task_message_is_not_sent():

@@ -39,7 +39,7 @@ SHOWN_BY = {
     "integration/web/test_serving.py": ["cli/api", "web/gunicorn_log"],
     "unit/cli/test_help.py": ["cli/groups"],
     "packaging/test_new.py": ["cli/new"],
-    "acceptance/test_main_job.py": ["cli/submit", "producer/publish", "worker/task"],
+    "acceptance/test_main_job.py": ["cli/submit", "worker/task"],
     "integration/steward/test_takeover.py": ["cli/steward", "steward/duties"],
     "integration/worker/test_real_losses.py": ["cli/worker", "worker/app"],
     "integration/local/test_emulator.py": ["local/emulator_server", "local/watchdog"],
@@ -76,7 +76,6 @@ SHOWN_BY = {
         "outbox/payloads",
         "producer/submit",
         "worker/attempt",
-        "worker/settlement",
     ],
     "unit/test_settings_effects.py": [
         "aws/clients",
@@ -93,7 +92,7 @@ SHOWN_BY = {
         "transport/receiver",
         "transport/settlement",
     ],
-    "integration/transport/test_existing_app.py": ["transport/client", "transport/transport"],
+    "integration/transport/test_existing_app.py": ["transport/client"],
     "integration/web/console/test_guard.py": [
         "web/app",
         "web/console/confirm",

@@ -37,6 +37,17 @@ def test_job_ids_of_older_keys_are_candidates_newest_first() -> None:
     assert AFTER.job_id("acme", "k") != BEFORE.job_id("acme", "k")
 
 
+def test_the_names_of_a_request_are_those_that_each_hash_gives_alone() -> None:
+    names = AFTER.names("acme", "t", {"a": 1}, idempotency_key="k")
+    assert names.tenant == AFTER.tenant_ref("acme")
+    assert names.group == AFTER.fair_group(names.tenant)
+    assert names.job_ids == AFTER.job_id_candidates("acme", "k")
+    assert names.fingerprint == AFTER.fingerprint("acme", "t", {"a": 1})
+    without = AFTER.names("acme", "t", {"a": 1}, idempotency_key=None)
+    assert (without.tenant, without.group) == (names.tenant, names.group)
+    assert (without.job_ids, without.fingerprint) == ([], None)
+
+
 def test_fingerprints_of_older_keys_still_match() -> None:
     stored = BEFORE.fingerprint("acme", "t", {"a": 1})
     assert stored.startswith("v1:")

@@ -8,7 +8,9 @@ def test_a_failure_opens_it_and_one_caller_tries_after_the_time():
     circuit = CircuitBreaker(2.0, monotonic=lambda: now[0])
     assert circuit.enter()
     assert circuit.enter()  # closed: any number at once
+    assert circuit.closed
     circuit.leave(reached=False)
+    assert not circuit.closed
     assert not circuit.enter()
     now[0] = 2.0
     assert circuit.enter()
@@ -18,6 +20,8 @@ def test_a_failure_opens_it_and_one_caller_tries_after_the_time():
     assert not circuit.enter()
     now[0] = 4.0
     assert circuit.enter()
+    assert not circuit.closed
     circuit.leave(reached=True)
+    assert circuit.closed
     assert circuit.enter()
     assert circuit.enter()

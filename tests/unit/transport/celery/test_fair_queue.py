@@ -38,15 +38,15 @@ class Request:
 
 def order(*requests: Request) -> str:
     """Return the order in which a pool of one takes what waits behind another."""
-    handed: list[str] = []
+    pool = SimpleNamespace(handed=[])
     semaphore = LaxBoundedSemaphore(1)
-    turns = FairQueue(semaphore.acquire, lambda request: handed.append(request.mark))
+    turns = FairQueue(pool, semaphore)
     turns.take(Request("0"))
     for request in requests:
         turns.take(request)
     for _ in requests:
         semaphore.release()
-    return "".join(handed[1:])
+    return "".join(pool.handed[1:])
 
 
 def again(marks: str) -> list[Request]:
@@ -125,16 +125,9 @@ def test_a_request_of_another_class_is_handed_over(threads: Any) -> None:
 
 
 def test_a_lost_connection_takes_its_requests_along() -> None:
-    handed: list[str] = []
-    semaphore = LaxBoundedSemaphore(1)
-    controller = SimpleNamespace(
-        semaphore=semaphore,
-        pool_putlocks=True,
-        _process_task=lambda request: handed.append(request.mark),
-    )
-    consumer: Any = SimpleNamespace(
-        controller=controller, pool=SimpleNamespace(uses_semaphore=True), on_task_request=None
-    )
+    pool = SimpleNamespace(uses_semaphore=True, handed=[])
+    controller = SimpleNamespace(semaphore=LaxBoundedSemaphore(1), pool_putlocks=True)
+    consumer: Any = SimpleNamespace(controller=controller, pool=pool, on_task_request=None)
     install_fair_queue(consumer)
     for request in first("abc"):
         consumer.on_task_request(request)
@@ -142,7 +135,18 @@ def test_a_lost_connection_takes_its_requests_along() -> None:
     for request in first("xy"):
         consumer.on_task_request(request)
     controller.semaphore.release()
-    assert handed == ["a", "x", "y"]
+    assert pool.handed == ["a", "x", "y"]
+
+
+def test_a_slot_that_a_request_does_not_use_is_the_next_ones() -> None:
+    pool, semaphore = SimpleNamespace(handed=[]), LaxBoundedSemaphore(1)
+    turns = FairQueue(pool, semaphore)
+    for request in [*first("a"), Request("revoked"), Request("revoked too"), *first("bc")]:
+        turns.take(request)
+    semaphore.release()
+    assert pool.handed == ["a", "b"]
+    semaphore.release()
+    assert pool.handed == ["a", "b", "c"]
 
 
 def test_slots_are_not_lost_by_callbacks_that_need_none() -> None:
