@@ -15,7 +15,8 @@ from typing import Any
 
 from sealwax.envelope.errors import EnvelopeError
 from sealwax.envelope.format import Context, Purpose
-from sealwax.envelope.verify import Expected, Verifier, verify_envelope
+from sealwax.envelope.verify import Expected, verify_envelope
+from sealwax.keys.public import PublicKeyring
 from sealwax.ledger import ERASED, LedgerEntry, is_job_id, read_generation
 from sealwax.outbox.payloads import PayloadStoreError, is_reference
 from sealwax.outcomes import DeadLetter, Reason
@@ -29,6 +30,7 @@ __all__ = [
     "Stray",
     "born_by",
     "disagreement",
+    "is_own",
     "judge",
     "lane_of",
     "only_argument",
@@ -55,7 +57,7 @@ class Evidence:
         Returns what the ledger keeps of a job.
     """
 
-    keyring: Callable[[], Verifier]
+    keyring: Callable[[], PublicKeyring]
     fetch: Callable[[str, str], str]
     refresh: Callable[[], bool]
     entry: Callable[[str], LedgerEntry | None]
@@ -248,3 +250,22 @@ def disagreement(
     if lane is not None and entry.lane != lane:
         return Stray(cause="wrong-lane", error="WrongLane", job=entry.id)
     return None
+
+
+def is_own(
+    evidence: Evidence, body: str | bytes, entry: LedgerEntry, *, queue: str, settings: Settings
+) -> bool:
+    """Whether a body that is kept somewhere is an entry's own message, of whatever generation.
+
+    Raises
+    ------
+    sealwax.outbox.payloads.PayloadStoreUnreachable, sealwax.ledger.LedgerError
+        Nobody knows yet.
+    """
+    text = body.decode("utf-8", "surrogatepass") if isinstance(body, bytes) else body
+    found = judge(evidence, text)
+    return (
+        isinstance(found, Own)
+        and found.context.job == entry.id
+        and disagreement(entry, found, queue=queue, settings=settings) is None
+    )

@@ -30,19 +30,23 @@ def make_duties(runtime: Runtime) -> list[Duty]:
         runtime.outbox,
         letters,
         sqs,
+        evidence=runtime.evidence,
         fair_group=fair_group,
         clock=runtime.clock,
     )
     return [
         OutboxDuty(runtime.outbox, sqs, clock=runtime.clock),
         SweepDuty(sweep, list(settings.lanes), every=settings.steward.sweep_every),
-        DeadLetterCollector(runtime.settings, sqs, letters, runtime.ledger, clock=runtime.clock),
+        DeadLetterCollector(
+            settings, sqs, letters, runtime.ledger, runtime.evidence, clock=runtime.clock
+        ),
         ReplayEngine(
             runtime.settings,
             sqs,
             letters,
             runtime.ledger,
             lambda: runtime.payloads,
+            evidence=runtime.evidence,
             fair_group=fair_group,
             clock=runtime.clock,
         ),
