@@ -82,7 +82,7 @@ def verify(*, repair: bool, older_than: float | None, as_json: bool) -> None:
     """
     from sealwax.cli.auditing import cli_actor
     from sealwax.keys.hmac import KeyedHashes
-    from sealwax.keys.provenance import Evidence
+    from sealwax.keys.provenance import Evidence, by_record
     from sealwax.keys.public import SHARED, PublicKeyring
     from sealwax.settings import load_settings
     from sealwax.steward.sweep import Sweep
@@ -109,11 +109,13 @@ def verify(*, repair: bool, older_than: float | None, as_json: bool) -> None:
         stores.outbox,
         stores.letters,
         stores.sqs,
-        evidence=Evidence(
-            keyring=keyring,
-            fetch=stores.payloads.fetch,
-            refresh=lambda: False,
-            entry=stores.ledger.get,
+        evidence=by_record(
+            Evidence(
+                keyring=keyring,
+                fetch=stores.payloads.fetch,
+                refresh=lambda: False,
+                entry=stores.ledger.get,
+            )
         ),
         fair_group=fair_group,
         after=older_than,

@@ -10,7 +10,7 @@ other bytes of a message, so nothing else in it is believed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sealwax.envelope.errors import EnvelopeError
@@ -18,7 +18,7 @@ from sealwax.envelope.format import Context, Purpose
 from sealwax.envelope.verify import Expected, verify_envelope
 from sealwax.keys.public import PublicKeyring
 from sealwax.ledger import ERASED, LedgerEntry, is_job_id, read_generation
-from sealwax.outbox.payloads import PayloadStoreError, is_reference
+from sealwax.outbox.payloads import PayloadMissing, PayloadStoreError, is_reference
 from sealwax.outcomes import DeadLetter, Reason
 from sealwax.settings import Settings
 from sealwax.transport.codec import Malformed, decode, loads
@@ -29,6 +29,7 @@ __all__ = [
     "Own",
     "Stray",
     "born_by",
+    "by_record",
     "disagreement",
     "is_own",
     "judge",
@@ -207,6 +208,23 @@ def judge(evidence: Evidence, body: str) -> Own | Stray:
     except (EnvelopeError, PayloadStoreError) as error:
         return Stray(cause=error.cause, error=type(error).__name__, job=job)
     return Own(context=context, generation=generation, argument=argument)
+
+
+def by_record(evidence: Evidence) -> Evidence:
+    """Return evidence that fetches no payload whose reference the ledger has recorded.
+
+    For who judges many messages and opens none: the record says as much, and a
+    payload may have tens of megabytes.
+    """
+
+    def fetch(job: str, reference: str) -> str:
+        entry = evidence.entry(job)
+        if entry is not None and entry.claim_checks is not None:
+            # Judging goes by the record then, and calls a reference that is not there a stray.
+            raise PayloadMissing
+        return evidence.fetch(job, reference)
+
+    return replace(evidence, fetch=fetch)
 
 
 def lane_of(settings: Settings, queue: str | None) -> str | None:

@@ -19,6 +19,7 @@ from sealwax.deadletters import (
     make_letters,
 )
 from sealwax.deadletters.letter import LetterText
+from sealwax.keys.provenance import by_record
 from sealwax.ledger import Claimed, JobState, Ledger, NewJob
 from sealwax.outbox.payloads import PayloadStore
 from sealwax.steward.collect import DeadLetterCollector
@@ -44,7 +45,7 @@ class Scene:
         self.ledger = Ledger(aws.client("dynamodb"), settings.table_name("jobs"))
         self.queue = self.url(settings.queue_name("default"))
         self.dead = self.url(settings.dead_letter_queue_name("default"))
-        self.evidence = replace(EVIDENCE, fetch=self.fetch, entry=self.ledger.get)
+        self.evidence = by_record(replace(EVIDENCE, fetch=self.fetch, entry=self.ledger.get))
         self.engine = self.steward()
         self.collection = DeadLetterCollector(
             settings, self.sqs, self.letters, self.ledger, self.evidence
