@@ -69,7 +69,8 @@ def cancel(job_id: str, *, operator: bool, why: str | None) -> None:
 def verify(*, repair: bool, older_than: float | None, as_json: bool) -> None:
     r"""Find open jobs that stand still; exit with 1 where one is unaccounted for.
 
-    A job is accounted for where the outbox or a dead letter has its message.
+    A job is accounted for where the outbox or a dead letter has its own message:
+    what only bears its id counts for nothing, and is named beside it.
     SQS cannot be asked what it holds, so an unaccounted job waits in its queue
     or is lost: compare with the lane's count of messages. Nothing is guessed
     and nothing is changed but what --repair sends again.
@@ -81,11 +82,18 @@ def verify(*, repair: bool, older_than: float | None, as_json: bool) -> None:
     """
     from sealwax.cli.auditing import cli_actor
     from sealwax.keys.hmac import KeyedHashes
+    from sealwax.keys.provenance import Evidence, by_record
+    from sealwax.keys.public import SHARED, PublicKeyring
     from sealwax.settings import load_settings
     from sealwax.steward.sweep import Sweep
     from sealwax.stores import Stores
 
     stores = Stores(load_settings())
+
+    @cache
+    def keyring() -> PublicKeyring:
+        # Only what is kept of a job that stands still is judged by them.
+        return PublicKeyring.load(stores.source.get(SHARED))
 
     @cache
     def hashes() -> KeyedHashes:
@@ -101,6 +109,14 @@ def verify(*, repair: bool, older_than: float | None, as_json: bool) -> None:
         stores.outbox,
         stores.letters,
         stores.sqs,
+        evidence=by_record(
+            Evidence(
+                keyring=keyring,
+                fetch=stores.payloads.fetch,
+                refresh=lambda: False,
+                entry=stores.ledger.get,
+            )
+        ),
         fair_group=fair_group,
         after=older_than,
     )
@@ -116,6 +132,8 @@ def verify(*, repair: bool, older_than: float | None, as_json: bool) -> None:
             click.echo(json.dumps({**vars(found), "age": round(found.age, 1)}))
             continue
         again = ", sent again" if found.resent else ""
+        if found.strays:
+            again = f", strays bear its id: {' '.join(found.strays)}"
         click.echo(
             f"{found.job}  {found.where}{again}  {found.state}  {found.age:,.0f} s  "
             f"{found.lane}  {found.task}"

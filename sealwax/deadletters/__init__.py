@@ -18,9 +18,10 @@ from sealwax.deadletters.errors import (
     ReplayStateConflict,
     SelectionInvalid,
 )
+from sealwax.deadletters.explanation import explain
 from sealwax.deadletters.filter import Filter
 from sealwax.deadletters.groups import Group, LetterGroups
-from sealwax.deadletters.letter import Letter, LetterState, explain
+from sealwax.deadletters.letter import Letter, LetterState
 from sealwax.deadletters.replays import Replay, Replays, ReplayState
 from sealwax.deadletters.service import Letters, make_letters
 

@@ -1,12 +1,14 @@
 """The archive: letters are put once, whole, found by page, and stay until resolved.
 
 The steward puts; the operations API and the console read. Copies of a letter
-collapse: the same job and generation, or the same message of the same queue.
+collapse: the same body in the same place. Two bodies never do: the second of a
+place is kept beside the first, under a name of its own.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -18,8 +20,8 @@ from sealwax.deadletters.bodies import Bodies
 from sealwax.deadletters.errors import NoSuchLetter
 from sealwax.deadletters.filter import Filter
 from sealwax.deadletters.groups import LetterGroups, counting
-from sealwax.deadletters.letter import Letter, LetterState, LetterText, letter_key
-from sealwax.deadletters.table import LettersTable, key
+from sealwax.deadletters.letter import Letter, LetterState, LetterText, beside, letter_key
+from sealwax.deadletters.table import LettersTable, claim_key, key
 
 __all__ = ["Archive", "Body", "LetterPage", "open_list"]
 
@@ -32,6 +34,9 @@ PAGE_MAX = 100
 #: Queries of one page beyond those that list the groups: a page that would
 #: need more is short, and its cursor goes on.
 QUERIES = 10
+
+#: Strays of one job's name that are shown.
+CLAIMING_MAX = 20
 
 #: Letters put in one transaction, each with its body.
 PUT_BATCH = 10
@@ -79,33 +84,55 @@ class Archive:
         LettersUnreachable, LettersDenied
             Some may be kept: repeat all.
         """
+        unique: dict[str, tuple[Letter, LetterText]] = {}
+        for letter, text in found:
+            known = unique.get(letter.id)
+            another = known is not None and known[0].digest != letter.digest
+            own = beside(letter) if another else letter
+            unique[own.id] = (own, text)
+        rest = list(unique.values())
         new = 0
-        unique = list({letter.id: (letter, text) for letter, text in found}.values())
-        for start in range(0, len(unique), PUT_BATCH):
-            new += self._put(unique[start : start + PUT_BATCH])
+        for start in range(0, len(rest), PUT_BATCH):
+            new += self._put(rest[start : start + PUT_BATCH])
         return new
 
     def _put(self, batch: list[tuple[Letter, LetterText]]) -> int:
         bodies = {letter.id: self._bodies.item(letter, text) for letter, text in batch}
         letters = [replace(letter, big="place" in bodies[letter.id]) for letter, _ in batch]
+        taken: list[tuple[Letter, LetterText]] = []
+        texts = {letter.id: text for letter, text in batch}
         while letters:
             operations = [{"Put": _new_item(letter)} for letter in letters]
             operations += [{"Put": {"Item": bodies[letter.id]}} for letter in letters]
+            operations += [
+                # By which a stray is found from the job whose id it bears.
+                {"Put": {"Item": claim_key(letter.claims, letter.id)}}
+                for letter in letters
+                if letter.claims
+            ]
             operations += counting(letters)
             try:
                 self._table.transact(operations)
             except TransactionCancelled as cancelled:
                 known = {letters[n].id for n in cancelled.failed if n < len(letters)}
-                for letter in [each for each in letters if each.id in known]:
-                    self._copy(letter)
+                taken += [
+                    (beside(letter), texts[letter.id])
+                    for letter in letters
+                    if letter.id in known and not self._copy(letter)
+                ]
                 letters = [letter for letter in letters if letter.id not in known]
             else:
-                return len(letters)
-        return 0
+                break
+        return len(letters) + (self._put(taken) if taken else 0)
 
-    def _copy(self, letter: Letter) -> None:
+    def _copy(self, letter: Letter) -> bool:
+        """Count a copy; False where the letter of its name has another body."""
         item_id, rest = _parts(letter.id)
-        try:
+        known = self._table.get(item_id, f"letter.{rest}")
+        if known is not None and known.get("digest") != letter.digest and not letter.conflict:
+            return False
+        # A message received twice is no second copy.
+        with contextlib.suppress(ConditionFailed):
             self._table.update(
                 {
                     "Update": {
@@ -113,7 +140,6 @@ class Archive:
                         "UpdateExpression": (
                             "SET #last = :last, attempts = :attempts ADD copies :one"
                         ),
-                        # A message received twice is no second copy.
                         "ConditionExpression": "attribute_exists(id) AND #last < :last",
                         "ExpressionAttributeNames": {"#last": "last"},
                         "ExpressionAttributeValues": typed(
@@ -122,8 +148,7 @@ class Archive:
                     }
                 }
             )
-        except ConditionFailed:
-            return
+        return True
 
     # -- reading -------------------------------------------------------------------
 
@@ -173,6 +198,24 @@ class Archive:
         items = self._table.partition(job_id, prefix="letter.")
         return sorted((Letter.from_item(item) for item in items), key=lambda each: each.at)
 
+    def claiming(self, job_id: str, limit: int | None = CLAIMING_MAX) -> list[Letter]:
+        """Return strays that bear a job's id: for looking at, not for believing.
+
+        Parameters
+        ----------
+        limit
+            How many at most; None: all.
+
+        Raises
+        ------
+        LettersUnreachable, LettersDenied
+        """
+        if limit is None:
+            items = list(self._table.partition(job_id, prefix="claim."))
+        else:
+            items = self._table.rows(job_id, prefix="claim.", limit=limit).items
+        return self.many([item["sort"].removeprefix("claim.") for item in items])
+
     def page(
         self,
         filter: Filter | None = None,  # noqa: A002 - what it is
@@ -193,7 +236,8 @@ class Archive:
         if wanted.group is not None:
             names = [wanted.group]
         else:
-            groups = sorted(self._groups.list(), key=lambda group: group.fingerprint)
+            listed = self._groups.list(strays=wanted.strays)
+            groups = sorted(listed, key=lambda group: group.fingerprint)
             names = [group.fingerprint for group in groups if group.open and wanted.fits(group)]
         names = [name for name in names if begun is None or name >= begun]
         keys: list[dict[str, Any]] = []

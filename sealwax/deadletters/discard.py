@@ -1,13 +1,13 @@
 """Giving letters up: their jobs may expire, and what is kept of them in S3 is deleted.
 
-Called by the replay engine, a batch at a time. A letter that nobody has
-verified bears a job's name by its own word only: discarding it never touches
-the job or its payload.
+Called by the replay engine, a batch at a time. Discarding a stray, or a letter
+beside the job's own, touches no job and no payload; nor does the job's own letter
+where the ledger does not say that the job is dead in that very generation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -16,7 +16,7 @@ from sealwax.deadletters.bodies import Bodies, body_key
 from sealwax.deadletters.errors import LettersError
 from sealwax.deadletters.letter import Letter, first_argument
 from sealwax.deadletters.table import LettersTable
-from sealwax.ledger import Ledger
+from sealwax.ledger import JobState, Ledger, LedgerEntry
 from sealwax.outbox.payloads import PayloadStore, PayloadStoreUnreachable, is_reference
 
 __all__ = ["LetterDiscarder"]
@@ -45,29 +45,53 @@ class LetterDiscarder:
         self._ledger = ledger
         self._payloads = payloads
 
-    def resolve(self, letters: Sequence[Letter]) -> None:
-        """Let the letters' jobs expire; a repeat changes nothing."""
-        entries = self._ledger.many([letter.job for letter in letters if letter.job])
-        for letter in letters:
-            entry = entries.get(letter.job or "")
-            if entry is not None and letter.own:
-                self._ledger.resolve(entry.id, generation=letter.generation)
+    def resolve(self, letters: Sequence[Letter]) -> dict[str, LedgerEntry]:
+        """Let the letters' jobs expire; a repeat changes nothing.
 
-    def clear(self, letters: Sequence[Letter]) -> None:
+        Returns
+        -------
+        The entries of the jobs, as they were before.
+        """
+        own = [letter for letter in letters if _is_own(letter)]
+        entries = self._ledger.many([letter.job for letter in own if letter.job])
+        for letter in own:
+            entry = entries.get(letter.job or "")
+            if entry is not None:
+                self._ledger.resolve(entry.id, generation=letter.generation)
+        return entries
+
+    def clear(self, letters: Sequence[Letter], entries: Mapping[str, LedgerEntry]) -> None:
         """Delete what S3 has of discarded letters and of their jobs' payloads.
 
         What cannot be deleted now stays, and is logged: `sealwax jobs erase`
         deletes it.
+
+        Parameters
+        ----------
+        entries
+            What `resolve` returned.
         """
         items = self._table.batch_find([body_key(letter) for letter in letters])
         for letter, item in zip(letters, items, strict=True):
             try:
                 if letter.big:
                     self._bodies.delete(letter)
-                if letter.job is not None and letter.own and _has_claim_check(item):
-                    self._payloads().erase(letter.job)
+                entry = entries.get(letter.job or "")
+                if entry is not None and _dead_by(letter, entry) and _has_claim_check(item):
+                    self._payloads().erase(entry.id)
             except (LettersError, PayloadStoreUnreachable) as error:
                 log.warning("payload not deleted", letter=letter.id, error=type(error).__name__)
+
+
+def _is_own(letter: Letter) -> bool:
+    return letter.own and not letter.stray
+
+
+def _dead_by(letter: Letter, entry: LedgerEntry) -> bool:
+    """Whether a letter is that of its job's last death."""
+    return (
+        _is_own(letter) and entry.state is JobState.DEAD and entry.generation == letter.generation
+    )
 
 
 def _has_claim_check(item: dict[str, Any] | None) -> bool:

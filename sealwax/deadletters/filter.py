@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from sealwax.outcomes import Reason
+
 __all__ = ["Filter"]
 
 
@@ -44,6 +46,11 @@ class Filter:
             for name in ("queue", "task", "reason", "cause", "error")
             for wanted in (getattr(self, name),)
         )
+
+    @property
+    def strays(self) -> bool:
+        """Whether strays are meant: nothing but their own reason chooses them."""
+        return self.reason == Reason.STRAY
 
     @property
     def timed(self) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 from sealwax.aws.dynamodb import TransactionCancelled, typed
 from sealwax.deadletters.letter import Letter, LetterState
 from sealwax.deadletters.table import LettersTable, key
+from sealwax.outcomes import Reason
 
 __all__ = ["SHARDS", "TREND_HOURS", "Group", "LetterGroups", "counting", "moving"]
 
@@ -27,7 +28,9 @@ SHARDS = 8
 #: Hours that a trend shows, the current one included.
 TREND_HOURS = 24
 
-_FACTS = ("queue", "task", "reason", "cause", "error", "place")
+_FACTS = ("queue", "reason", "task", "cause", "error", "place")
+#: What a group of strays has in common.
+_FACTS_OF_STRAYS = ("queue", "reason")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,11 @@ class Group:
     trend: tuple[int, ...] = field(default=(0,) * TREND_HOURS)
 
     @property
+    def stray(self) -> bool:
+        """Whether its letters are strays: nobody's, whatever they say of themselves."""
+        return self.reason == Reason.STRAY
+
+    @property
     def total(self) -> int:
         """All letters it ever had."""
         return self.open + self.replaying + self.resolved + self.discarded
@@ -87,7 +95,8 @@ def _counted(group: str, letters: list[Letter]) -> dict[str, Any]:
         ":open": len(letters),
     }
     names = {"#first": "first", "#last": "last", "#sample": "sample", "#open": "n_open"}
-    for fact in _FACTS:
+    # A group of strays has them of all causes.
+    for fact in _FACTS_OF_STRAYS if newest.stray else _FACTS:
         value = getattr(newest, fact)
         if value is not None:
             sets.append(f"#{fact} = :{fact}")
@@ -246,13 +255,15 @@ class LetterGroups:
             gone += 1
         return gone
 
-    def list(self, *, closed: bool = False) -> list[Group]:
-        """Return the groups, those that died last first.
+    def list(self, *, closed: bool = False, strays: bool = False) -> list[Group]:
+        """Return the groups of jobs' own letters, those that died last first.
 
         Parameters
         ----------
         closed
             Also those without an open or replaying letter.
+        strays
+            The groups of strays instead, one for each queue.
 
         Raises
         ------
@@ -263,6 +274,7 @@ class LetterGroups:
             for item in self._table.partition(f"groups.{shard}"):
                 parts.setdefault(item["sort"], []).append(item)
         groups = [self._joined(name, items) for name, items in parts.items()]
+        groups = [group for group in groups if group.stray is strays]
         return sorted(
             (group for group in groups if closed or group.open > 0 or group.replaying > 0),
             key=lambda group: (-group.last, group.fingerprint),

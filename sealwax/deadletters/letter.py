@@ -1,7 +1,9 @@
-"""One dead letter: what it is called, which group it belongs to, why it died. Pure.
+"""One dead letter: whose it is, what it is called, which group it belongs to. Pure.
 
 Called by the collection, which makes letters of messages, and by everything
-that shows them. It never looks into the sealed argument.
+that shows them. A letter is a job's own as far as a worker has signed that it
+is; every other one is a *stray*, with a name made of its queue and body. It
+never looks into the sealed argument.
 """
 
 from __future__ import annotations
@@ -9,35 +11,41 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from sealwax.aws.sqs import bare_attributes
-from sealwax.ledger import is_job_id, read_generation
+from sealwax.deadletters.signature import (
+    LetterNotBelieved,
+    LetterVerifier,
+    SignedLetter,
+    body_digest,
+    check_letter,
+)
+from sealwax.ledger import is_job_id
 from sealwax.outcomes import Reason
 from sealwax.transport.codec import Malformed, decode
-from sealwax.transport.dead_letters import ATTRIBUTE, read_attribute
-from sealwax.transport.validation import check_message
+from sealwax.transport.dead_letters import ATTRIBUTE
 
 __all__ = [
     "Letter",
     "LetterState",
     "LetterText",
-    "explain",
+    "beside",
     "fingerprint",
     "first_argument",
     "letter_key",
     "read",
+    "read_own",
+    "read_stray",
 ]
 
-#: Reasons given before the envelope was verified: whoever can write to the queue
-#: can make such a letter in a job's name, so it never takes the job's own place.
-UNVERIFIED = frozenset(reason for reason in Reason if not reason.verified)
-
-#: A task's name as far as it may name a group when nobody has verified it.
-_TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-_LETTER_ID = re.compile(r"([0-9a-f]{32}|m-[0-9a-f]{32})\.(\d{1,9}(?:\.[0-9a-f]{8})?)")
+# A job's own letter, or a second one of its place with the digest of its body; strays;
+# `m-…` and 8 digits of a digest are of releases before letters were signed.
+_LETTER_ID = re.compile(
+    r"([0-9a-f]{32}|[ms]-[0-9a-f]{32})\.(\d{1,9}(?:\.(?:[0-9a-f]{8}|[0-9a-f]{32}))?)"
+)
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:<>-]{0,127}")
 
 #: Deepest nesting of a body that is still read.
@@ -78,6 +86,11 @@ class Letter:
         Why it was discarded.
     big
         Whether its body is in S3.
+    claims
+        The job whose id a stray bears, for searching: nothing else follows from it.
+    conflict
+        Whether another body has the job's place in this generation already;
+        somebody has to look at both.
     """
 
     id: str
@@ -106,11 +119,18 @@ class Letter:
     settled: float | None = None
     note: str | None = None
     big: bool = False
+    claims: str | None = None
+    conflict: bool = False
 
     @property
     def own(self) -> bool:
         """Whether the letter has its job's own place, and no other name."""
         return self.job is not None and self.id == f"{self.job}.{self.generation}"
+
+    @property
+    def stray(self) -> bool:
+        """Whether it is no job's: it is never sent again, and touches no job."""
+        return self.reason == Reason.STRAY
 
     @classmethod
     def from_item(cls, item: dict[str, Any]) -> Letter:
@@ -171,98 +191,144 @@ def read(
     message: dict[str, Any],
     *,
     queue: str,
+    lane: str | None,
     now: float,
+    verifier: LetterVerifier,
 ) -> tuple[Letter, LetterText]:
-    """Make the letter of a received message.
+    """Make a letter of a message of a dead-letter queue; anything at all becomes one.
 
     Parameters
     ----------
     message
-        As ReceiveMessage returns it, with all attributes.
+        As ReceiveMessage returns it.
     queue
-        Name of the queue it died in. What the message says of that is not
-        believed: a replay sends there.
-
-    Notes
-    -----
-    SQS's own redrive names no reason: then it is `backstop`, or `malformed`
-    where the body is no task message.
+        Name of the queue that it died in.
+    lane
+        The lane of that queue.
+    now
+        Epoch seconds.
+    verifier
+        Public keys, and whose they are.
     """
-    attributes = dict(message.get("MessageAttributes") or {})
-    said = attributes.pop(ATTRIBUTE, {}).get("StringValue")
-    given = read_attribute(said)
-    details = given.details if given else {}
-    body: str = message["Body"]
-    data = body.encode("utf-8", "surrogatepass")
-    digest = hashlib.sha256(data).hexdigest()
-    headers, kind = _headers(body)
-    why = given.reason if given else Reason.MALFORMED if kind else Reason.BACKSTOP
-    job = (given.job if given else None) or _text(headers.get("id"))
-    job = job if job is not None and is_job_id(job) else None
-    task = _text(details.get("task")) or _text(headers.get("task"))
-    task = task if task is not None and _TASK.fullmatch(task) else None
-    if why in (Reason.MALFORMED, Reason.STRAY):
-        task = None  # a stranger may name any task, and as many as it likes
-    cause, error, place = (
-        _word(given.cause if given else None),
-        _word(given.error if given else kind),
-        _word(given.place if given else None),
-    )
-    message_id = _word(details.get("message_id")) or str(message["MessageId"])
-    # Not a stranger's number, which could make a name that no table takes.
-    generation = read_generation(headers.get("generation")) or 0
-    died = details.get("at")
-    at = float(died) if isinstance(died, int | float) and 0 < died <= now + 3_600 else now
+    text = _text_of(message)
+    try:
+        signed = check_letter(text.said, body=text.body, queue=queue, lane=lane, verifier=verifier)
+    except LetterNotBelieved as error:
+        return read_stray(message, queue=queue, now=now, cause=error.cause)
+    if not signed.own or signed.job is None:
+        return _signed_stray(message, text, signed, now=now)
+    return read_own(message, queue=queue, now=now, signed=signed)
+
+
+def read_own(
+    message: dict[str, Any], *, queue: str, now: float, signed: SignedLetter
+) -> tuple[Letter, LetterText]:
+    """Make a letter of a job's own message: somebody has verified that it is that.
+
+    Parameters
+    ----------
+    signed
+        What is known of it, by a worker's signature or as the caller judged.
+    """
+    text = _text_of(message)
+    at = signed.at if 0 < signed.at <= now + 3_600 else now
+    cause, error, place = _word(signed.cause), _word(signed.error), _word(signed.place)
     system = message.get("Attributes") or {}
     letter = Letter(
-        id=_name(job, generation, why, digest, queue, message_id),
+        id=f"{signed.job}.{signed.generation}",
         state=LetterState.OPEN,
         group=fingerprint(
-            queue=queue, task=task, reason=why.value, cause=cause, error=error, place=place
+            queue=queue,
+            task=signed.task,
+            reason=signed.reason.value,
+            cause=cause,
+            error=error,
+            place=place,
         ),
         queue=queue,
-        reason=why.value,
+        reason=signed.reason.value,
         at=now,
         first=at,
         last=at,
-        generation=generation,
-        attempts=(given.attempts if given else None) or 0,
-        task=task,
-        job=job,
+        generation=signed.generation,
+        attempts=signed.attempts,
+        task=signed.task,
+        job=signed.job,
         cause=cause,
         error=error,
         place=place,
-        message_id=message_id,
+        message_id=_word(signed.message_id) or str(message["MessageId"]),
         ordering=_text(system.get("MessageGroupId")) if queue.endswith(".fifo") else None,
-        bytes=len(data),
-        digest=digest,
+        bytes=len(text.body),
+        digest=signed.body,
     )
-    return letter, LetterText(data, bare_attributes(attributes), said)
+    return letter, text
 
 
-def _name(
-    job: str | None, generation: int, reason: str, digest: str, queue: str, message_id: str
-) -> str:
-    if job is None:
-        name = hashlib.sha256(f"{queue}\n{message_id}".encode()).hexdigest()[:32]
-        return f"m-{name}.0"
-    if reason in UNVERIFIED:
-        return f"{job}.{generation}.{digest[:8]}"
-    return f"{job}.{generation}"
+def _signed_stray(
+    message: dict[str, Any], text: LetterText, signed: SignedLetter, *, now: float
+) -> tuple[Letter, LetterText]:
+    cause = signed.cause or signed.reason.value
+    letter, _ = read_stray(message, queue=signed.queue, now=now, cause=cause)
+    at = signed.at if signed.at <= now + 3_600 else now
+    claims = signed.job if signed.job is not None and is_job_id(signed.job) else letter.claims
+    return replace(letter, first=at, last=at, claims=claims), text
 
 
-def _headers(body: str) -> tuple[dict[str, Any], str | None]:
-    """Return a body's headers, and what is wrong with it where it is no task message."""
+def read_stray(
+    message: dict[str, Any], *, queue: str, now: float, cause: str
+) -> tuple[Letter, LetterText]:
+    """Make a stray of a message, whatever it says of itself.
+
+    Parameters
+    ----------
+    cause
+        Why it is nobody's: a short kebab-case code.
+    """
+    text = _text_of(message)
+    digest = body_digest(text.body)
+    name = hashlib.sha256(f"{queue}\n{digest}".encode()).hexdigest()[:32]
+    return Letter(
+        # Copies of one body collapse, and nothing else does.
+        id=f"s-{name}.0",
+        state=LetterState.OPEN,
+        # One for a queue, whatever strangers think of.
+        group=fingerprint(
+            queue=queue, task=None, reason=Reason.STRAY, cause=None, error=None, place=None
+        ),
+        queue=queue,
+        reason=Reason.STRAY.value,
+        at=now,
+        first=now,
+        last=now,
+        cause=_word(cause),
+        message_id=str(message["MessageId"]),
+        bytes=len(text.body),
+        digest=digest,
+        claims=_claims(message["Body"]),
+    ), text
+
+
+def beside(letter: Letter) -> Letter:
+    """Return a letter whose place another body has already, under a name of its own."""
+    return replace(letter, id=f"{letter.id}.{letter.digest[:32]}", conflict=True)
+
+
+def _text_of(message: dict[str, Any]) -> LetterText:
+    attributes = dict(message.get("MessageAttributes") or {})
+    said = attributes.pop(ATTRIBUTE, {}).get("StringValue")
+    data = message["Body"].encode("utf-8", "surrogatepass")
+    return LetterText(data, bare_attributes(attributes), said)
+
+
+def _claims(body: str) -> str | None:
+    """Return the job whose id a body bears, by its own word."""
     try:
-        decoded = decode(body, max_depth=_DEPTH)
-    except Malformed as finding:
-        return {}, finding.kind
-    headers = decoded.get("headers")
-    try:
-        check_message(decoded, accept=("application/json",), max_depth=_DEPTH, inflated_bytes=0)
-    except Malformed as finding:
-        return headers if isinstance(headers, dict) else {}, finding.kind
-    return dict(headers) if isinstance(headers, dict) else {}, None
+        headers = decode(body, max_depth=_DEPTH).get("headers")
+    except Malformed:
+        return None
+    job = _text(headers.get("id")) if isinstance(headers, dict) else None
+    return job if job is not None and is_job_id(job) else None
 
 
 def _text(value: object) -> str | None:
@@ -272,47 +338,3 @@ def _text(value: object) -> str | None:
 def _word(value: object) -> str | None:
     """Return a class name or a kebab-case word, and no other text."""
     return value if isinstance(value, str) and _WORD.fullmatch(value) else None
-
-
-#: What is wrong with a malformed message, by the kind that its reader found.
-_KINDS = {
-    "not-json": "its body is neither JSON nor the base64 of it",
-    "not-an-object": "its body is JSON but no object",
-    "too-deep": "its body is nested too deeply",
-    "bad-number": "its body holds a number that JSON does not have",
-    "headers": "it has no headers",
-    "header-name": "a header's name is not allowed",
-    "task": "its headers name no task",
-    "id": "its headers have no id",
-    "job-id": "its id is not that of a job",
-    "properties": "its properties are no object",
-    "content-type": "its content type is not served",
-    "content-encoding": "its content encoding does not fit its content type",
-    "compression": "it is compressed in a way that is not served",
-    "body": "its inner body is missing or not of the form [args, kwargs, embed]",
-    "body-text": "its inner body is not text",
-    "body-base64": "its inner body is not base64",
-    "body_encoding": "its inner body's encoding is not served",
-    "args": "its positional arguments are no list",
-    "kwargs": "its keyword arguments are no object",
-    "embed": "the third part of its inner body is wrong",
-    "eta": "its eta is no date",
-    "expires": "its expiry is no date",
-    "generation": "its generation is ahead of the ledger's",
-    "unknown-message": "Celery does not recognise it",
-    "DecodeError": "its inner body cannot be decoded",
-}
-
-
-def explain(letter: Letter) -> str:
-    """Return a sentence for people on why the letter died."""
-    reason = Reason.read(letter.reason)
-    text = reason.text if reason else f"It was dead-lettered as {letter.reason}"
-    if reason is Reason.MALFORMED:
-        kind = letter.error or ""
-        return f"{text}: {_KINDS.get(kind, f'its field {kind!r} is wrong')}."
-    if letter.cause:
-        text += f" ({letter.cause})"
-    if letter.error and letter.error != letter.cause:
-        text += f", {letter.error}"
-    return f"{text} after {letter.attempts} attempts." if letter.attempts else f"{text}."

@@ -234,13 +234,17 @@ class Replays:
             raise SelectionInvalid
         if any(letter_key(each) is None for each in ids):
             raise SelectionInvalid("One of the ids is not that of a letter.")
+        if verb == "replay" and filter is not None and filter.strays:
+            raise SelectionInvalid("Strays are never sent again: they are no job's.")
         if verb == "discard" and not reason:
             raise SelectionInvalid("A discard needs a reason.")
         if not (0 < rate <= 10_000 and 0 <= tolerance <= 1 and all(n > 0 for n in canary)):
             raise SelectionInvalid("Rate, tolerance or canary steps are out of range.")
         now = self._clock()
         chosen = tuple(dict.fromkeys(ids))
-        groups = [group for group in self._groups.list() if filter and filter.fits(group)]
+        strays = filter is not None and filter.strays
+        listed = self._groups.list(strays=strays) if filter else []
+        groups = [group for group in listed if filter and filter.fits(group)]
         return Replay(
             id=f"{round(now * 1000):013d}-{secrets.token_hex(4)}",
             verb=verb,

@@ -97,9 +97,8 @@ class LetterSelector:
         known = self._chosen.get(replay_id)
         if known is None:
             self._chosen.clear()
-            known = frozenset(
-                group.fingerprint for group in self._groups.list() if wanted.fits(group)
-            )
+            listed = self._groups.list(strays=wanted.strays)
+            known = frozenset(group.fingerprint for group in listed if wanted.fits(group))
             self._chosen[replay_id] = known
         return known
 

@@ -5,8 +5,9 @@ of the one index:
 
 | id | sort | what |
 |---|---|---|
-| job id, or `m-` and a hash | `letter.<rest>` | a letter |
+| job id, or `s-` and a hash (strays; `m-` before them) | `letter.<rest>` | a letter |
 | the same | `body.<rest>` | its body and attributes |
+| job id | `claim.<letter's id>` | that a stray bears this id |
 | the same | `backstop.<generation>` | how often SQS's own redrive had it |
 | `groups.<shard>` | fingerprint | a part of a group's counts |
 | `replays`, `active` | replay id | a replay; a mark that it has work |
@@ -61,6 +62,11 @@ class Rows:
 def key(item_id: str, sort: str) -> dict[str, Any]:
     """Return an item's key in DynamoDB's form."""
     return {"id": {"S": item_id}, "sort": {"S": sort}}
+
+
+def claim_key(job: str, letter_id: str) -> dict[str, Any]:
+    """Return the key of the item that says that a stray bears a job's id."""
+    return key(job, f"claim.{letter_id}")
 
 
 class LettersTable:

@@ -12,12 +12,12 @@ from typing import Any
 from sealwax.aws.dynamodb import TransactionCancelled, typed
 from sealwax.deadletters.groups import moving
 from sealwax.deadletters.letter import Letter, LetterState, letter_key
-from sealwax.deadletters.table import LettersTable, key
+from sealwax.deadletters.table import LettersTable, claim_key, key
 
 __all__ = ["MOVE_BATCH", "SENT_BATCH", "LetterTransitions"]
 
-#: Letters moved in one transaction: each may take two operations, and a group's count one.
-MOVE_BATCH = 25
+#: Letters moved in one transaction: each may take three operations, and a group's count one.
+MOVE_BATCH = 24
 
 #: Letters recorded as sent in one transaction, each with one operation and its group's
 #: count: whole batches of ten for SQS.
@@ -119,7 +119,12 @@ class LetterTransitions:
                 for letter in rest
             ]
             if expires is not None:
-                operations += [_expiry(letter, expires) for letter in rest]
+                operations += [_expiry(_key(letter, "body"), expires) for letter in rest]
+                operations += [
+                    _expiry(claim_key(letter.claims, letter.id), expires)
+                    for letter in rest
+                    if letter.claims
+                ]
             for group, count in Counter(letter.group for letter in rest).items():
                 operations.append(moving(group, {of: -count, to: count}, now=now))
             numbers = {
@@ -158,10 +163,10 @@ def _letter(
     }
 
 
-def _expiry(letter: Letter, expires: int) -> dict[str, Any]:
+def _expiry(place: dict[str, Any], expires: int) -> dict[str, Any]:
     return {
         "Update": {
-            "Key": _key(letter, "body"),
+            "Key": place,
             "UpdateExpression": "SET expires = :expires",
             "ExpressionAttributeValues": typed({":expires": expires}),
         }

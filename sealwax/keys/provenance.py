@@ -10,14 +10,15 @@ other bytes of a message, so nothing else in it is believed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sealwax.envelope.errors import EnvelopeError
 from sealwax.envelope.format import Context, Purpose
-from sealwax.envelope.verify import Expected, Verifier, verify_envelope
+from sealwax.envelope.verify import Expected, verify_envelope
+from sealwax.keys.public import PublicKeyring
 from sealwax.ledger import ERASED, LedgerEntry, is_job_id, read_generation
-from sealwax.outbox.payloads import PayloadStoreError, is_reference
+from sealwax.outbox.payloads import PayloadMissing, PayloadStoreError, is_reference
 from sealwax.outcomes import DeadLetter, Reason
 from sealwax.settings import Settings
 from sealwax.transport.codec import Malformed, decode, loads
@@ -28,7 +29,9 @@ __all__ = [
     "Own",
     "Stray",
     "born_by",
+    "by_record",
     "disagreement",
+    "is_own",
     "judge",
     "lane_of",
     "only_argument",
@@ -55,7 +58,7 @@ class Evidence:
         Returns what the ledger keeps of a job.
     """
 
-    keyring: Callable[[], Verifier]
+    keyring: Callable[[], PublicKeyring]
     fetch: Callable[[str, str], str]
     refresh: Callable[[], bool]
     entry: Callable[[str], LedgerEntry | None]
@@ -207,6 +210,23 @@ def judge(evidence: Evidence, body: str) -> Own | Stray:
     return Own(context=context, generation=generation, argument=argument)
 
 
+def by_record(evidence: Evidence) -> Evidence:
+    """Return evidence that fetches no payload whose reference the ledger has recorded.
+
+    For who judges many messages and opens none: the record says as much, and a
+    payload may have tens of megabytes.
+    """
+
+    def fetch(job: str, reference: str) -> str:
+        entry = evidence.entry(job)
+        if entry is not None and entry.claim_checks is not None:
+            # Judging goes by the record then, and calls a reference that is not there a stray.
+            raise PayloadMissing
+        return evidence.fetch(job, reference)
+
+    return replace(evidence, fetch=fetch)
+
+
 def lane_of(settings: Settings, queue: str | None) -> str | None:
     """Return the lane whose queue this is; None where that is not known."""
     if queue is None:
@@ -248,3 +268,22 @@ def disagreement(
     if lane is not None and entry.lane != lane:
         return Stray(cause="wrong-lane", error="WrongLane", job=entry.id)
     return None
+
+
+def is_own(
+    evidence: Evidence, body: str | bytes, entry: LedgerEntry, *, queue: str, settings: Settings
+) -> bool:
+    """Whether a body that is kept somewhere is an entry's own message, of whatever generation.
+
+    Raises
+    ------
+    sealwax.outbox.payloads.PayloadStoreUnreachable, sealwax.ledger.LedgerError
+        Nobody knows yet.
+    """
+    text = body.decode("utf-8", "surrogatepass") if isinstance(body, bytes) else body
+    found = judge(evidence, text)
+    return (
+        isinstance(found, Own)
+        and found.context.job == entry.id
+        and disagreement(entry, found, queue=queue, settings=settings) is None
+    )

@@ -1,7 +1,9 @@
 """The duty that empties dead-letter queues into the archive.
 
-A message is deleted only after its letter is kept. What SQS's own redrive
-moved there although its job has not ended goes back to its queue, hourly at
+A message is deleted only after its letter is kept. Nothing that it says is
+believed but what a worker has signed; what SQS's own redrive moved there, which
+nobody signs, is judged by its envelope and the ledger, as a worker would. The
+job's own message of a job that has not ended goes back to its queue, hourly at
 most. One queue's trouble, or one message's, never holds up the others.
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -18,11 +21,15 @@ from sealwax.aws.dynamodb import ConditionFailed, typed
 from sealwax.aws.errors import AWS_ERRORS, error_code
 from sealwax.aws.sqs import OutgoingMessage, QueueUrls, bare_attributes
 from sealwax.deadletters.errors import LettersUnreachable
-from sealwax.deadletters.letter import Letter, LetterText, read
+from sealwax.deadletters.letter import Letter, LetterText, read, read_own, read_stray
 from sealwax.deadletters.service import Letters
+from sealwax.deadletters.signature import SignedLetter, body_digest
 from sealwax.deadletters.table import key
 from sealwax.errors import SealwaxError
-from sealwax.ledger import JobState, Ledger
+from sealwax.keys.provenance import Evidence, Own, Stray, disagreement, judge
+from sealwax.ledger import JobState, Ledger, LedgerEntry
+from sealwax.outbox.payloads import PayloadStoreUnreachable
+from sealwax.outcomes import Reason
 from sealwax.settings import Settings
 from sealwax.steward.duty import Leader
 from sealwax.telemetry.counters import Counters
@@ -50,6 +57,12 @@ SIDE_BY_SIDE = 4
 #: Seconds that a return is remembered.
 REMEMBERED = 30 * 86_400
 
+#: Seconds after which a message is looked at again whose signer the keys, as they were
+#: last read, did not know; and by how much AWS's clock and ours may differ.
+UNKNOWN_SIGNER = 10
+
+Kept = tuple[Letter, LetterText]
+
 
 class DeadLetterCollector:
     """Collects dead letters; see `sealwax.steward.duty.Duty`.
@@ -58,6 +71,8 @@ class DeadLetterCollector:
     ----------
     sqs
         A boto3 SQS client with time-outs.
+    evidence
+        Public keys and stored payloads: whose a message is.
     """
 
     name = "letters-collection"
@@ -69,6 +84,7 @@ class DeadLetterCollector:
         sqs: SQSClient,
         letters: Letters,
         ledger: Ledger,
+        evidence: Evidence,
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -78,10 +94,13 @@ class DeadLetterCollector:
         self._sqs = sqs
         self._letters = letters
         self._ledger = ledger
+        self._evidence = evidence
         self._clock = clock
         self._monotonic = monotonic
         self._urls = QueueUrls(sqs)
         self._tidied = 0.0
+        #: When the keys were certainly read since.
+        self._keys_of = 0.0
 
     def turn(self, lead: Leader) -> bool:
         """Empty every dead-letter queue for some seconds; True where more waits."""
@@ -138,26 +157,69 @@ class DeadLetterCollector:
         messages: list[Any] = answer.get("Messages", [])
         if not messages or not lead.held():
             return 0
-        queue = self._settings.queue_name(lane)
-        found: list[tuple[Letter, LetterText]] = []
+        found: list[Kept] = []
         done: list[dict[str, Any]] = []
         for message in messages:
-            letter, text = read(message, queue=queue, now=self._clock())
-            if ATTRIBUTE in (message.get("MessageAttributes") or {}) or letter.job is None:
-                found.append((letter, text))
-                done.append(message)
-            elif self._backstop(message, letter, lane, url):
-                done.append(message)
-            elif self._is_dead(letter):
-                found.append((letter, text))
-                done.append(message)
+            kept, ended = self._sort(message, lane, url)
+            found += [kept] if kept else []
+            done += [message] if kept or ended else []
         done = self._archive(found, done)
         self._delete(url, done)
         return len(messages)
 
-    def _archive(
-        self, found: list[tuple[Letter, LetterText]], done: list[dict[str, Any]]
-    ) -> list[dict[str, Any]]:
+    def _sort(self, message: dict[str, Any], lane: str, url: str) -> tuple[Kept | None, bool]:
+        """Return a message's letter, if it is one, and whether it is done with without one."""
+        signed = ATTRIBUTE in (message.get("MessageAttributes") or {})
+        try:
+            if signed:
+                kept = self._read(message, lane)
+            else:
+                found = self._judged(message, lane, url)
+                if isinstance(found, bool):
+                    return None, found
+                kept = found
+        except PayloadStoreUnreachable as error:
+            # It comes again; its mates need not wait for S3.
+            self.counters.add(f"trouble.{type(error).__name__}")
+            return None, False
+        if kept[0].cause == "unknown-signer" and self._may_be_new(message, url):
+            return None, False
+        return kept, False
+
+    def _read(self, message: dict[str, Any], lane: str) -> Kept:
+        queue = self._settings.queue_name(lane)
+        kept = read(
+            message, queue=queue, lane=lane, now=self._clock(), verifier=self._evidence.keyring()
+        )
+        if kept[0].cause != "unknown-signer" or not self._refresh():
+            return kept
+        return read(
+            message, queue=queue, lane=lane, now=self._clock(), verifier=self._evidence.keyring()
+        )
+
+    def _refresh(self) -> bool:
+        """Read the keys again, seldom; whether that was done now."""
+        asked = self._clock()
+        done = self._evidence.refresh()
+        if done:
+            self._keys_of = asked
+        return done
+
+    def _may_be_new(self, message: dict[str, Any], url: str) -> bool:
+        """Whether the keys may be older than the signature; then the message waits a little.
+
+        A key is published before anybody signs with it.
+        """
+        sent = int((message.get("Attributes") or {}).get("SentTimestamp", 0)) / 1_000
+        if self._keys_of >= sent + UNKNOWN_SIGNER / 2:
+            return False
+        self.counters.add("unknown-signer")
+        self._sqs.change_message_visibility(
+            QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=UNKNOWN_SIGNER
+        )
+        return True
+
+    def _archive(self, found: list[Kept], done: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Put letters; return the messages whose letters are kept."""
         if not found:
             return done
@@ -170,7 +232,10 @@ class DeadLetterCollector:
             if len(found) == 1:
                 self.counters.add("refused")
                 log.exception("letter not archived", error=type(error).__name__)
-                return [each for each in done if each["Body"].encode() != found[0][1].body]
+                body = found[0][1].body
+                return [
+                    each for each in done if each["Body"].encode("utf-8", "surrogatepass") != body
+                ]
             kept = done
             for each in found:
                 kept = self._archive([each], kept)
@@ -181,21 +246,62 @@ class DeadLetterCollector:
 
     # -- what SQS itself moved -------------------------------------------------------
 
-    def _is_dead(self, letter: Letter) -> bool:
-        entry = self._ledger.get(letter.job or "")
-        return entry is None or entry.state is JobState.DEAD
+    def _judged(self, message: dict[str, Any], lane: str, url: str) -> Kept | bool:
+        """Judge a message that nobody gave a reason.
 
-    def _backstop(self, message: dict[str, Any], letter: Letter, lane: str, url: str) -> bool:
-        """Deal with a message that nobody gave a reason; True where it is done with."""
-        entry = self._ledger.get(letter.job or "")
-        if entry is None or entry.state is JobState.DEAD:
-            return False
-        if entry.final or letter.generation < entry.generation:
+        Returns its letter; or whether it is done with, where there is none.
+
+        Raises
+        ------
+        PayloadStoreUnreachable
+            Nobody knows yet.
+        """
+        queue = self._settings.queue_name(lane)
+        own = judge(replace(self._evidence, refresh=self._refresh), message["Body"])
+        entry = self._ledger.get(own.context.job) if isinstance(own, Own) else None
+        why = self._stray(own, entry, queue)
+        if isinstance(own, Stray) or entry is None or why is not None:
+            return read_stray(message, queue=queue, now=self._clock(), cause=why or "unsigned")
+        if own.generation == entry.generation and entry.state is JobState.DEAD:
+            return self._backstop(message, own, entry, queue)
+        if entry.final or own.generation < entry.generation:
             self.counters.add("backstop.ended")
             return True
+        return self._return(message, entry, lane, url)
+
+    def _stray(self, own: Own | Stray, entry: LedgerEntry | None, queue: str) -> str | None:
+        """Return why a message is nobody's; None where it is its job's own."""
+        if isinstance(own, Stray):
+            return own.cause
+        if entry is None:
+            return "no-ledger-entry"
+        stray = disagreement(entry, own, queue=queue, settings=self._settings)
+        if stray is not None:
+            return stray.cause
+        return "generation" if own.generation > entry.generation else None
+
+    def _backstop(self, message: dict[str, Any], own: Own, entry: LedgerEntry, queue: str) -> Kept:
+        """Return the letter of a dead job whose message SQS itself moved."""
+        now = self._clock()
+        signed = SignedLetter(
+            reason=Reason.BACKSTOP,
+            own=True,
+            generation=entry.generation,
+            queue=queue,
+            body=body_digest(message["Body"].encode("utf-8", "surrogatepass")),
+            at=now,
+            attempts=entry.attempts,
+            signer="",
+            job=entry.id,
+            task=own.context.task,
+        )
+        return read_own(message, queue=queue, now=now, signed=signed)
+
+    def _return(self, message: dict[str, Any], entry: LedgerEntry, lane: str, url: str) -> bool:
+        """Send a living job's own message back to its queue; False where it has to wait."""
         now = self._clock()
         self.counters.add("backstop.open")
-        wait = self._may_return(letter, now)
+        wait = self._may_return(entry, now)
         if wait > 0:
             self._sqs.change_message_visibility(
                 QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=wait
@@ -210,12 +316,12 @@ class DeadLetterCollector:
         )
         self._sqs.send_message(QueueUrl=self._urls.get(outgoing.queue), **outgoing.fields())
         self.counters.add("backstop.returned")
-        log.warning("message returned to its queue", job=letter.job, lane=lane)
+        log.warning("message returned to its queue", job=entry.id, lane=lane)
         return True
 
-    def _may_return(self, letter: Letter, now: float) -> int:
+    def _may_return(self, entry: LedgerEntry, now: float) -> int:
         """Count a return; answer with the seconds to wait where the last was too short ago."""
-        place = key(letter.job or "", f"backstop.{letter.generation}")
+        place = key(entry.id, f"backstop.{entry.generation}")
         try:
             self._letters.table.update(
                 {

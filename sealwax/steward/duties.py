@@ -5,6 +5,7 @@ Called by `sealwax steward`.
 
 from __future__ import annotations
 
+from sealwax.keys.provenance import by_record
 from sealwax.runtime import Runtime
 from sealwax.steward.audit_head import AuditHeadDuty
 from sealwax.steward.collect import DeadLetterCollector
@@ -20,6 +21,7 @@ def make_duties(runtime: Runtime) -> list[Duty]:
     """Return the duties of a steward."""
     letters, sqs = runtime.letters, runtime.stores.sqs
     settings = runtime.settings
+    evidence = by_record(runtime.evidence)
 
     def fair_group(tenant: str) -> str:
         return runtime.hashes.fair_group(tenant)
@@ -30,19 +32,21 @@ def make_duties(runtime: Runtime) -> list[Duty]:
         runtime.outbox,
         letters,
         sqs,
+        evidence=evidence,
         fair_group=fair_group,
         clock=runtime.clock,
     )
     return [
         OutboxDuty(runtime.outbox, sqs, clock=runtime.clock),
         SweepDuty(sweep, list(settings.lanes), every=settings.steward.sweep_every),
-        DeadLetterCollector(runtime.settings, sqs, letters, runtime.ledger, clock=runtime.clock),
+        DeadLetterCollector(settings, sqs, letters, runtime.ledger, evidence, clock=runtime.clock),
         ReplayEngine(
             runtime.settings,
             sqs,
             letters,
             runtime.ledger,
             lambda: runtime.payloads,
+            evidence=evidence,
             fair_group=fair_group,
             clock=runtime.clock,
         ),

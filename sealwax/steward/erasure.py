@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sealwax.deadletters.letter import Letter
 from sealwax.ledger import LedgerEntry
 from sealwax.stores import Stores
 
@@ -64,7 +65,7 @@ class Erasure:
         return ErasureReport(
             job=entry.id,
             state=entry.state.value,
-            letters=len(self._letters.archive.of_job(entry.id)),
+            letters=len(self._of(entry.id)),
             outbox=len(self._items(entry.id)),
             objects=len(self._payloads.objects(entry.id)),
             result=entry.result is not None,
@@ -82,9 +83,14 @@ class Erasure:
         self._ledger.erase(entry.id)
         self._outbox.delete(*self._items(entry.id))
         self._payloads.erase(entry.id)
-        for letter in self._letters.archive.of_job(entry.id):
+        for letter in self._of(entry.id):
             self._letters.archive.erase_body(letter)
         return kept
+
+    def _of(self, job_id: str) -> list[Letter]:
+        """Return a job's letters, and strays that bear its id: they may hold a copy of it."""
+        archive = self._letters.archive
+        return [*archive.of_job(job_id), *archive.claiming(job_id, limit=None)]
 
     def _items(self, job_id: str) -> list[str]:
         if self._outboxed is None:

@@ -1,9 +1,11 @@
 """The duty that carries out replays and discards.
 
-A letter is sent in this order: the ledger accepts its job as a new generation,
-the message is sent, and then letter, group and replay are changed in one
-transaction. Killed anywhere in between, the next steward repeats the batch:
-the ledger knows the generation, and what was sent twice runs once.
+A letter is sent in this order: its body is verified to be the job's own, the
+ledger accepts the job as a new generation, the message is sent, and then letter,
+group and replay are changed in one transaction. What cannot be verified is not
+sent: a new generation would make the job's genuine message an old one. Killed
+anywhere in between, the next steward repeats the batch: the ledger knows the
+generation, and what was sent twice runs once.
 """
 
 from __future__ import annotations
@@ -21,13 +23,14 @@ from sealwax.aws.sqs import OutgoingMessage
 from sealwax.deadletters.bodies import body_key
 from sealwax.deadletters.discard import LetterDiscarder
 from sealwax.deadletters.errors import NoSuchReplay
-from sealwax.deadletters.letter import Letter
+from sealwax.deadletters.letter import Letter, LetterText
 from sealwax.deadletters.replays import Replay, ReplayState, change_state
 from sealwax.deadletters.resend import LetterResender
 from sealwax.deadletters.selecting import LetterSelector
 from sealwax.deadletters.service import Letters
 from sealwax.deadletters.table import key
 from sealwax.deadletters.transitions import MOVE_BATCH, SENT_BATCH, LetterTransitions
+from sealwax.keys.provenance import Evidence, is_own
 from sealwax.ledger import JobState, Ledger, LedgerEntry
 from sealwax.outbox.payloads import PayloadStore
 from sealwax.settings import Settings
@@ -88,6 +91,8 @@ class ReplayEngine:
         A boto3 SQS client with time-outs.
     payloads
         Returns access to the claim checks.
+    evidence
+        Public keys and stored payloads: whose a body is.
     fair_group
         See `LetterResender`.
     """
@@ -103,13 +108,16 @@ class ReplayEngine:
         ledger: Ledger,
         payloads: Callable[[], PayloadStore],
         *,
+        evidence: Evidence,
         fair_group: Callable[[str], str],
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._settings = settings
         self._letters = letters
         self._ledger = ledger
+        self._evidence = evidence
         self._sending = LetterResender(settings, sqs, fair_group=fair_group, sleep=sleep)
         self._moves = LetterTransitions(
             letters.table, keep=settings.limits.letter_retention_seconds
@@ -202,20 +210,20 @@ class ReplayEngine:
         lead: Leader,
     ) -> int:
         known = self._ledger.many([letter.job for letter in letters if letter.job])
+        bodies = self._letters.table.batch_find([body_key(letter) for letter in letters])
         entries = [known.get(letter.job or "") for letter in letters]
-        accepted = list(pool.map(self._accept, letters, entries))
+        texts = list(pool.map(self._own, letters, bodies, entries))
+        accepted = list(pool.map(self._accept, letters, entries, texts))
         outgoing: list[OutgoingMessage] = []
         sent: dict[Letter, int] = {}
-        bodies = self._letters.table.batch_find([body_key(letter) for letter in letters])
-        for letter, item, entry in zip(letters, bodies, accepted, strict=True):
-            if entry is None:
+        for letter, text, entry in zip(letters, texts, accepted, strict=True):
+            if entry is None or text is None:
                 continue
             if entry.state is not JobState.ACCEPTED:
                 # By a steward that was killed before it could say so.
                 sent[letter] = entry.generation
                 continue
-            text = self._letters.bodies.text(item) if item else None
-            message = text and self._sending.message(letter, text, entry)
+            message = self._sending.message(letter, text, entry)
             if message:
                 outgoing.append(message)
                 sent[letter] = entry.generation
@@ -226,14 +234,34 @@ class ReplayEngine:
         self._moves.sent(replay.id, sent, now=self._clock(), skipped=skipped, cursor=cursor)
         return len(sent)
 
-    def _accept(self, letter: Letter, known: LedgerEntry | None) -> LedgerEntry | None:
+    def _own(
+        self, letter: Letter, item: dict[str, Any] | None, entry: LedgerEntry | None
+    ) -> LetterText | None:
+        """Return a letter's text; None where it is not its job's own message, or is gone.
+
+        Raises
+        ------
+        sealwax.outbox.payloads.PayloadStoreUnreachable
+            Nobody knows yet.
+        """
+        if letter.stray or item is None or entry is None or not self._sending.serves(letter.queue):
+            return None
+        text = self._letters.bodies.text(item)
+        if text is None:
+            return None
+        own = is_own(self._evidence, text.body, entry, queue=letter.queue, settings=self._settings)
+        return text if own else None
+
+    def _accept(
+        self, letter: Letter, known: LedgerEntry | None, text: LetterText | None
+    ) -> LedgerEntry | None:
         """Have the ledger accept the job again; None where the letter cannot be replayed.
 
         A job that was replayed by another letter meanwhile, and is dead again, is
-        accepted anew by the job's own letter: that other letter may have been
-        anybody's. Where it is not dead, it has moved on, and nothing is sent.
+        accepted anew by the job's own letter. Where it is not dead, it has moved
+        on, and nothing is sent.
         """
-        if letter.job is None or known is None or not self._sending.serves(letter.queue):
+        if letter.job is None or known is None or text is None:
             return None
         behind = known.state is JobState.DEAD and known.generation > letter.generation
         generation = known.generation if behind and letter.own else letter.generation
@@ -241,18 +269,18 @@ class ReplayEngine:
         if entry is not None:
             return entry
         entry = self._ledger.get(letter.job)
-        if entry is None or entry.generation != letter.generation + 1:
+        if entry is None or entry.generation != letter.generation + 1 or not letter.own:
             return None
         return None if entry.state is JobState.DEAD else entry
 
     def _discard(self, replay: Replay, letters: list[Letter], cursor: str, lead: Leader) -> int:
         if not lead.held():
             return 0
-        self._discarding.resolve(letters)
+        entries = self._discarding.resolve(letters)
         count = self._moves.discarded(
             replay.id, letters, now=self._clock(), note=replay.reason or "", cursor=cursor
         )
-        self._discarding.clear(letters)
+        self._discarding.clear(letters, entries)
         return count
 
     # -- outcomes ------------------------------------------------------------------

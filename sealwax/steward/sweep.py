@@ -3,22 +3,25 @@
 Called by `sealwax jobs verify` and as a duty. It reads the ledger, the outbox
 and the archive; SQS cannot be asked what it holds. What has a body can be sent
 again, since the ledger absorbs a double; for the rest it says what it knows,
-and never guesses.
+and never guesses. A kept body counts only where it is verified to be the job's
+own: whatever else bears the job's id hides nothing.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
-from sealwax.deadletters.letter import UNVERIFIED, Letter
+from sealwax.deadletters.errors import NoSuchLetter
+from sealwax.deadletters.letter import Letter, LetterText
 from sealwax.deadletters.resend import LetterResender
 from sealwax.deadletters.service import Letters
+from sealwax.keys.provenance import Evidence, is_own
 from sealwax.ledger import JobState, Ledger, LedgerEntry
 from sealwax.ledger.entry import open_watch
 from sealwax.outbox.store import Outbox
@@ -38,6 +41,12 @@ PAGE = 100
 #: Seconds after which a duty's turn ends, whatever is left.
 TURN = 4.0
 
+#: Ids of the outbox's items by the job whose id they bear.
+Outboxed = Mapping[str, Sequence[str]]
+
+#: Items of one job's name that are looked into.
+LOOKED_INTO = 20
+
 #: Unaccounted jobs that one sweep names in the log; the rest is counted.
 NAMED = 20
 
@@ -55,6 +64,9 @@ class Finding:
         asked (`unaccounted`: SQS may have it, or it is lost).
     resent
         Whether its letter was sent again.
+    strays
+        Ids of letters that bear the job's id and are not its own: where nobody has
+        its message, one of them may be what became of it. A person decides.
     """
 
     job: str
@@ -64,6 +76,7 @@ class Finding:
     age: float
     where: Literal["outbox", "letter", "unaccounted"]
     resent: bool = False
+    strays: tuple[str, ...] = ()
 
 
 def idle_since(entry: LedgerEntry) -> float:
@@ -78,6 +91,8 @@ class Sweep:
     ----------
     sqs
         A boto3 SQS client with time-outs.
+    evidence
+        Public keys and stored payloads: whose a body is.
     fair_group
         See `LetterResender`.
     after
@@ -92,6 +107,7 @@ class Sweep:
         letters: Letters,
         sqs: SQSClient,
         *,
+        evidence: Evidence,
         fair_group: Callable[[str], str],
         after: float | None = None,
         clock: Callable[[], float] = time.time,
@@ -100,18 +116,22 @@ class Sweep:
         self._ledger = ledger
         self._outbox = outbox
         self._letters = letters
+        self._evidence = evidence
         self._sending = LetterResender(settings, sqs, fair_group=fair_group)
         self._after = settings.steward.sweep_after if after is None else after
         self._clock = clock
         #: When each job was sent again: not twice while its message may still wait.
         self._resent: dict[str, float] = {}
 
-    def outboxed(self) -> frozenset[str]:
-        """Return the ids of the jobs that have a message in the outbox."""
-        return frozenset(item_id.partition("#")[0] for item_id, _ in self._outbox.names())
+    def outboxed(self) -> Outboxed:
+        """Return the names of the outbox's items by the job whose id they bear."""
+        found: dict[str, list[str]] = {}
+        for item_id, _ in self._outbox.names():
+            found.setdefault(item_id.partition("#")[0], []).append(item_id)
+        return found
 
     def page(
-        self, lane: str, after: str | None, outboxed: frozenset[str], *, repair: bool
+        self, lane: str, after: str | None, outboxed: Outboxed, *, repair: bool
     ) -> tuple[list[Finding], str | None]:
         """Return what stands still in a page of a lane's open jobs, and where to go on."""
         page = self._ledger.watching(open_watch(lane), after=after, limit=PAGE)
@@ -135,7 +155,7 @@ class Sweep:
                     break
 
     def _finding(
-        self, entry: LedgerEntry, now: float, outboxed: frozenset[str], *, repair: bool
+        self, entry: LedgerEntry, now: float, outboxed: Outboxed, *, repair: bool
     ) -> Finding | None:
         facts: dict[str, Any] = {
             "job": entry.id,
@@ -144,32 +164,51 @@ class Sweep:
             "state": entry.state,
             "age": now - idle_since(entry),
         }
-        if entry.id in outboxed:
+        if self._in_outbox(entry, outboxed.get(entry.id, ())):
             return Finding(**facts, where="outbox")
-        letter = self._letter(entry)
-        if letter is None:
+        kept = self._letter(entry)
+        if kept is None:
             # The index may be behind: what has moved meanwhile is no finding.
             current = self._ledger.get(entry.id)
             if current is None or current.final or current.updated != entry.updated:
                 return None
-            return Finding(**facts, where="unaccounted")
-        return Finding(**facts, where="letter", resent=repair and self._resend(letter, entry))
+            strays = self._letters.archive.claiming(entry.id)
+            return Finding(
+                **facts, where="unaccounted", strays=tuple(letter.id for letter in strays)
+            )
+        return Finding(**facts, where="letter", resent=repair and self._resend(*kept, entry))
 
-    def _letter(self, entry: LedgerEntry) -> Letter | None:
-        """Return the newest letter whose envelope is certainly the job's own."""
-        genuine = [
-            letter
-            for letter in self._letters.archive.of_job(entry.id)
-            if letter.reason == "backstop" or letter.reason not in UNVERIFIED
-        ]
-        return genuine[-1] if genuine else None
+    def _is_own(self, body: bytes | str, entry: LedgerEntry, queue: str) -> bool:
+        return is_own(self._evidence, body, entry, queue=queue, settings=self._settings)
 
-    def _resend(self, letter: Letter, entry: LedgerEntry) -> bool:
+    def _in_outbox(self, entry: LedgerEntry, names: Sequence[str]) -> bool:
+        items = (self._outbox.get(name) for name in names[:LOOKED_INTO])
+        return any(
+            # What is sent elsewhere, or nowhere, never reaches the job's workers.
+            item.queue == self._settings.queue_name(entry.lane)
+            and self._is_own(item.body, entry, item.queue)
+            for item in items
+            if item is not None
+        )
+
+    def _letter(self, entry: LedgerEntry) -> tuple[Letter, LetterText] | None:
+        """Return the newest letter of the job's own place whose body is the job's own."""
+        for letter in reversed(self._letters.archive.of_job(entry.id)):
+            if not letter.own or not self._sending.serves(letter.queue):
+                continue
+            try:
+                text = self._letters.archive.body(letter.id)
+            except NoSuchLetter:
+                continue
+            if self._is_own(text.body, entry, letter.queue):
+                return letter, text
+        return None
+
+    def _resend(self, letter: Letter, text: LetterText, entry: LedgerEntry) -> bool:
         now = self._clock()
         self._resent = {job: at for job, at in self._resent.items() if now - at < self._after}
-        if entry.id in self._resent or not self._sending.serves(letter.queue):
+        if entry.id in self._resent:
             return False
-        text = self._letters.archive.body(letter.id)
         message = self._sending.message(letter, text, entry)
         if message is None:
             return False
@@ -196,7 +235,7 @@ class SweepDuty:
         self._lanes = lanes
         self._monotonic = monotonic
         self._rest: list[tuple[str, str | None]] = []
-        self._outboxed: frozenset[str] = frozenset()
+        self._outboxed: Outboxed = {}
         self._counts: Counter[str] = Counter()
 
     def turn(self, lead: Leader) -> bool:
@@ -233,4 +272,5 @@ class SweepDuty:
                 lane=found.lane,
                 state=found.state.value,
                 age=round(found.age),
+                strays=list(found.strays),
             )

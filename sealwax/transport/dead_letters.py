@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sealwax.outcomes import DeadLetter, Reason
+from sealwax.outcomes import DeadLetter
 
 __all__ = [
     "ATTRIBUTE",
@@ -21,7 +21,6 @@ __all__ = [
     "RefusedLetter",
     "attribute_members",
     "attribute_text",
-    "read_attribute",
 ]
 
 #: Name of the message attribute.
@@ -101,28 +100,3 @@ def attribute_members(letter: DeadLetter, **more: Any) -> dict[str, Any]:
 def attribute_text(members: Mapping[str, Any]) -> str:
     """Return the attribute's value, a JSON object."""
     return json.dumps(members, separators=(",", ":"))
-
-
-def read_attribute(value: object) -> DeadLetter | None:
-    """Read an attribute's value; None where it is no letter that a worker could have written.
-
-    Fields of another type than they should have are left out; all other fields
-    are in `details`.
-    """
-    if not isinstance(value, str) or not value.startswith("{"):
-        return None
-    try:
-        fields = json.loads(value)
-    except (ValueError, RecursionError):
-        return None
-    reason = Reason.read(fields.pop("reason", None)) if isinstance(fields, dict) else None
-    if reason is None or reason is Reason.BACKSTOP:  # which is the steward's own word
-        return None
-    attempts = fields.pop("attempts", None)
-    texts = {name: fields.pop(name, None) for name in ("cause", "error", "place", "job")}
-    return DeadLetter(
-        reason=reason,
-        attempts=attempts if isinstance(attempts, int) else None,
-        details=fields,
-        **{name: text if isinstance(text, str) else None for name, text in texts.items()},
-    )

@@ -18,6 +18,7 @@ import pytest
 
 from sealwax.deadletters import make_letters
 from sealwax.deadletters.letter import read
+from sealwax.deadletters.signature import sign_letter
 from sealwax.envelope import Expected, open_envelope, peek, seal
 from sealwax.runtime import Runtime
 from sealwax.settings import load_settings
@@ -59,6 +60,8 @@ def multiply(stack: LiveStack, job: str, count: int) -> list[str]:
         entry = stack.ledger_item(job)
         recipient, signer = api.keyring.recipient("worker", "default"), api.keyring.signer
 
+        said = json.loads(text.said or "{}")
+        said["at"] = said.pop("at_ms") / 1_000
         made: list[str] = []
         items: list[dict[str, Any]] = []
         dead: list[dict[str, Any]] = []
@@ -69,14 +72,18 @@ def multiply(stack: LiveStack, job: str, count: int) -> list[str]:
             arguments = json.loads(message["body"])
             arguments[0] = [sealed]
             whole = json.loads(json.dumps(message).replace(job, new))
-            said = json.loads(text.said or "{}") | {"job": new}
+            body = encode(whole | {"body": json.dumps(arguments)})
+            signed = sign_letter(
+                said | {"job": new}, body=body.encode(), queue=letter.queue, own=True,
+                generation=0, signer=worker.keyring.signer,
+            )  # fmt: skip
             dead.append(
                 {
                     "MessageId": secrets.token_hex(8),
-                    "Body": encode(whole | {"body": json.dumps(arguments)}),
+                    "Body": body,
                     "MessageAttributes": {
                         "sealwax-dead-letter": {
-                            "DataType": "String", "StringValue": json.dumps(said),
+                            "DataType": "String", "StringValue": json.dumps(signed),
                         }
                     },
                 }
@@ -90,5 +97,11 @@ def multiply(stack: LiveStack, job: str, count: int) -> list[str]:
             while rest:
                 rest = client.batch_write_item(RequestItems=rest)["UnprocessedItems"]
         now = time.time()
-        letters.archive.put([read(each, queue=letter.queue, now=now) for each in dead])
+        public = worker.public_keyring
+        letters.archive.put(
+            [
+                read(each, queue=letter.queue, lane="default", now=now, verifier=public)
+                for each in dead
+            ]
+        )
         return made

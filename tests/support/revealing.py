@@ -16,6 +16,7 @@ from sealwax.deadletters.reveal import Reveals
 from sealwax.envelope import Context, Purpose, seal
 from sealwax.runtime import Runtime
 from sealwax.worker.reveal import RevealResponder
+from support.letters import PUBLIC, said_by_a_worker
 
 __all__ = ["archived", "revealing"]
 
@@ -53,14 +54,13 @@ def archived(
         "content-encoding": "utf-8",
         "body": json.dumps([[argument or sealed], {}, {}]),
     }
-    said = {"reason": "rejected" if argument is None else "stray", "job": job}
+    said = {"reason": "rejected" if argument is None else "stray", "job": job, "at": 1.0}
+    text = said_by_a_worker(said, json.dumps(body), queue=queue, own=argument is None)
     message = {
         "MessageId": "m1",
         "Body": json.dumps(body),
-        "MessageAttributes": {
-            "sealwax-dead-letter": {"DataType": "String", "StringValue": json.dumps(said)}
-        },
+        "MessageAttributes": {"sealwax-dead-letter": {"DataType": "String", "StringValue": text}},
     }
-    letter, text = read(message, queue=queue, now=1.0)
-    services.letters.archive.put([(letter, text)])
+    letter, kept = read(message, queue=queue, lane="default", now=1.0, verifier=PUBLIC)
+    services.letters.archive.put([(letter, kept)])
     return letter.id

@@ -7,10 +7,12 @@ import time
 from typing import Any
 
 from sealwax.deadletters import make_letters
-from sealwax.deadletters.letter import Letter, LetterState, LetterText
+from sealwax.deadletters.letter import read
 from sealwax.ledger import Ledger, NewJob
 from sealwax.outbox.store import Outbox
+from sealwax.outcomes import Reason
 from sealwax.steward.sweep import Sweep
+from support.letters import EVIDENCE, PUBLIC, TENANT, body_of, said_by_a_worker, sealed
 
 __all__ = ["Parts"]
 
@@ -39,28 +41,37 @@ class Parts:
             created=now,
             not_after=int(now + 86_400),
             expires=int(now + 2 * 86_400),
-            **{"tenant": "t", **more},
+            **{"tenant": TENANT, **more},
         )
         self.ledger_at(-age).accept(job)
         return job.id
 
-    def letter(self, job: str, reason: str) -> None:
-        headers = {"id": job, "task": "test.mark"}
-        letter = Letter(
-            id=f"{job}.0",
-            state=LetterState.OPEN,
-            group="g",
-            queue=self.queue,
-            reason=reason,
-            at=1.0,
-            first=1.0,
-            last=1.0,
-            job=job,
-            task="test.mark",
-            digest="d" * 64,
-        )
-        body = json.dumps({"body": "[]", "headers": headers, "properties": {}}).encode()
-        self.letters.archive.put([(letter, LetterText(body, {}, None))])
+    def letter(self, job: str, reason: str, *, body: str | None = None) -> str:
+        """Archive a letter as a worker dead-letters it; return its id."""
+        text = body or self.body(job)
+        said = {"reason": reason, "cause": "why", "job": job, "task": "test.mark", "at": 1.0}
+        own = reason != Reason.STRAY
+        message = {
+            "MessageId": "m",
+            "Body": text,
+            "MessageAttributes": {
+                "sealwax-dead-letter": {
+                    "DataType": "String",
+                    "StringValue": said_by_a_worker(said, text, queue=self.queue, own=own),
+                }
+            },
+        }
+        made = read(message, queue=self.queue, lane="default", now=1.0, verifier=PUBLIC)
+        self.letters.archive.put([made])
+        return made[0].id
+
+    def body(self, job: str, argument: str | None = None) -> str:
+        """Return a job's own message; `argument` instead of its envelope."""
+        return body_of(job, argument, task="test.mark")
+
+    def sealed(self, job: str) -> str:
+        """Return a job's envelope."""
+        return sealed(job, "test.mark")
 
     def sweep(self) -> Sweep:
         return Sweep(
@@ -69,6 +80,7 @@ class Parts:
             self.outbox,
             self.letters,
             self.sqs,
+            evidence=EVIDENCE,
             fair_group=lambda tenant: f"fair-{tenant}",
         )
 

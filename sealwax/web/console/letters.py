@@ -6,8 +6,9 @@ from flask import Blueprint, make_response, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from sealwax.deadletters.errors import NoSuchLetter
+from sealwax.deadletters.explanation import explain
 from sealwax.deadletters.filter import Filter
-from sealwax.deadletters.letter import LetterText, explain, first_argument
+from sealwax.deadletters.letter import LetterText, first_argument
 from sealwax.envelope import EnvelopeError, peek
 from sealwax.envelope.format import Header
 from sealwax.web.console.guard import page

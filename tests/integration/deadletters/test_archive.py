@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sealwax.aws.dynamodb import CursorInvalid
@@ -46,11 +48,66 @@ def test_copies_collapse_and_are_counted_once(letters, message, put):
 
 
 def test_a_forged_letter_never_takes_the_place_of_the_jobs_own(letters, message, put):
-    (forged,) = put(message(JOB, reason="malformed", cause=None, body="forged"))
+    forged = [
+        put(message(JOB, signed=False))[0],  # says the same as the genuine one
+        put(message(JOB, own=False, reason="stray", cause="not-sealed", body="forged"))[0],
+    ]
+    assert letters.archive.of_job(JOB) == []
     (own,) = put(message(JOB))
-    assert forged.id != own.id
-    assert letters.archive.body(own.id).body != b"forged"
-    assert {letter.id for letter in letters.archive.of_job(JOB)} == {forged.id, own.id}
+    assert letters.archive.of_job(JOB) == [own]
+    assert letters.archive.body(own.id).body == message(JOB)["Body"].encode()
+    assert len({letter.id for letter in forged} | {own.id}) == 3
+    assert [letter.copies for letter in map(letters.archive.get, (own.id, forged[0].id))] == [1, 1]
+
+
+def test_strays_are_found_by_the_id_that_they_bear(letters, message, put):
+    (one,) = put(message(JOB, signed=False))
+    (two,) = put(message(JOB, own=False, reason="stray", body=json.dumps({"headers": {"id": JOB}})))
+    put(message("f" * 32, signed=False))
+    assert letters.archive.claiming(JOB) == sorted([one, two], key=lambda letter: letter.id)
+    assert len(letters.archive.claiming(JOB, limit=1)) == 1
+    assert len(letters.archive.claiming(JOB, limit=None)) == 2
+
+
+def test_two_bodies_of_one_place_are_both_kept_and_the_second_is_flagged(letters, message, put):
+    first, second, third = message(JOB), message(JOB, body="second"), message(JOB, body="third")
+    put(first)
+    put(second, third)  # of one batch, and of a place that is taken
+    put(first, second)  # copies of both
+    kept = letters.archive.of_job(JOB)
+    assert {letters.archive.body(letter.id).body for letter in kept} == {
+        each["Body"].encode() for each in (first, second, third)
+    }
+    own = letters.archive.get(f"{JOB}.0")
+    assert letters.archive.body(own.id).body == first["Body"].encode()
+    assert {letter.conflict for letter in kept if letter.id != own.id} == {True}
+    assert not own.conflict
+    (group,) = letters.groups.list()
+    assert group.open == 3
+
+
+def test_two_bodies_of_one_place_in_one_batch_are_both_kept(letters, message, put):
+    put(message(JOB, body="second"), message(JOB))
+    assert len(letters.archive.of_job(JOB)) == 2
+
+
+def test_letters_of_releases_before_they_were_signed_still_load(letters, message, put):
+    values = {
+        "state": "open", "group": "0" * 16, "queue": "q", "at": 1.0, "first": 1.0, "last": 1.0,
+        "list": "open#" + "0" * 16, "digest": "d" * 64,
+    }  # fmt: skip
+    own = {"id": JOB, "sort": "letter.0", "reason": "rejected", "job": JOB, "generation": 0}
+    forged = own | {"sort": "letter.0.01234567", "reason": "malformed"}
+    foreign = {"id": f"m-{JOB}", "sort": "letter.0", "reason": "malformed", "generation": 0}
+    for item in (own, forged, foreign):
+        letters.table.put(values | item)
+    assert letters.archive.get(f"{JOB}.0").own
+    assert not letters.archive.get(f"{JOB}.0.01234567").own
+    assert letters.archive.get(f"m-{JOB}.0").reason == "malformed"
+    # A genuine letter that comes later is kept beside what holds its place.
+    (late,) = put(message(JOB))
+    assert [letter.conflict for letter in letters.archive.of_job(JOB)].count(True) == 1
+    assert letters.archive.get(f"{late.id}.{late.digest[:32]}").job == JOB
 
 
 def test_each_generation_is_a_letter_of_its_own(message, put):

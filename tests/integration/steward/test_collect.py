@@ -1,15 +1,23 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.expiries import FAR
+from support.letters import EVIDENCE, PUBLIC, TENANT, body_of, sealed
 from support.waiting import wait_for
 
-from sealwax.deadletters import explain, make_letters
+from sealwax.deadletters import Filter, explain, make_letters
+from sealwax.deadletters.signature import body_digest
+from sealwax.envelope import SigningKey
+from sealwax.keys.documents import KeyDocuments
+from sealwax.keys.public import PublicKeyring
 from sealwax.ledger import Ledger, NewJob
+from sealwax.outbox.payloads import PayloadStoreUnreachable
 from sealwax.steward.collect import DeadLetterCollector
 
 JOB = "0123456789abcdef0123456789abcdef"
@@ -38,7 +46,7 @@ class Scene:
         self.queue = self.url(settings.queue_name("default"))
         self.dead = self.url(settings.dead_letter_queue_name("default"))
         self.duty = DeadLetterCollector(
-            settings, self.sqs, self.letters, self.ledger, clock=lambda: self.now[0]
+            settings, self.sqs, self.letters, self.ledger, EVIDENCE, clock=lambda: self.now[0]
         )
 
     def url(self, name: str) -> str:
@@ -49,6 +57,15 @@ class Scene:
         self.sqs.send_message(
             QueueUrl=self.dead, MessageBody=message["Body"], MessageAttributes=attributes
         )
+
+    def redrive(self, body: str) -> None:
+        """Do what SQS does after a thousand receives: no reason is given."""
+        self.sqs.send_message(QueueUrl=self.dead, MessageBody=body)
+
+    def strays(self) -> dict[str | None, str | None]:
+        """Return the causes of the strays by the job whose id they bear."""
+        page = self.letters.archive.page(Filter(reason="stray"), limit=100)
+        return {letter.claims: letter.cause for letter in page.letters}
 
     def left(self, url: str) -> int:
         found = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
@@ -66,7 +83,7 @@ class Scene:
     def accept(self, job: str = JOB) -> None:
         self.ledger.accept(
             NewJob(
-                id=job, task="webhooks.relay", tenant="t", lane="default", contract=1,
+                id=job, task="webhooks.relay", tenant=TENANT, lane="default", contract=1,
                 created=1.0, not_after=2**33, expires=2**33,
             )
         )  # fmt: skip
@@ -106,21 +123,23 @@ def test_a_crash_between_archive_and_delete_leaves_one_letter(scene, message, mo
     assert [group.open for group in scene.letters.groups.list()] == [1]
 
 
-def test_every_malformed_shape_is_a_letter_with_a_reason_and_its_body(scene, message):
+def test_every_malformed_shape_is_a_stray_with_a_cause_and_its_body(scene, message):
     for name, body in MALFORMED.items():
-        said = message(reason="malformed", cause=None, body=body, error=name)
-        scene.bury(said)  # as the transport dead-letters it
-        scene.bury(said, reason=False)  # as SQS's own redrive or a person moves it
+        # As the transport dead-letters it, and as SQS's own redrive or a person moves it.
+        scene.bury(message(reason="malformed", cause=name, body=body, error=name, own=False))
+        scene.redrive(body)
     scene.collect()
     found: list[Any] = []
     after = None
-    while len(found) < 2 * len(MALFORMED):
-        page = scene.letters.archive.page(after=after, limit=100)
+    while len(found) < len(set(MALFORMED.values())):
+        page = scene.letters.archive.page(Filter(reason="stray"), after=after, limit=100)
         found, after = found + page.letters, page.after
     bodies = [scene.letters.archive.body(letter.id).body for letter in found]
-    assert set(bodies) == {body.encode() for body in MALFORMED.values()}
+    assert sorted(bodies) == sorted({body.encode() for body in MALFORMED.values()})
     for letter in found:
-        assert explain(letter).startswith(("The message is no task message:", "SQS gave up"))
+        assert explain(letter).startswith("The message is no job's own: ")
+    assert scene.letters.groups.list() == []
+    assert len(scene.letters.groups.list(strays=True)) == 1
 
 
 def test_what_the_redrive_moved_too_early_goes_back_at_most_hourly(scene, message):
@@ -141,22 +160,116 @@ def test_what_the_redrive_moved_too_early_goes_back_at_most_hourly(scene, messag
     assert scene.duty.counters.snapshot()["backstop.returned"] == 2
 
 
-def test_what_the_redrive_moved_of_an_ended_job_is_deleted_or_archived(scene, message):
+def test_what_the_redrive_moved_of_an_ended_job_is_deleted_or_archived(scene):
     scene.accept()
     scene.ledger.claim(JOB, token="a", lease=30)
     scene.ledger.succeed(JOB, token="a", result=None)
-    scene.bury(message(JOB), reason=False)
+    scene.redrive(body_of(JOB))
     dead = "f" * 32
     scene.accept(dead)
     scene.ledger.claim(dead, token="a", lease=30)
     scene.ledger.die(dead, token="a", reason="rejected", cause="x", error="Rejected")
-    scene.bury(message(dead), reason=False)
+    scene.redrive(body_of(dead))
+    scene.redrive(body_of(dead))
     unknown = "e" * 32
-    scene.bury(message(unknown), reason=False)
+    scene.redrive(body_of(unknown))
     scene.collect()
     assert scene.letters.archive.of_job(JOB) == []
-    assert [letter.reason for letter in scene.letters.archive.of_job(dead)] == ["backstop"]
-    assert [letter.reason for letter in scene.letters.archive.of_job(unknown)] == ["backstop"]
+    (letter,) = scene.letters.archive.of_job(dead)
+    assert (letter.id, letter.reason, letter.attempts) == (f"{dead}.0", "backstop", 1)
+    assert scene.letters.archive.of_job(unknown) == []
+    assert scene.strays() == {unknown: "no-ledger-entry"}
+
+
+def test_what_the_redrive_moved_and_is_not_the_jobs_own_is_a_stray(scene):
+    other = "f" * 32
+    forged = {
+        "not-sealed": body_of(JOB).replace('], {}, {}]"', '], {\\"x\\": 1}, {}]"'),
+        "envelope-malformed": body_of(JOB, "FORGED"),
+        "context-mismatch": body_of(JOB, sealed(other)),
+        "claim-missing": body_of(JOB, f"swxc1.{'0' * 64}.9"),
+        "generation": body_of(JOB, generation=1),
+    }
+    scene.accept()
+    before = scene.ledger.get(JOB)
+    for cause, body in forged.items():
+        scene.redrive(body)
+        scene.collect()
+        digest = body_digest(body.encode())
+        page = scene.letters.archive.page(Filter(reason="stray"), limit=10)
+        assert [each.cause for each in page.letters if each.digest == digest] == [cause]
+    assert scene.left(scene.queue) == 0
+    assert scene.letters.archive.of_job(JOB) == []
+    assert scene.ledger.get(JOB) == before
+    assert len(scene.letters.archive.claiming(JOB)) == len(forged)
+
+
+def test_a_copy_in_another_lanes_queue_is_a_stray(scene):
+    scene.accept()
+    scene.settings.lanes["slow"] = scene.settings.lanes["default"].model_copy(
+        update={"queue": scene.settings.queue_name("default")}
+    )
+    scene.settings.lanes["default"] = scene.settings.lanes["default"].model_copy(
+        update={"queue": "elsewhere"}
+    )
+    body = {"MessageId": "m", "Body": body_of(JOB)}
+    kept = scene.duty._judged(body, "slow", scene.dead)
+    assert kept[0].cause == "wrong-lane"
+
+
+def test_a_forged_reason_takes_nobodys_place_and_ends_nothing(scene, message):
+    scene.accept()
+    before = scene.ledger.get(JOB)
+    scene.bury(message(JOB, signed=False))
+    scene.collect()
+    assert scene.letters.archive.of_job(JOB) == []
+    assert scene.strays() == {JOB: "unsigned"}
+    assert scene.ledger.get(JOB) == before
+
+
+def test_a_signer_that_the_keys_do_not_know_yet_is_waited_for(scene, message, monkeypatch):
+    known: list[PublicKeyring] = [
+        PublicKeyring.load(KeyDocuments.create("x25519", 1).secrets()["shared/keyring"])
+    ]
+    may = [False]
+
+    def refresh() -> bool:
+        if may[0]:
+            known[:] = [PUBLIC]
+        return may[0]
+
+    monkeypatch.setattr("sealwax.steward.collect.UNKNOWN_SIGNER", 1)
+    scene.now = [time.time()]
+    scene.duty._evidence = replace(EVIDENCE, keyring=lambda: known[0], refresh=refresh)
+    scene.bury(message(JOB))
+    scene.duty.turn(Always())
+    assert scene.left(scene.dead) == 1
+    assert scene.strays() == {}
+    may[0] = True
+    scene.collect()
+    assert [letter.id for letter in scene.letters.archive.of_job(JOB)] == [f"{JOB}.0"]
+
+
+def test_a_signer_that_nobody_knows_makes_a_stray_once_the_keys_are_newer(scene, message):
+    stranger = SigningKey(b"x" * 32)
+    scene.bury(message(JOB, signer=stranger))
+    scene.collect()
+    assert scene.strays() == {JOB: "unknown-signer"}
+
+
+def test_s3_away_holds_up_its_own_message_alone(scene, message):
+    def away(*_: str) -> str:
+        raise PayloadStoreUnreachable
+
+    scene.accept()
+    scene.duty._evidence = replace(EVIDENCE, fetch=away)
+    scene.redrive(body_of(JOB, f"swxc1.{'0' * 64}.9"))
+    mate = message()
+    scene.bury(mate)
+    scene.duty.turn(Always())
+    assert scene.left(scene.dead) == 1
+    assert scene.strays() == {}
+    assert len(scene.letters.archive.page().letters) == 1
 
 
 def test_a_letter_that_cannot_be_kept_does_not_hold_up_its_mates(scene, message, monkeypatch):

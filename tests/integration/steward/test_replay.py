@@ -3,12 +3,23 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from support.letters import EVIDENCE, TENANT, body_of, sealed
 from support.waiting import wait_for
 
-from sealwax.deadletters import Filter, LetterState, LettersUnreachable, ReplayState, make_letters
+from sealwax.deadletters import (
+    Filter,
+    LetterState,
+    LettersUnreachable,
+    ReplayState,
+    SelectionInvalid,
+    make_letters,
+)
+from sealwax.deadletters.letter import LetterText
+from sealwax.keys.provenance import by_record
 from sealwax.ledger import Claimed, JobState, Ledger, NewJob
 from sealwax.outbox.payloads import PayloadStore
 from sealwax.steward.collect import DeadLetterCollector
@@ -34,14 +45,21 @@ class Scene:
         self.ledger = Ledger(aws.client("dynamodb"), settings.table_name("jobs"))
         self.queue = self.url(settings.queue_name("default"))
         self.dead = self.url(settings.dead_letter_queue_name("default"))
+        self.evidence = by_record(replace(EVIDENCE, fetch=self.fetch, entry=self.ledger.get))
         self.engine = self.steward()
-        self.collection = DeadLetterCollector(settings, self.sqs, self.letters, self.ledger)
+        self.collection = DeadLetterCollector(
+            settings, self.sqs, self.letters, self.ledger, self.evidence
+        )
         self.ran: list[str] = []
         self.refused: list[str] = []
         self.bodies: list[dict[str, Any]] = []
 
     def url(self, name: str) -> str:
         return self.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+
+    def fetch(self, job: str, reference: str) -> str:
+        store = PayloadStore(self.aws.client("s3"), self.settings.bucket_name)
+        return store.fetch(job, reference)
 
     def steward(self) -> ReplayEngine:
         payloads = PayloadStore(self.aws.client("s3"), self.settings.bucket_name)
@@ -51,6 +69,7 @@ class Scene:
             self.letters,
             self.ledger,
             lambda: payloads,
+            evidence=self.evidence,
             fair_group=lambda tenant: f"fair-{tenant}",
         )
 
@@ -59,7 +78,7 @@ class Scene:
         job = job or secrets.token_hex(16)
         self.ledger.accept(
             NewJob(
-                id=job, task="webhooks.relay", tenant="t", lane="default", contract=1,
+                id=job, task="webhooks.relay", tenant=TENANT, lane="default", contract=1,
                 created=1.0, not_after=2**33, expires=2**33,
             )
         )  # fmt: skip
@@ -87,9 +106,11 @@ class Scene:
     def collect(self, count: int) -> None:
         def collected() -> bool:
             self.collection.turn(Always())
-            return sum(group.open for group in self.letters.groups.list()) == count
+            groups = self.letters.groups
+            found = [*groups.list(), *groups.list(strays=True)]
+            return sum(group.open for group in found) == count
 
-        wait_for(collected, seconds=60, what=f"{count} letters are open")
+        wait_for(collected, seconds=60, what=f"{count} letters and strays are open")
 
     def work(self, *, mended: bool = True) -> int:
         """Run what is in the queue, by the ledger's rules; return how many messages it was."""
@@ -245,12 +266,11 @@ def test_paused_and_cancelled_it_sends_nothing_more(scene):
     assert scene.letters.groups.list()[0].open == 3
 
 
-def test_a_discard_resolves_letters_and_lets_their_jobs_expire(scene, message):
+def test_a_discard_resolves_letters_and_lets_their_jobs_expire(scene):
     job = scene.die()
-    scene.bury(message("0" * 31 + "1", reason="malformed", cause=None, body="odd"))
-    scene.collect(2)
+    scene.collect(1)
     replay = scene.drive(scene.plan(verb="discard", reason="obsolete"), ReplayState.DONE)
-    assert (replay.sent, replay.waiting) == (2, 0)
+    assert (replay.sent, replay.waiting) == (1, 0)
     letter = scene.letters.archive.get(f"{job}.0")
     assert (letter.state, letter.note) == (LetterState.DISCARDED, "obsolete")
     entry = scene.ledger.get(job)
@@ -258,32 +278,112 @@ def test_a_discard_resolves_letters_and_lets_their_jobs_expire(scene, message):
     assert entry.expires is not None
     assert entry.watch is None
     assert scene.letters.groups.list() == []
-    assert sum(group.discarded for group in scene.letters.groups.list(closed=True)) == 2
+    assert sum(group.discarded for group in scene.letters.groups.list(closed=True)) == 1
 
 
-def test_what_no_job_stands_behind_is_skipped_and_stays_open(scene, message):
-    scene.bury(message(reason="unknown-job"))
-    scene.bury({**message(reason="malformed", cause=None, body="odd")})
+def stray_of(scene, job: str, body: str = "FORGED") -> str:
+    """Bury a stray that bears a job's id; return its letter's id once it is collected."""
+    before = {letter.id for letter in scene.letters.archive.claiming(job)}
+    scene.bury(scene.message(job, own=False, reason="stray", body=body_of(job, body)))
+
+    def collected() -> set[str]:
+        scene.collection.turn(Always())
+        return {letter.id for letter in scene.letters.archive.claiming(job)} - before
+
+    (found,) = wait_for(collected, seconds=60, what="the stray is collected")
+    return found
+
+
+def test_strays_are_in_no_replay_and_in_no_discard_of_letters(scene):
     job = scene.die()
+    stray = stray_of(scene, job)
+    stray_of(scene, "0" * 32)
     scene.collect(3)
+    assert scene.letters.replays.preview(actor="me", filter=Filter()).expected == 1
     replay = scene.drive(scene.plan(), ReplayState.DONE)
-    assert (replay.sent, replay.succeeded, replay.skipped) == (1, 1, 2)
+    assert (replay.sent, replay.succeeded, replay.skipped) == (1, 1, 0)
+    discard = scene.drive(scene.plan(verb="discard", reason="all"), ReplayState.DONE)
+    assert discard.sent == 0
     assert scene.ran == [job]
-    assert len(scene.letters.archive.page().letters) == 2
+    assert scene.letters.archive.get(stray).state is LetterState.OPEN
 
 
-NOBODYS = '{"headers": {"id": "JOB"}}'
-
-
-def test_a_job_that_has_run_by_another_letter_resolves_its_own_and_is_not_sent_again(scene):
+def test_a_stray_that_is_named_is_still_never_sent(scene):
     job = scene.die()
-    scene.bury(scene.message(job, reason="stray", body=NOBODYS.replace("JOB", job)))
+    stray = stray_of(scene, job)
+    group = scene.letters.archive.get(stray).group
+    before = scene.ledger.get(job)
+    for choice in ({"ids": [stray]}, {"filter": Filter(group=group)}):
+        replay = scene.drive(scene.plan(**choice), ReplayState.DONE)
+        assert (replay.sent, replay.skipped) == (0, 1)
+    with pytest.raises(SelectionInvalid, match="never sent"):
+        scene.plan(filter=Filter(reason="stray"))
+    assert scene.work() == 0
+    assert scene.ledger.get(job) == before
+    assert scene.letters.archive.get(stray).state is LetterState.OPEN
+
+
+@pytest.mark.parametrize("by", ["ids", "filter"])
+def test_discarding_strays_touches_no_job_and_no_payload(scene, by):
+    s3, bucket = scene.aws.client("s3"), scene.settings.bucket_name
+    payloads = PayloadStore(s3, bucket)
+    job = secrets.token_hex(16)
+    reference = payloads.put(job, sealed(job))
+    scene.die(job, body=body_of(job, reference))
+    stray = stray_of(scene, job, reference + "0")
+    before = scene.ledger.get(job)
+    choice = {"ids": [stray]} if by == "ids" else {"filter": Filter(reason="stray")}
+    replay = scene.drive(scene.plan(verb="discard", reason="odd", **choice), ReplayState.DONE)
+    assert replay.sent == 1
+    letter = scene.letters.archive.get(stray)
+    assert (letter.state, letter.note) == (LetterState.DISCARDED, "odd")
+    assert scene.ledger.get(job) == before
+    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 1
+    assert scene.letters.archive.get(f"{job}.0").state is LetterState.OPEN
+    claim = scene.letters.table.get(job, f"claim.{stray}")
+    assert claim is not None
+    assert claim["expires"] > time.time()
+
+
+@pytest.mark.parametrize("how", ["forged", "moved", "gone", "another-job"])
+def test_a_row_in_the_jobs_place_whose_body_is_not_the_jobs_own_changes_nothing(scene, how):
+    """As whoever can write to the archive makes it: the genuine message stays the present one."""
+    job, other = scene.die(), secrets.token_hex(16)
+    scene.collect(1)
+    bodies = {
+        "forged": body_of(job, "FORGED"), "moved": body_of(job, sealed(other)),
+        "another-job": body_of(other),
+    }  # fmt: skip
+    letter = scene.letters.archive.get(f"{job}.0")
+    if how == "gone":
+        scene.letters.archive.erase_body(letter)
+    else:
+        item = scene.letters.bodies.item(letter, LetterText(bodies[how].encode(), {}, None))
+        scene.aws.client("dynamodb").put_item(TableName=scene.letters.table.name, Item=item)
+    before = scene.ledger.get(job)
+    replay = scene.drive(scene.plan(), ReplayState.DONE)
+    assert (replay.sent, replay.skipped) == (0, 1)
+    assert scene.work() == 0
+    assert scene.ledger.get(job) == before
+
+
+def test_a_letter_beside_the_jobs_own_is_sent_while_the_job_is_dead_and_never_again(scene):
+    job = scene.die(body=None)
+    scene.collect(1)
+    again = body_of(job).replace('"properties": {}', '"properties": {"priority": 0}')
+    scene.bury(scene.message(job, body=again))
     scene.collect(2)
-    own, other = sorted((letter.id for letter in scene.letters.archive.of_job(job)), key=len)
-    scene.drive(scene.plan(ids=[other]), ReplayState.DONE)
-    scene.drive(scene.plan(ids=[own]), ReplayState.DONE)
+    (beside,) = [each for each in scene.letters.archive.of_job(job) if each.conflict]
+    assert scene.drive(scene.plan(ids=[beside.id]), ReplayState.DONE).succeeded == 1
     assert scene.ran == [job]
-    assert scene.letters.archive.get(own).outcome == "succeeded"
+    # What has moved on counts as what it is.
+    scene.bury(scene.message(job, body=again.replace("0}", "1}")))
+    scene.collect(2)
+    late = [each for each in scene.letters.archive.of_job(job) if each.conflict]
+    (late_id,) = {each.id for each in late} - {beside.id}
+    replay = scene.drive(scene.plan(ids=[late_id]), ReplayState.DONE)
+    assert (replay.sent, replay.skipped) == (0, 1)
+    assert scene.ran == [job]
 
 
 def test_a_job_that_is_under_way_as_a_later_generation_is_skipped(scene):
@@ -295,19 +395,6 @@ def test_a_job_that_is_under_way_as_a_later_generation_is_skipped(scene):
     replay = scene.drive(scene.plan(ids=[f"{job}.0"]), ReplayState.DONE)
     assert (replay.sent, replay.skipped, scene.ran) == (0, 1, [])
     assert scene.letters.archive.get(f"{job}.0").state is LetterState.OPEN
-
-
-def test_the_jobs_own_letter_is_sent_though_another_was_replayed_and_died(scene):
-    job = scene.die()
-    scene.bury(scene.message(job, reason="stray", body=NOBODYS.replace("JOB", job)))
-    scene.collect(2)
-    own, other = sorted((letter.id for letter in scene.letters.archive.of_job(job)), key=len)
-    scene.drive(scene.plan(ids=[other]), ReplayState.STOPPED, mended=False)
-    assert scene.ledger.get(job).state is JobState.DEAD
-    replay = scene.drive(scene.plan(ids=[own]), ReplayState.DONE)
-    assert (replay.sent, replay.succeeded, replay.skipped) == (1, 1, 0)
-    assert scene.ran == [job]
-    assert scene.letters.archive.get(own).outcome == "succeeded"
 
 
 def test_two_overlapping_replays_send_a_letter_once(scene):
@@ -362,36 +449,29 @@ def test_a_step_without_an_outcome_stops_the_replay_after_its_time(scene, monkey
     assert scene.drive(replay_id, ReplayState.DONE).succeeded == 3
 
 
-def test_a_discard_deletes_the_payload_in_s3_but_never_by_an_unverified_letter(scene, message):
+def test_a_discard_deletes_the_payload_in_s3_of_the_jobs_last_death_alone(scene):
     s3, bucket = scene.aws.client("s3"), scene.settings.bucket_name
     payloads = PayloadStore(s3, bucket)
-
-    def body(job: str, reference: str) -> str:
-        return json.dumps(
-            {
-                "headers": {"id": job, "task": "webhooks.relay"}, "properties": {},
-                "content-type": "application/json", "content-encoding": "utf-8",
-                "body": json.dumps([[reference], {}, {}]),
-            }
-        )  # fmt: skip
 
     def objects() -> int:
         return s3.list_objects_v2(Bucket=bucket)["KeyCount"]
 
     job, big = secrets.token_hex(16), secrets.token_hex(16)
-    reference = payloads.put(job, "sealed")
+    reference = payloads.put(job, sealed(job))
     payloads.move_to_dead(job, reference)
-    scene.die(job, body=body(job, reference))
-    scene.die(big, body=body(big, "x" * 70_000))
-    # Anybody who can write to the queue can make this one.
-    forged = message(job, reason="malformed", cause=None, body=body(job, reference))
-    scene.bury(forged)
-    scene.collect(3)
+    scene.die(job, body=body_of(job, reference))
+    scene.die(big, body=body_of(big, "x" * 70_000))
+    scene.collect(2)
     assert objects() == 3  # a payload; a big body and its attributes
-    chosen = scene.plan(verb="discard", reason="odd", filter=Filter(reason="malformed"))
-    assert scene.drive(chosen, ReplayState.DONE).sent == 1
-    assert scene.ledger.get(job).watch == "dead"
+    # It lives again, by whatever word: its payload is needed.
+    scene.ledger.replay(job, generation=0)
+    living = scene.plan(verb="discard", reason="odd", ids=[f"{job}.0"])
+    assert scene.drive(living, ReplayState.DONE).sent == 1
     assert objects() == 3
+    assert scene.ledger.get(job).state is JobState.ACCEPTED
+    scene.fail(job, 1)
+    scene.bury(scene.message(job, generation=1, body=body_of(job, reference, generation=1)))
+    scene.collect(2)
     scene.drive(scene.plan(verb="discard", reason="obsolete"), ReplayState.DONE)
     assert objects() == 0
     assert scene.ledger.get(job).watch is None

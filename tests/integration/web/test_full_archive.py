@@ -18,11 +18,13 @@ from typing import Any
 
 import pytest
 import requests
+from support.letters import TENANT, body_of
 from support.waiting import wait_for
 
 from sealwax.aws.dynamodb import value_of
 from sealwax.deadletters.groups import SHARDS
 from sealwax.deadletters.letter import fingerprint
+from sealwax.envelope import Context, Purpose, seal
 from sealwax.local.ports import free_port
 
 pytestmark = pytest.mark.slow
@@ -41,6 +43,7 @@ class Loader:
     def __init__(self, app) -> None:
         services = app.extensions["sealwax"]
         self.settings = services.settings
+        self.keyring = services.runtime.keyring
         self.aws = services.runtime.aws
         self.client = self.aws.client("dynamodb")
         self.queue = self.settings.queue_name("default")
@@ -53,6 +56,14 @@ class Loader:
 
     def group(self, number: int) -> str:
         return fingerprint(**self.facts(number), place=None)
+
+    def sealed(self, job: str) -> str:
+        context = Context(
+            purpose=Purpose.JOB, task="load.task0", job=job, tenant=TENANT, contract=1,
+            issued_at=int(time.time()), not_after=2**33,
+        )  # fmt: skip
+        recipient = self.keyring.recipient("worker", "default")
+        return seal(b"{}", context, recipient=recipient, signer=self.keyring.signer)
 
     def load(self, count: int) -> None:
         """Have the archive hold so many letters; those of the first group can be replayed."""
@@ -75,12 +86,12 @@ class Loader:
                 }
             )  # fmt: skip
             if number == 0:
-                body = {"headers": {"id": job, "task": "load.task0"}, "body": "x" * 200}
+                body = json.loads(body_of(job, self.sealed(job), task="load.task0"))
                 data = base64.b64encode(json.dumps(body).encode()).decode()
                 line({"id": job, "sort": "body.0", "attributes": "{}"}, body={"B": data})
                 jobs.append(
                     {
-                        "id": job, "state": "dead", "task": "load.task0", "tenant": "t",
+                        "id": job, "state": "dead", "task": "load.task0", "tenant": TENANT,
                         "lane": "default", "contract": 1, "created": at, "updated": at,
                         "not_after": int(at) + 9_999, "attempts": 1, "watch": "dead",
                     }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from support.job_bench import Bench
 
+from sealwax.keys import provenance as rule
 from sealwax.ledger import MAX_GENERATION, read_generation
 from sealwax.worker.provenance import Own, Stray, judge
 
@@ -79,3 +81,39 @@ def test_what_is_no_message_names_no_job(bench: Bench, body: str) -> None:
 def test_generations_are_read_within_bounds() -> None:
     assert [read_generation(value) for value in (None, 0, MAX_GENERATION)] == [0, 0, MAX_GENERATION]
     assert {read_generation(value) for value in (-1, MAX_GENERATION + 1, "1", 1.0, False)} == {None}
+
+
+def test_by_the_ledgers_record_no_payload_is_fetched(bench: Bench) -> None:
+    job_id = bench.submit(large=True)
+    reference = bench.deliver(job_id).envelope
+    own = body_of(job_id, [reference])
+    strange = body_of(job_id, [reference[:-1] + "0"])
+    fetched: list[str] = []
+
+    def fetch(job: str, reference: str) -> str:
+        fetched.append(reference)
+        return bench.worker.payloads.fetch(job, reference)
+
+    evidence = replace(bench.worker.evidence, fetch=fetch)
+    assert isinstance(rule.judge(rule.by_record(evidence), own), Own)
+    assert isinstance(rule.judge(rule.by_record(evidence), strange), Stray)
+    assert fetched == []
+    # Of a job that an older release accepted, S3 alone can tell.
+    older = replace(bench.entry(job_id), claim_checks=None)
+    evidence = replace(evidence, entry=lambda _: older)
+    assert isinstance(rule.judge(rule.by_record(evidence), own), Own)
+    assert fetched == [reference]
+
+
+@pytest.mark.parametrize("how", ["own", "forged", "another", "lane", "tenant"])
+def test_a_kept_body_is_an_entrys_own_or_it_is_not(bench: Bench, how: str) -> None:
+    job_id, other = bench.submit(), bench.submit()
+    envelope = bench.deliver(other if how == "another" else job_id).envelope
+    body = body_of(job_id, ["FORGED" if how == "forged" else envelope])
+    entry = bench.entry(job_id)
+    entry = replace(entry, **{how: "another"}) if how in ("lane", "tenant") else entry
+    queue = bench.settings.queue_name("default")
+    found = rule.is_own(
+        bench.worker.evidence, body.encode(), entry, queue=queue, settings=bench.settings
+    )
+    assert found is (how == "own")

@@ -175,8 +175,14 @@ def test_a_steward_opens_no_payload(stacks):
     hmac = {"dynamodb__LeadingKeys": ["shared/hmac"]}
     assert may(stacks, "steward", "dynamodb:GetItem", TABLES["secrets"], **hmac)
     assert may(stacks, "steward", "s3:PutObject", f"{BUCKET}/letters/1/2")
+
+
+def test_a_steward_verifies_whose_a_message_is_with_public_keys(stacks):
+    public = {"dynamodb__LeadingKeys": ["shared/keyring"]}
+    assert may(stacks, "steward", "dynamodb:GetItem", TABLES["secrets"], **public)
     for place in ("live/1/2", "dead/1/2"):
-        assert not may(stacks, "steward", "s3:GetObject", f"{BUCKET}/{place}")
+        assert may(stacks, "steward", "s3:GetObject", f"{BUCKET}/{place}")
+        assert not may(stacks, "steward", "s3:PutObject", f"{BUCKET}/{place}")
 
 
 def managed(stacks: dict[str, Stack], logical: str) -> list[dict[str, Any]]:

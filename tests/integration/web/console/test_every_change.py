@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 from flask import Flask
 from support.console import csrf_of, sign_in
+from support.letters import PUBLIC, said_by_a_worker
 from werkzeug.serving import make_server
 
 from sealwax.cli import cli
@@ -138,17 +139,29 @@ class Scene:
 
     def letter(self) -> str:
         job = secrets.token_hex(16)
-        said = {"reason": "rejected", "cause": "http-400", "job": job, "task": "webhooks.relay"}
+        return self._archive(job, own=True)
+
+    def stray(self) -> str:
+        return self._archive(secrets.token_hex(16), own=False)
+
+    def _archive(self, job: str, *, own: bool) -> str:
+        queue = self.parts.settings.queue_name("default")
+        body = json.dumps({"headers": {"id": job, "task": "webhooks.relay"}, "body": "[]"})
+        said = {
+            "reason": "rejected" if own else "stray", "cause": "http-400", "job": job,
+            "task": "webhooks.relay", "at": 1.0,
+        }  # fmt: skip
+        text = said_by_a_worker(said, body, queue=queue, own=own)
         message = {
             "MessageId": job,
-            "Body": json.dumps({"headers": {"id": job, "task": "webhooks.relay"}, "body": "[]"}),
+            "Body": body,
             "MessageAttributes": {
-                "sealwax-dead-letter": {"DataType": "String", "StringValue": json.dumps(said)}
+                "sealwax-dead-letter": {"DataType": "String", "StringValue": text}
             },
         }
-        letter, text = read(message, queue=self.parts.settings.queue_name("default"), now=1_000.0)
-        self.letters.archive.put([(letter, text)])
-        return letter.id
+        made = read(message, queue=queue, lane="default", now=1_000.0, verifier=PUBLIC)
+        self.letters.archive.put([made])
+        return made[0].id
 
     def replay(self, state: str) -> str:
         replays = self.letters.replays

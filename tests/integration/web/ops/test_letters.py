@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from support.letters import PUBLIC, said_by_a_worker
 
 from sealwax.deadletters.letter import read
 
@@ -17,15 +18,17 @@ BODY = '{"headers":{"id":"' + JOB + '","task":"webhooks.relay"},"body":"[[],{},{
 def letters(app):
     made = app.extensions["sealwax"].letters
     said = {"reason": "rejected", "cause": "http-400", "error": "Rejected", "job": JOB,
-            "task": "webhooks.relay", "attempts": 1}  # fmt: skip
+            "task": "webhooks.relay", "attempts": 1, "at": 1.0}  # fmt: skip
     message = {
         "MessageId": "m1",
         "Body": BODY,
         "MessageAttributes": {
-            "sealwax-dead-letter": {"DataType": "String", "StringValue": json.dumps(said)}
+            "sealwax-dead-letter": {
+                "DataType": "String", "StringValue": said_by_a_worker(said, BODY, queue="q"),
+            }
         },
-    }
-    made.archive.put([read(message, queue="q", now=1_000.0)])
+    }  # fmt: skip
+    made.archive.put([read(message, queue="q", lane="default", now=1_000.0, verifier=PUBLIC)])
     return made
 
 
