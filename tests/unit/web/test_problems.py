@@ -27,6 +27,7 @@ ROOMS = (
 #: Errors of these rooms that no route meets, and why.
 NEVER_MET = {
     "ConditionFailed": "the stores' own: each catches it where it writes",
+    "LetterNotBelieved": "the steward sets the letter aside as a stray, a worker refuses",
     "LettersError": "see its subclasses",
     "ObjectMissing": "the stores' own: each says what is missing",
     "OutboxDenied": "the submitter answers QueueUnavailable",
