@@ -172,8 +172,7 @@ def erase(
     """
     from sealwax.cli.auditing import cli_actor
     from sealwax.keys.hmac import KeyedHashes
-    from sealwax.ledger import is_job_id
-    from sealwax.ledger.erasing import StillRuns
+    from sealwax.ledger import StillRuns, is_job_id
     from sealwax.settings import load_settings
     from sealwax.steward.erasure import Erasure
     from sealwax.stores import Stores

@@ -1,5 +1,7 @@
 """Dead letters: the archive, its groups, replays and discards, and the audit log.
 
+The reasons that letters give stand in `sealwax.reasons`.
+
 Called by the steward's duties, the operations API and the console. It never
 opens a payload: what it keeps is sealed, and it holds no key.
 """

@@ -13,7 +13,15 @@ from typing import Protocol
 from cryptography.exceptions import InvalidTag
 
 from sealwax.envelope.errors import DecryptionFailed, EnvelopeExpired, EnvelopeMalformed
-from sealwax.envelope.format import Context, Header, encode_header, join, split
+from sealwax.envelope.format import (
+    SIGNATURE_BYTES,
+    VERSION,
+    Context,
+    Header,
+    encode_header,
+    join,
+    split,
+)
 from sealwax.envelope.private_keys import PrivateKey, SigningKey
 from sealwax.envelope.public_keys import PublicKey
 from sealwax.envelope.verify import Expected, Verifier, signed_bytes, verify_parts
@@ -63,8 +71,8 @@ def sealed_size(
     header = encode_header(
         Header(suite=recipient.suite, recipient=recipient.id, signer=signer.id, context=context)
     )
-    lengths = (len(header), plaintext_bytes + recipient.suite.overhead, 64)
-    return len("swx1") + sum(1 + (4 * length + 2) // 3 for length in lengths)
+    lengths = (len(header), plaintext_bytes + recipient.suite.overhead, SIGNATURE_BYTES)
+    return len(VERSION) + sum(1 + (4 * length + 2) // 3 for length in lengths)
 
 
 def open_envelope(

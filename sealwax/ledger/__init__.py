@@ -8,6 +8,7 @@ from sealwax.ledger.acceptance import CLAIM_CHECKS_MAX, Accepted
 from sealwax.ledger.attempts import EARLY, SUSPICIONS, Claimed, Refused
 from sealwax.ledger.entry import (
     DEAD_WATCH,
+    FINAL,
     MAX_GENERATION,
     JobState,
     LedgerEntry,
@@ -16,7 +17,7 @@ from sealwax.ledger.entry import (
     open_watch,
     read_generation,
 )
-from sealwax.ledger.erasing import ERASED
+from sealwax.ledger.erasing import ERASED, StillRuns
 from sealwax.ledger.errors import (
     ClaimLost,
     LedgerDenied,
@@ -31,6 +32,7 @@ __all__ = [
     "DEAD_WATCH",
     "EARLY",
     "ERASED",
+    "FINAL",
     "MAX_GENERATION",
     "SUSPICIONS",
     "Accepted",
@@ -46,6 +48,7 @@ __all__ = [
     "LedgerUnreachable",
     "NewJob",
     "Refused",
+    "StillRuns",
     "is_job_id",
     "open_watch",
     "read_generation",

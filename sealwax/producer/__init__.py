@@ -1,1 +1,1 @@
-"""Submission of jobs: seal, record in the ledger, publish; periodic jobs and admission."""
+"""Submission of jobs: seal, record in the ledger, publish; periodic jobs."""

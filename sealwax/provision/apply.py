@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sealwax.aws.backoff import backoff
 from sealwax.aws.clients import Aws
 from sealwax.errors import SealwaxError
 from sealwax.provision.desired import (
@@ -185,16 +186,16 @@ def _provision_table(
 
 
 def _wait_active(dynamodb: Any, name: str, sleep: Callable[[float], None]) -> None:
-    pause, waited = 0.05, 0.0
+    asked, waited = 0, 0.0
     while waited < TABLE_WAIT_SECONDS:
         found = describe_table(dynamodb, name)
         if found and found["TableStatus"] == "ACTIVE":
             indexes = found.get("GlobalSecondaryIndexes") or []
             if all(item.get("IndexStatus", "ACTIVE") == "ACTIVE" for item in indexes):
                 return
+        pause = backoff(asked, base=0.05, cap=2.0)
         sleep(pause)
-        waited += pause
-        pause = min(pause * 2, 2.0)
+        asked, waited = asked + 1, waited + pause
     raise ProvisionError(
         f"Table {name} is not active after {TABLE_WAIT_SECONDS:.0f} s; run it again later."
     )

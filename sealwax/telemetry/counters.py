@@ -1,6 +1,7 @@
 """Counters of the transport and of the duties, for logs, heartbeats and tests.
 
-Every part of the transport counts here; nobody resets. Reading gives a copy.
+Every part of the transport counts here, under a name that stands where it
+counts: a new counter changes nothing here. Nobody resets. Reading gives a copy.
 `CounterLog` writes them now and then, so that a worker without metrics can be
 seen into too.
 """

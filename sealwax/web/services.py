@@ -11,7 +11,6 @@ from sealwax.control import Heartbeats, Pauses
 from sealwax.control.fleet import Fleet
 from sealwax.deadletters.reveal import Reveals
 from sealwax.deadletters.service import Letters
-from sealwax.producer.admission import Admission
 from sealwax.producer.celery_app import make_producer
 from sealwax.producer.publish import CeleryPublisher, Publisher
 from sealwax.producer.submit import Submitter
@@ -19,6 +18,7 @@ from sealwax.provision.preflight import lane_key_checks, log_warnings
 from sealwax.runtime import START_PATIENCE, Runtime
 from sealwax.settings import Settings
 from sealwax.task_definition import TaskDefinition, discover
+from sealwax.web.admission import Admission
 from sealwax.web.rate_limits import RateLimiter
 from sealwax.web.refused_sign_ins import RefusedSignIns
 from sealwax.web.tokens import TOKEN_KEY, TokenStore, make_tokens

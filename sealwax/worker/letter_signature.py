@@ -12,15 +12,12 @@ from typing import Any
 
 from sealwax.deadletters.signature import sign_letter
 from sealwax.ledger import JobState
-from sealwax.outcomes import DeadLetter, Reason
+from sealwax.outcomes import DeadLetter
 from sealwax.runtime import Runtime
 from sealwax.transport.dead_letters import DeadLetterEvent
 from sealwax.worker.provenance import Own, disagreement, judge
 
 __all__ = ["dead_generation", "signed_members"]
-
-#: Reasons that no message of a job's own is given.
-_NOBODYS = frozenset({Reason.STRAY, Reason.MALFORMED, Reason.UNKNOWN_JOB})
 
 
 def dead_generation(runtime: Runtime, body: str, letter: DeadLetter, *, queue: str) -> int | None:
@@ -34,7 +31,7 @@ def dead_generation(runtime: Runtime, body: str, letter: DeadLetter, *, queue: s
     LedgerError, PayloadStoreUnreachable
         Nobody knows yet.
     """
-    if letter.reason in _NOBODYS:
+    if not letter.reason.verified:
         return None
     found = judge(runtime, body)
     if not isinstance(found, Own):

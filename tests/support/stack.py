@@ -17,13 +17,12 @@ from typing import Any
 import boto3
 import requests
 
+from sealwax.client import ENDED
 from sealwax.local.configuration import DEMO_SECRET
 from sealwax.local.dev import DevOptions, Stack
 from sealwax.local.ports import HOST
 from sealwax.local.supervisor import Supervisor
 from support.waiting import wait_for
-
-ENDED = {"succeeded", "dead", "cancelled", "expired", "abandoned"}
 
 
 def free_options(folder: Path) -> DevOptions:

@@ -11,7 +11,12 @@ import pytest
 import requests
 from requests.adapters import BaseAdapter
 
-from sealwax.client import ApiClient, ApiRefused, ApiUnreachable, client_from_environment
+from sealwax.client import ENDED, ApiClient, ApiRefused, ApiUnreachable, client_from_environment
+from sealwax.ledger import FINAL
+
+
+def test_the_client_knows_every_state_in_which_a_job_has_ended() -> None:
+    assert {state.value for state in FINAL} == ENDED
 
 
 class Answers(BaseAdapter):

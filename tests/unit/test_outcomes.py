@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import pickle
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,28 +213,6 @@ def test_no_job_is_tried_beyond_its_attempts_or_its_age(
         assert age + found.after <= 1_000
     else:
         assert found.reason in ("rejected", "unopenable", "crashed", "exhausted")
-
-
-@pytest.mark.parametrize("reason", Reason)
-def test_a_reason_has_a_text_and_stands_in_the_operators_page(reason: Reason) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "dead-letters.md").read_text(encoding="utf-8")
-    verified = "yes" if reason.verified else "no"
-    assert f"| `{reason.value}` | {reason.text}. | {verified} |" in page
-
-
-def test_a_reason_is_given_before_the_envelope_was_opened_or_after() -> None:
-    assert {reason for reason in Reason if reason.verified} == {
-        "rejected",
-        "exhausted",
-        "crashed",
-        "unopenable",
-        "unknown-task",
-    }
-
-
-@pytest.mark.parametrize("value", [None, 5, "", "Rejected", "rejected ", {}, [], b"rejected"])
-def test_a_stored_text_that_names_no_reason_is_none(value: object) -> None:
-    assert Reason.read(value) is None
 
 
 def test_a_letter_takes_a_reason_by_its_text_and_no_other_text() -> None:

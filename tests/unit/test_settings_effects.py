@@ -26,7 +26,6 @@ from sealwax.keys.lifecycle import init_keys
 from sealwax.ledger import JobState, Ledger
 from sealwax.local.configuration import curls
 from sealwax.outcomes import Retry
-from sealwax.producer.admission import Admission
 from sealwax.producer.celery_app import make_producer
 from sealwax.producer.periodic import PeriodicEnqueuer
 from sealwax.producer.publish import QueuedJob
@@ -43,6 +42,7 @@ from sealwax.task_definition import TaskDefinition, task
 from sealwax.testing.dynamodb import FakeDynamoDB
 from sealwax.transport.pauses import ConsumerPauses
 from sealwax.web import jobs
+from sealwax.web.admission import Admission
 from sealwax.web.console import guard
 from sealwax.web.problems import Problem
 from sealwax.web.serve import load_factory

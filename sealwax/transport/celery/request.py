@@ -28,6 +28,7 @@ from celery.exceptions import Retry as CeleryRetry
 from celery.worker import state
 from celery.worker.request import Request as CeleryRequest
 
+from sealwax.aws.backoff import backoff
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
 from sealwax.transport.celery.retries import CopiedRetry, is_exhausted, receives_charged
 
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 #: Calls of a task's hook after a lost attempt, and the seconds to wait when none returned.
 HOOK_ATTEMPTS = 5
 HOOK_GIVES_UP = 30.0
+#: Longest wait between two of them.
+HOOK_WAIT = 10.0
 
 
 class Request(CeleryRequest):
@@ -211,7 +214,8 @@ class Request(CeleryRequest):
         except Exception:
             logger.exception("The task could not settle the lost attempt of %s", self.id)
             if attempt + 1 < HOOK_ATTEMPTS:
-                self._in_background(self._ask, kind, error, attempt + 1, delay=2.0**attempt)
+                wait = backoff(attempt, base=1.0, cap=HOOK_WAIT)
+                self._in_background(self._ask, kind, error, attempt + 1, delay=wait)
                 return
             outcome = Retry(HOOK_GIVES_UP)
         self._end(outcome, recorded=True)

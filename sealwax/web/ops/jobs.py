@@ -6,7 +6,14 @@ from typing import Any
 
 from flask import Response, jsonify, request
 
-from sealwax.ledger import JobPage, JobState, LedgerEntry, is_job_id
+from sealwax.ledger import (
+    DEAD_WATCH,
+    JobPage,
+    JobState,
+    LedgerEntry,
+    is_job_id,
+    open_watch,
+)
 from sealwax.web.auth import requires
 from sealwax.web.ops.common import actor, ops_blueprint, reason_of
 from sealwax.web.problems import Problem
@@ -40,10 +47,10 @@ def find(*, tenant: str = "", state: str = "", lane: str = "", after: str | None
             tuple(entry for entry in page.entries if _fits(entry, state, lane)), page.after
         )
     if state == "dead":
-        page = runtime.ledger.watching("dead", after, LIMIT)
+        page = runtime.ledger.watching(DEAD_WATCH, after, LIMIT)
         return JobPage(tuple(entry for entry in page.entries if _fits(entry, "", lane)), page.after)
     chosen = lane if lane in services().settings.lanes else next(iter(services().settings.lanes))
-    return runtime.ledger.watching(f"open#{chosen}", after, LIMIT)
+    return runtime.ledger.watching(open_watch(chosen), after, LIMIT)
 
 
 def _fits(entry: LedgerEntry, state: str, lane: str) -> bool:

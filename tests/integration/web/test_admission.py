@@ -20,7 +20,7 @@ def services(app):
 
 
 def test_a_lane_whose_jobs_wait_too_long_is_closed_for_a_while(services, client, auth):
-    from sealwax.producer.admission import Admission
+    from sealwax.web.admission import Admission
 
     now = [FAR]
     lane = services.settings.lanes["default"].model_copy(update={"max_wait": 60.0})

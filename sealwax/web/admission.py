@@ -1,9 +1,10 @@
 """Admission: whether a lane takes more jobs, by how long its jobs wait.
 
-Called by the API for each submission, cheaply: the ledger is asked once in a
-few seconds for each lane and process. Only jobs that wait for their first
-attempt count; one that fails for days must not close its lane to the others.
-It never refuses because it could not find out.
+Called for each submission over HTTP, cheaply: the ledger is asked once in a few
+seconds for each lane and process. Only jobs that wait for their first attempt
+count; one that fails for days must not close its lane to the others. It never
+refuses because it could not find out. Periodic jobs and follow-ups do not ask:
+nobody is there who could come back later.
 """
 
 from __future__ import annotations
