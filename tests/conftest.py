@@ -8,7 +8,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["support.aws", "support.sockets"]
+pytest_plugins = ["support.aws", "support.sockets", "support.stacks"]
 
 # How long an example takes, and how long it takes to make one, is the machine's
 # load more than the code's: what must be quick has a test that says so.

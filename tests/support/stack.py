@@ -98,11 +98,13 @@ class LiveStack:
         environment: Path,
         sections: Callable[[int], str] = lambda _: "",
         steward: bool = False,
+        worker: bool = True,
         **more: str,
     ) -> None:
         """Start everything; `sections` gives more configuration for the sandbox's port.
 
-        Without a steward dead letters stay in their queue, where tests look at them.
+        Without a steward dead letters stay in their queue, where tests look at them;
+        without a worker messages stay in theirs until `start_worker`.
         """
         more["extra"] = sections(self._stack.sandbox_port) + more.get("extra", "")
         self._stack.start_emulator(environment)
@@ -115,7 +117,8 @@ class LiveStack:
             )
         )
         self._stack.start_sandbox()
-        self._stack.start_roles(without=frozenset() if steward else frozenset({"steward"}))
+        wanted = {"steward": steward, "worker": worker}
+        self._stack.start_roles(without=frozenset(name for name in wanted if not wanted[name]))
 
     def close(self) -> None:
         """End everything at once: nobody needs what it would still finish."""
