@@ -33,6 +33,7 @@ __all__ = [
     "Lane",
     "Limits",
     "RetryOverride",
+    "RevealSettings",
     "Settings",
     "StewardSettings",
     "is_setting",
@@ -251,6 +252,29 @@ class KeySettings(BaseModel):
     )
 
 
+RevealMode = Literal["operator-key", "console", "off"]
+
+
+class RevealSettings(BaseModel):
+    """Who may see what a dead letter's payload says, and how often."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    mode: RevealMode | None = Field(
+        None,
+        description="`operator-key`: workers answer requests that an enrolled operator has signed, "
+        "sealed to the operator's key; `console`: whatever the API asks for, sealed to the API's "
+        "key; `off`: nothing. Default: `console` in environment `local`, else `operator-key`.",
+    )
+    per_hour: int = Field(
+        20,
+        ge=1,
+        le=1_000,
+        description="Payloads revealed in any 3,600 seconds, by all workers together; of refusals "
+        "as many stand in the audit log.",
+    )
+
+
 class Demo(BaseModel):
     """A job that `sealwax dev` submits once everything runs."""
 
@@ -315,6 +339,10 @@ class Settings(BaseSettings):
         default_factory=lambda: KeySettings.model_validate({}),
         description="Who has keys of their own.",
     )
+    reveal: RevealSettings = Field(
+        default_factory=lambda: RevealSettings.model_validate({}),
+        description="Who may see a dead letter's payload.",
+    )
     secrets_file: Path | None = Field(
         None, description="Read secrets from this JSON file instead of CredStash (tests only)."
     )
@@ -357,6 +385,11 @@ class Settings(BaseSettings):
     def name_prefix(self) -> str:
         """What all names of AWS resources begin with."""
         return self.prefix or f"sealwax-{self.environment}"
+
+    @property
+    def reveal_mode(self) -> RevealMode:
+        """How payloads of dead letters are revealed."""
+        return self.reveal.mode or ("console" if self.environment == "local" else "operator-key")
 
     def queue_name(self, lane: str) -> str:
         """Return the SQS queue name of a lane."""

@@ -20,9 +20,6 @@ __all__ = ["letters"]
 #: States in which a replay goes on by itself no more.
 _AT_REST = frozenset({"done", "stopped", "cancelled", "paused"})
 
-#: Seconds to wait for a worker to open a letter.
-_REVEAL_SECONDS = 60
-
 _COLUMNS = ("id", "task", "reason", "cause", "attempts", "archived", "group")
 
 
@@ -116,31 +113,42 @@ def body(letter_id: str, out: Path | None) -> None:
 @letters.command("reveal")
 @click.argument("letter_id", metavar="ID")
 @click.option("--why", required=True, help="Kept in the audit log.")
+@click.option(
+    "--key",
+    "key_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File of your operator's key; default: as `sealwax operators add` makes it.",
+)
 @click.option("--yes", is_flag=True, help="Do it; without, only say what would happen.")
-def reveal(letter_id: str, why: str, yes: bool) -> None:  # noqa: FBT001 - a flag
+def reveal(letter_id: str, why: str, key_file: Path | None, yes: bool) -> None:  # noqa: FBT001
     r"""Show a letter's payload in clear, once; needs the scope ops:reveal.
 
-    A worker opens it and seals it to the API's key.
+    The request is signed with your own key, a worker seals the payload to it, and
+    it is opened here: the API sees nothing of it. Set SEALWAX_ENVIRONMENT to the
+    letter's environment, and let AWS's variables name who may read its keyring.
+    Where `reveal.mode` is `console`, as on a laptop, the API opens it instead.
 
     \b
     Example:
       sealwax letters reveal 7d3f0a5be9c14b6f8a2e6c1d90b4f357.0 --why "ticket 71" --yes
     """
+    from sealwax.cli.operators import key_path
+    from sealwax.cli.revealing import reveal_by_api, reveal_by_key
+    from sealwax.settings import load_settings
+
+    settings = load_settings()
+    if settings.reveal_mode == "off":
+        raise click.ClickException("Payloads are not revealed here: reveal.mode is off.")
     if not yes:
         click.echo("its payload would be shown in clear and the audit log would say so; add --yes.")
         return
     client = client_from_environment()
-    asked = client.call("POST", f"/v1/ops/letters/{letter_id}/reveal", json={"reason": why})
-    end = time.monotonic() + _REVEAL_SECONDS
-    while time.monotonic() < end:
-        found = client.call("GET", f"/v1/ops/reveals/{asked['id']}")
-        if found["state"] == "failed":
-            raise click.ClickException(f"The worker could not open it: {found['cause']}.")
-        if found["state"] == "done":
-            click.echo(json.dumps(found["payload"], indent=2, ensure_ascii=False))
-            return
-        time.sleep(1)
-    raise click.ClickException("No worker has opened it; is one running? Ask again.")
+    if settings.reveal_mode == "operator-key":
+        path = key_path(settings.environment, key_file)
+        payload = reveal_by_key(client, settings, letter_id, why, path)
+    else:
+        payload = reveal_by_api(client, letter_id, why)
+    click.echo(json.dumps(payload, indent=2, ensure_ascii=False))
 
 
 @letters.command("replay")

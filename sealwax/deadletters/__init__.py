@@ -18,6 +18,8 @@ from sealwax.deadletters.errors import (
     NoSuchReplay,
     NoSuchReveal,
     ReplayStateConflict,
+    RevealModeRefused,
+    RevealRefused,
     SelectionInvalid,
 )
 from sealwax.deadletters.explanation import explain
@@ -49,6 +51,8 @@ __all__ = [
     "ReplayState",
     "ReplayStateConflict",
     "Replays",
+    "RevealModeRefused",
+    "RevealRefused",
     "SelectionInvalid",
     "explain",
     "make_letters",

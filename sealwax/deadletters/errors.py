@@ -13,6 +13,8 @@ __all__ = [
     "NoSuchReplay",
     "NoSuchReveal",
     "ReplayStateConflict",
+    "RevealModeRefused",
+    "RevealRefused",
     "SelectionInvalid",
 ]
 
@@ -43,6 +45,24 @@ class NoSuchReveal(LettersError):
 
 class ReplayStateConflict(LettersError):
     """The replay is not in a state that allows this; look at it again."""
+
+
+class RevealModeRefused(LettersError):
+    """Payloads are not revealed in this way here; see `reveal.mode`."""
+
+
+class RevealRefused(LettersError):
+    """A worker does not reveal this; the cause says why.
+
+    Parameters
+    ----------
+    cause
+        Short kebab-case code.
+    """
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"The payload was not revealed: {cause}.")
+        self.cause = cause
 
 
 class SelectionInvalid(LettersError):

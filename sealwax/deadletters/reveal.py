@@ -1,23 +1,27 @@
-"""Revealing a letter's payload: asked by the API, opened by a worker, shown once.
+"""Requests to reveal a letter's payload: the API asks for one, a worker answers it.
 
 Neither the API nor the steward can open a payload. So a request waits in the
-control table; a worker opens the envelope and seals the plaintext to the API's
-key; whoever asked sees it once, and then it is gone. The audit log has its
-line before anything is opened.
+control table; a worker decides, by rules of its own (`sealwax.worker.reveal`), opens the
+envelope and seals the plaintext to the operator's key or, by setting, to the
+API's; whoever asked gets it once, and then it is gone. What stands in these
+rows is the API's word: a worker believes none of it.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sealwax.control.audit_log import Audit
 from sealwax.control.table import ConditionFailed, ControlTable
 from sealwax.deadletters.archive import Archive
-from sealwax.deadletters.errors import NoSuchReveal
+from sealwax.deadletters.errors import NoSuchReveal, RevealRefused
+from sealwax.deadletters.reveal_request import is_request_id, read_request
 
 __all__ = ["KIND", "REVEAL_MAX", "SECONDS", "Asked", "Revealed", "Reveals"]
 
@@ -32,14 +36,28 @@ TAKEN = 30.0
 #: Longest sealed answer, in characters: an item of DynamoDB holds 400 KB.
 REVEAL_MAX = 300_000
 
+#: Rows that one look for a request reads: a flood of them must not hold a worker.
+LOOKS_MAX = 500
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A request that a worker has taken: it alone may answer, by its token."""
+    """A request that a worker has taken: it alone may answer, by its token.
+
+    Parameters
+    ----------
+    letter, actor, reason
+        What the API says that is asked, by whom, and why; None where it says none.
+    statement
+        What the operator signed.
+    """
 
     id: str
-    letter: str
     token: str
+    letter: str | None = None
+    actor: str | None = None
+    reason: str | None = None
+    statement: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,7 @@ class Revealed:
     """What became of a request.
 
     `asked`, `done` with the sealed text, `failed` with a cause; `look` alone
-    also says `shown`.
+    also says `shown`. `signed` says that an operator's key opens the answer.
     """
 
     id: str
@@ -55,6 +73,7 @@ class Revealed:
     state: str
     sealed: str | None = None
     cause: str | None = None
+    signed: bool = False
 
 
 class Reveals:
@@ -69,7 +88,7 @@ class Reveals:
     def ask(
         self, letter_id: str, *, actor: str, reason: str, archive: Archive, audit: Audit
     ) -> str:
-        """Ask for a letter's payload; return the request's id.
+        """Ask for a letter's payload, sealed to the API's key; return the request's id.
 
         Raises
         ------
@@ -77,18 +96,47 @@ class Reveals:
             Nothing was asked.
         """
         letter = archive.get(letter_id)
-        audit.record(actor=actor, verb="letter.reveal", target=letter.id, count=1, reason=reason)
+        audit.record(actor=actor, verb="reveal.ask", target=letter.id, count=1, reason=reason)
         request = secrets.token_hex(16)
+        self._put(request, letter.id, letter.queue, actor, {"reason": reason})
+        return request
+
+    def ask_signed(
+        self, letter_id: str, statement: object, *, actor: str, archive: Archive, audit: Audit
+    ) -> str:
+        """Hand an operator's own request on; return its id, which the operator chose.
+
+        Its form alone is looked at here: the worker verifies it.
+
+        Raises
+        ------
+        NoSuchLetter, LettersUnreachable, RevealRefused
+            Nothing was asked.
+        """
+        request, fields = read_request(statement)
+        if request.letter != letter_id:
+            raise RevealRefused("request-mismatch")
+        letter = archive.get(letter_id)
+        audit.record(actor=actor, verb="reveal.ask", target=letter.id, count=1, reason=request.why)
+        try:
+            self._put(
+                request.nonce, letter.id, letter.queue, actor, {"statement": json.dumps(fields)}
+            )
+        except ConditionFailed:
+            raise RevealRefused("request-replayed") from None
+        return request.nonce
+
+    def _put(self, request: str, letter: str, queue: str, actor: str, more: dict[str, str]) -> None:
         values = {
-            "letter": letter.id,
-            "queue": letter.queue,
+            "letter": letter,
+            "queue": queue,
             "actor": actor,
             "state": "asked",
             "taken": 0.0,
             "expires": int(self._clock() + SECONDS),
+            **more,
         }
         self._table.put(KIND, request, values, new=True)
-        return request
 
     def show(self, request: str, *, actor: str) -> Revealed:
         """Return what became of a request, an answer once: it is deleted here.
@@ -101,11 +149,11 @@ class Reveals:
         item = self._table.get(KIND, request)
         if item is None or item["actor"] != actor or item["expires"] < self._clock():
             raise NoSuchReveal
-        state = str(item["state"])
+        state, signed = str(item["state"]), "statement" in item
         if state in ("shown", "asked", "taken"):
             if state == "shown":
                 raise NoSuchReveal
-            return Revealed(request, item["letter"], "asked")
+            return Revealed(request, item["letter"], "asked", signed=signed)
         try:
             self._table.update(
                 KIND,
@@ -116,7 +164,9 @@ class Reveals:
             )
         except ConditionFailed:
             raise NoSuchReveal from None
-        return Revealed(request, item["letter"], state, item.get("sealed"), item.get("cause"))
+        return Revealed(
+            request, item["letter"], state, item.get("sealed"), item.get("cause"), signed
+        )
 
     def look(self, request: str, *, actor: str) -> Revealed:
         """Return how far a request is, without its answer; nothing is used up.
@@ -130,7 +180,9 @@ class Reveals:
         if item is None or item["actor"] != actor or item["expires"] < self._clock():
             raise NoSuchReveal
         state = "asked" if item["state"] == "taken" else str(item["state"])
-        return Revealed(request, item["letter"], state, cause=item.get("cause"))
+        return Revealed(
+            request, item["letter"], state, cause=item.get("cause"), signed="statement" in item
+        )
 
     # -- the worker's part -------------------------------------------------------------
 
@@ -144,13 +196,8 @@ class Reveals:
             hold no key to it. None: wherever.
         """
         now = self._clock()
-        for item in self._table.all(KIND):
-            waits = item["state"] == "asked" or (
-                item["state"] == "taken" and item["taken"] < now - TAKEN
-            )
-            if not waits or item["expires"] < now:
-                continue
-            if queue is not None and item.get("queue", queue) != queue:
+        for item in islice(self._table.all(KIND), LOOKS_MAX):
+            if not _waits(item, now) or (queue is not None and item.get("queue", queue) != queue):
                 continue
             token = secrets.token_hex(8)
             try:
@@ -169,7 +216,14 @@ class Reveals:
                 )
             except ConditionFailed:
                 continue
-            return Asked(item["id"], item["letter"], token)
+            return Asked(
+                id=item["id"],
+                token=token,
+                letter=_text(item.get("letter")),
+                actor=_text(item.get("actor")),
+                reason=_text(item.get("reason")),
+                statement=_text(item.get("statement")),
+            )
         return None
 
     def answer(self, asked: Asked, *, sealed: str | None = None, cause: str | None = None) -> bool:
@@ -190,3 +244,17 @@ class Reveals:
         except ConditionFailed:
             return False
         return True
+
+
+def _waits(item: dict[str, Any], now: float) -> bool:
+    """Whether a row is a request that may be taken; rows of any other form are left alone."""
+    taken, expires = item.get("taken"), item.get("expires")
+    if not isinstance(taken, int | float) or not isinstance(expires, int | float):
+        return False
+    if not is_request_id(item["id"]) or expires < now:
+        return False
+    return item.get("state") == "asked" or (item.get("state") == "taken" and taken < now - TAKEN)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -31,6 +31,8 @@ from sealwax.deadletters.errors import (
     NoSuchReplay,
     NoSuchReveal,
     ReplayStateConflict,
+    RevealModeRefused,
+    RevealRefused,
     SelectionInvalid,
 )
 from sealwax.egress.enrich import NotFoundUpstream, UpstreamDown
@@ -93,6 +95,9 @@ PROBLEMS: dict[str, Kind] = {
     "state-conflict": Kind(409, "Not in this state", "Look at it again: it has gone on meanwhile."),
     "job-ended": Kind(
         409, "Job has ended", "It cannot be cancelled any more; `state` says how it ended."
+    ),
+    "reveal-mode": Kind(
+        409, "Not revealed in this way", "`reveal.mode` says how payloads are revealed here."
     ),
     "too-large": Kind(413, "Payload too large", "Send less, or a reference to where the data is."),
     "unsupported-media-type": Kind(
@@ -249,6 +254,7 @@ ERRORS: Mapping[type[SealwaxError], ErrorKind] = {
     SelectionInvalid: ErrorKind(
         problem="validation-failed", page="malformed-request", members=_whole
     ),
+    RevealRefused: ErrorKind(problem="validation-failed", members=_whole),
     NotFoundUpstream: ErrorKind(
         problem="reference-not-found", members=lambda error: {"system": error.system}
     ),
@@ -264,6 +270,7 @@ ERRORS: Mapping[type[SealwaxError], ErrorKind] = {
     IdempotencyConflict: ErrorKind(problem="idempotency-conflict"),
     JobInFlux: ErrorKind(problem="job-in-flux", retry_after=1),
     ReplayStateConflict: ErrorKind(problem="state-conflict", text=True, page="malformed-request"),
+    RevealModeRefused: ErrorKind(problem="reveal-mode", text=True),
     # What does not answer now.
     AuditDenied: _ARCHIVE,
     AuditUnreachable: _ARCHIVE,

@@ -33,6 +33,14 @@ def stack(make_stack) -> LiveStack:
 
 
 @pytest.fixture(scope="module")
+def key(stack: LiveStack) -> str:
+    """The file of an enrolled operator's key."""
+    path = str(stack.state / "ada.json")
+    stack.cli("operators", "add", "ada", "--key", path)
+    return path
+
+
+@pytest.fixture(scope="module")
 def operator(stack: LiveStack) -> str:
     return stack.token_for("operations", "ops:read", "ops:write", "ops:reveal")
 
@@ -106,7 +114,7 @@ def deliveries(stack: LiveStack) -> Counter[int]:
         after = page[-1]["n"]
 
 
-def test_a_downstream_breaks_is_mended_and_all_jobs_succeed(stack, operator):
+def test_a_downstream_breaks_is_mended_and_all_jobs_succeed(stack, operator, key):
     break_route(stack, 400)
     jobs = submit(stack, JOBS)
     wait_for(
@@ -127,7 +135,9 @@ def test_a_downstream_breaks_is_mended_and_all_jobs_succeed(stack, operator):
     letter = json.loads(shown)[0]["id"]
     body = command(stack, operator, "letters", "body", letter)
     assert json.loads(body)["headers"]["task"] == "webhooks.relay"
-    revealed = command(stack, operator, "letters", "reveal", letter, "--why", "test", "--yes")
+    revealed = command(
+        stack, operator, "letters", "reveal", letter, "--why", "test", "--key", key, "--yes"
+    )
     assert json.loads(revealed)["route"] == "bad"
     reader = stack.token_for("operations", "ops:read")
     refused = command(

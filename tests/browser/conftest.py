@@ -29,7 +29,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     )
     try:
         live.start(
-            routes={"demo": {}, "other": {}}, environment=emulator_environment(), steward=True
+            routes={"demo": {}, "other": {}},
+            environment=emulator_environment(),
+            steward=True,
+            # The page by which payloads are shown; with operators' keys there is none.
+            extra='[reveal]\nmode = "console"\n',
         )
         os.environ.clear()
         os.environ.update(kept)

@@ -230,6 +230,9 @@ def _condition_holds(operator: str, key: str, wanted: Any, context: dict[str, An
     if operator.startswith("ForAllValues:"):
         plain = operator.removeprefix("ForAllValues:")
         return all(_single(plain, values, str(item)) for item in listed(found or []))
+    if operator.startswith("ForAnyValue:"):
+        plain = operator.removeprefix("ForAnyValue:")
+        return any(_single(plain, values, str(item)) for item in listed(found or []))
     return found is not None and _single(operator, values, str(found))
 
 

@@ -31,6 +31,21 @@ def test_everything_has_a_default() -> None:
     assert settings.suite == "x-wing"
 
 
+def test_payloads_are_revealed_to_operators_keys_but_on_a_laptop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert load_settings().reveal_mode == "console"
+    assert load_settings(environment="prod").reveal_mode == "operator-key"
+    monkeypatch.setenv("SEALWAX_REVEAL__MODE", "off")
+    assert load_settings(environment="prod").reveal_mode == "off"
+    monkeypatch.setenv("SEALWAX_REVEAL__MODE", "operator-key")
+    assert load_settings().reveal_mode == "operator-key"
+    for wrong in ("operator_key", ""):
+        monkeypatch.setenv("SEALWAX_REVEAL__MODE", wrong)
+        with pytest.raises(ConfigurationError, match=r"reveal\.mode"):
+            load_settings()
+
+
 def test_arguments_go_before_variables_before_the_file_before_defaults(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -90,6 +90,7 @@ def show(letter_id: str) -> str:
         header=_header(body) if body else None,
         attributes=sorted(body.attributes.items()) if body else [],
         size=len(body.body) if body else None,
+        reveals=services().settings.reveal_mode != "off",
     )
 
 

@@ -7,15 +7,13 @@ conditions. What is refused fails as AWS would fail it.
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
-from support.templates import ACCOUNT, REGION, Request, Stack, allows
+from support.enforcer import Enforcer, enforced
+from support.revealing import archived, enrolled, request, revealing
 
 from sealwax.aws.clients import Aws
 from sealwax.keys.lifecycle import init_keys
@@ -48,98 +46,6 @@ ROUTES = {
 }
 
 
-class Enforcer:
-    """Checks each call of each client against the policies of the current role."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        environment = {"Environment": settings.environment}
-        self.data = Stack("data", environment)
-        queues = Stack("queues", environment)
-        cluster = Stack("cluster", environment)
-        imports = {**self.data.exports, **queues.exports, **cluster.exports}
-        lane = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{settings.queue_name('default')}"
-        self.stacks = {
-            "api": Stack("api", {**environment, "LaneQueueArns": [lane]}, imports),
-            "worker": Stack("worker", environment, imports),
-        }
-        self.role: str | None = None
-        self.used: dict[str, set[str]] = {"api": set(), "worker": set()}
-        self.refused: list[str] = []
-
-    def attach(self, client: Any) -> None:
-        if client.meta.service_model.service_name == "sqs":
-            # The transport's requests are made without the client's models: seen as they leave.
-            client.meta.events.register("before-send.sqs", self._check_sent)
-        else:
-            client.meta.events.register("provide-client-params", self._check_called)
-
-    def _check_called(self, params: dict[str, Any], model: Any, **_: Any) -> None:
-        self._check(model.service_model.service_name, model.name, params)
-
-    def _check_sent(self, request: Any, event_name: str, **_: Any) -> None:
-        self._check("sqs", event_name.rpartition(".")[2], json.loads(request.body))
-
-    def _check(self, service: str, operation: str, params: dict[str, Any]) -> None:
-        if self.role is None:
-            return
-        for request in self._requests(service, operation, params):
-            self.used[self.role].add(request.action)
-            if not self._allowed(request):
-                self.refused.append(f"{request.action} {request.resource}")
-                raise ClientError(
-                    {
-                        "Error": {"Code": "AccessDeniedException", "Message": request.action},
-                        "ResponseMetadata": {"HTTPStatusCode": 400},
-                    },
-                    operation,
-                )
-
-    def _allowed(self, request: Request) -> bool:
-        assert self.role is not None
-        role = self.stacks[self.role].resources["TaskRole"]["Properties"]
-        request.context["aws:PrincipalArn"] = f"arn:aws:iam::{ACCOUNT}:role/{role['RoleName']}"
-        if not allows(role["Policies"][0]["PolicyDocument"]["Statement"], request):
-            return False
-        if not request.action.startswith("kms:"):
-            return True
-        key = self.data.resources[request.resource.rpartition("/")[2]]["Properties"]
-        return allows(key["KeyPolicy"]["Statement"], request)
-
-    def _requests(self, service: str, operation: str, params: dict[str, Any]) -> Iterator[Request]:
-        arn = f"arn:aws:{service}:{REGION}:{ACCOUNT}:"
-        if service == "sqs":
-            name = params.get("QueueName") or params["QueueUrl"].rpartition("/")[2]
-            yield Request(f"sqs:{operation.removesuffix('Batch')}", arn + name)
-        elif service == "dynamodb":
-            context = {}
-            if params["TableName"] == self.settings.table_name("secrets"):
-                value = (params.get("Key") or {}).get("name") or params.get(
-                    "ExpressionAttributeValues", {}
-                ).get(":name")
-                found = value["S"] if isinstance(value, dict) else value
-                context = {"dynamodb:LeadingKeys": [found]} if found else {}
-            if params["TableName"] == self.settings.table_name("control"):
-                value = (params.get("Key") or params.get("Item") or {}).get("kind") or params[
-                    "ExpressionAttributeValues"
-                ][":kind"]
-                context = {"dynamodb:LeadingKeys": [value["S"]]}
-            yield Request(f"dynamodb:{operation}", f"{arn}table/{params['TableName']}", context)
-        elif service == "kms":
-            given = params["EncryptionContext"]
-            owner = given["name"].split("/")[0].replace("app", "worker")
-            context = {f"kms:EncryptionContext:{name}": value for name, value in given.items()}
-            yield Request(f"kms:{operation}", f"{arn}key/{owner.capitalize()}Key", context)
-        elif operation == "ListObjectsV2":
-            yield Request("s3:ListBucket", f"arn:aws:s3:::{params['Bucket']}")
-        elif operation == "CopyObject":
-            source = params["CopySource"]
-            yield Request("s3:GetObject", f"arn:aws:s3:::{source['Bucket']}/{source['Key']}")
-            yield Request("s3:PutObject", f"arn:aws:s3:::{params['Bucket']}/{params['Key']}")
-        else:
-            yield Request(f"s3:{operation}", f"arn:aws:s3:::{params['Bucket']}/{params['Key']}")
-
-
 @pytest.fixture
 def settings(moto_env: Settings) -> Settings:
     return load_settings(environment=moto_env.environment, tasks=ROUTES)
@@ -152,18 +58,7 @@ def enforcer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Enforcer:
     source = make_source(settings, aws)
     init_keys(settings, source)
     source.put("app/webhooks/closed", "whsec_" + "c2VjcmV0" * 4)
-    made = Enforcer(settings)
-    original = Aws._make
-
-    def make(self: Aws, kind: str, service: str, overrides: dict[str, Any]) -> Any:
-        known = len(self._clients)
-        client = original(self, kind, service, overrides)
-        if len(self._clients) > known:
-            made.attach(client.meta.client if kind == "resource" else client)
-        return client
-
-    monkeypatch.setattr(Aws, "_make", make)
-    return made
+    return enforced(settings, monkeypatch)
 
 
 class Recorder:
@@ -244,6 +139,61 @@ def test_a_worker_may_bury_and_delete_a_big_payload(settings, enforcer):
     payloads = Runtime(settings, "worker", definitions, lane="default").payloads
     payloads.move_to_dead(job_id, reference)
     payloads.erase(job_id)
+    assert enforcer.refused == []
+
+
+@pytest.mark.parametrize("mode", ["operator-key", "console"])
+def test_a_payload_is_revealed_with_both_roles_own_rights_and_no_more(settings, enforcer, mode):
+    settings.reveal.mode = mode
+    app = create_app(settings)
+    services = app.extensions["sealwax"]
+    key = enrolled(services.runtime.stores.source)
+    letter = archived(app, "5" * 32, {"n": 1})
+    token = services.tokens.issue(tenant="ops", scopes=["ops:read", "ops:reveal"]).token
+    headers, client = {"Authorization": f"Bearer {token}"}, app.test_client()
+    body: dict[str, Any] = {"reason": "ticket 71"}
+    if mode == "operator-key":
+        body = {"request": request(key, letter, now=int(time.time()))}
+    enforcer.role = "api"
+    asked = client.post(f"/v1/ops/letters/{letter}/reveal", json=body, headers=headers)
+    assert asked.status_code == 202, asked.json
+    enforcer.role = "worker"
+    with revealing(app, lane="default") as worker:
+        assert worker.once()
+    enforcer.role = "api"
+    shown = client.get(asked.headers["Location"], headers=headers).get_json()
+    assert ("sealed" if mode == "operator-key" else "payload") in shown, shown
+    assert client.get("/v1/ops/audit", headers=headers).status_code == 200
+    enforcer.role = None
+    services.runtime.close()
+    assert enforcer.refused == []
+    assert {"dynamodb:PutItem", "dynamodb:UpdateItem"} <= enforcer.used["worker"]
+    lines = services.letters.audit.page()[0]
+    assert [line.verb for line in lines][:2] == ["letter.reveal", "reveal.ask"]
+
+
+def test_the_api_plans_and_starts_replays_with_its_own_rights(settings, enforcer):
+    app = create_app(settings)
+    services = app.extensions["sealwax"]
+    letter = archived(app, "6" * 32, {"n": 1})
+    token = services.tokens.issue(tenant="ops", scopes=["ops:read", "ops:write"]).token
+    headers, client = (
+        {"Authorization": f"Bearer {token}", "Idempotency-Key": "k"},
+        app.test_client(),
+    )
+    enforcer.role = "api"
+    body = {"ids": [letter], "mode": "start", "reason": "mended"}
+    for _ in range(2):  # a repeat is the same replay
+        made = client.post("/v1/ops/replays", json=body, headers=headers)
+        assert made.status_code < 300, made.json
+    path = f"/v1/ops/replays/{made.get_json()['id']}"
+    for verb in ("pause", "resume", "cancel"):
+        assert client.post(f"{path}/{verb}", headers=headers).status_code < 300
+    assert client.get(f"{path}/letters", headers=headers).status_code == 200
+    for read in (f"letters/{letter}", f"letters/{letter}/body", "groups", "letters", "replays"):
+        assert client.get(f"/v1/ops/{read}", headers=headers).status_code == 200, read
+    enforcer.role = None
+    services.runtime.close()
     assert enforcer.refused == []
 
 

@@ -300,10 +300,21 @@ def test_the_api_asks_workers_and_cannot_speak_for_them(stacks):
     assert may(stacks, "api", "sqs:GetQueueAttributes", DEFAULT)
 
 
-def test_the_api_reads_letters_and_decides_on_them_and_deletes_none(stacks):
-    for action in ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem"):
+def letters(stacks, role: str, action: str, item: str) -> bool:
+    keys = {"dynamodb__LeadingKeys": [item]}
+    return may(stacks, role, f"dynamodb:{action}", TABLES["letters"], **keys)
+
+
+def test_the_api_reads_letters_and_plans_replays_and_writes_no_letter(stacks):
+    for action in ("GetItem", "BatchGetItem", "Query"):
         assert may(stacks, "api", f"dynamodb:{action}", TABLES["letters"])
     assert may(stacks, "api", "dynamodb:Query", TABLES["letters"] + "/index/by-list")
+    for action in ("PutItem", "UpdateItem"):
+        for item in ("replays", "active", f"client-token.{'0' * 64}"):
+            assert letters(stacks, "api", action, item)
+        for item in ("0" * 32, f"m-{'0' * 32}", "groups.1", "replays2", "active.0"):
+            assert not letters(stacks, "api", action, item), item
+        assert not may(stacks, "api", f"dynamodb:{action}", TABLES["letters"])
     for action in ("DeleteItem", "Scan", "BatchWriteItem"):
         assert not may(stacks, "api", f"dynamodb:{action}", TABLES["letters"])
     assert may(stacks, "api", "s3:GetObject", f"{BUCKET}/letters/1/2")
@@ -321,28 +332,46 @@ def test_a_worker_reads_the_letters_it_is_asked_to_reveal_and_writes_none(stacks
     assert not control(stacks, "worker", "UpdateItem", "pause")
 
 
-def test_the_audit_log_is_appended_to_and_read_and_nobody_changes_it(stacks):
-    for action in ("PutItem", "Query"):
-        assert may(stacks, "api", f"dynamodb:{action}", TABLES["audit"])
+def test_workers_alone_remember_which_requests_were_answered_and_how_many(stacks):
+    for action in ("GetItem", "PutItem", "UpdateItem"):
+        assert control(stacks, "worker", action, "revealed")
+        assert not control(stacks, "api", action, "revealed")
     for role in ROLES:
+        for action in ("DeleteItem", "BatchWriteItem"):
+            assert not control(stacks, role, action, "revealed")
+
+
+def in_transaction(operation: str = "TransactWriteItems") -> dict[str, Any]:
+    return {"dynamodb__EnclosingOperation": [operation]}
+
+
+def test_the_audit_log_is_appended_to_and_nobody_changes_it(stacks):
+    assert may(stacks, "api", "dynamodb:Query", TABLES["audit"])
+    assert not may(stacks, "worker", "dynamodb:Query", TABLES["audit"])
+    for role in ROLES:
+        assert may(stacks, role, "dynamodb:PutItem", TABLES["audit"], **in_transaction())
+        # Alone, without the head that it moves on, no line can be written.
+        assert not may(stacks, role, "dynamodb:PutItem", TABLES["audit"])
         for action in ("UpdateItem", "DeleteItem", "BatchWriteItem", "Scan"):
-            assert not may(stacks, role, f"dynamodb:{action}", TABLES["audit"])
+            assert not may(stacks, role, f"dynamodb:{action}", TABLES["audit"], **in_transaction())
 
 
 def test_whoever_appends_to_the_audit_log_reads_its_head_and_no_line_that_way(stacks):
     appending = {
         "api": own(stacks, "api"),
+        "worker": own(stacks, "worker"),
         "steward": own(stacks, "steward"),
         "operator": managed(stacks, "OperatorPolicy"),
         "eraser": managed(stacks, "EraserPolicy"),
     }
+    together = {"dynamodb:EnclosingOperation": ["TransactWriteItems"]}
     for who, statements in appending.items():
         for day, allowed in (("head", True), ("2026-01-01", False)):
             context = {"dynamodb:LeadingKeys": [day]}
             request = Request("dynamodb:GetItem", TABLES["audit"], context)
             assert allows(statements, request) is allowed, (who, day)
         assert not allows(statements, Request("dynamodb:GetItem", TABLES["audit"])), who
-        assert allows(statements, Request("dynamodb:PutItem", TABLES["audit"])), who
+        assert allows(statements, Request("dynamodb:PutItem", TABLES["audit"], together)), who
         assert not allows(statements, Request("dynamodb:DeleteItem", TABLES["audit"])), who
 
 

@@ -42,6 +42,10 @@ SHOWN_BY = {
     "lanes.<lane>.lease": CONSUMES,
     "task_modules": "tests/packaging/test_wheel.py::test_tasks_that_are_not_there_are_named",
     "app": f"{EFFECTS_FILE}::test_app_names_the_application",
+    "reveal.mode": "tests/unit/test_settings.py"
+    "::test_payloads_are_revealed_to_operators_keys_but_on_a_laptop",
+    "reveal.per_hour": "tests/integration/worker/test_reveal.py"
+    "::test_so_many_payloads_an_hour_are_revealed_and_not_one_more",
     "keys.per_lane": f"{EFFECTS_FILE}::test_per_lane_gives_each_lane_keys_of_its_own",
     "demo.task": DEMO,
     "demo.payload": DEMO,
@@ -106,6 +110,7 @@ HOLDERS = {
     "keys": r"settings\.keys",
     "lanes.<lane>": r"(?:lane|pool|lanes\[[^]]*\])",
     "demo": r"demo",
+    "reveal": r"reveal",
     "limits": r"limits",
     "aws": r"(?:aws|timeouts)",
     "steward": r"steward",

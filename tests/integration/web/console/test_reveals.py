@@ -5,18 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import json
+import secrets
 import time
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from support.console import csrf_of, sign_in
-from support.revealing import archived, revealing
+from support.revealing import archived, enrolled, request, revealing
 
 from sealwax.ledger import JobState, NewJob
+from sealwax.settings import Settings
 from sealwax.worker.reveal import RevealResponder
 
-JOB = "0e1f5a5be9c14b6f8a2e6c1d90b4f3aa"
+
+@pytest.fixture(autouse=True)
+def settings(app: Flask) -> Settings:
+    """The app's own settings; each test begins in mode `console`."""
+    found: Settings = app.extensions["sealwax"].settings
+    found.reveal.mode = "console"
+    return found
 
 
 @pytest.fixture
@@ -27,7 +35,7 @@ def worker(app: Flask):
 
 @pytest.fixture
 def letter(app: Flask) -> str:
-    return archived(app, JOB, {"secret": "<b>canary-41</b>"})
+    return archived(app, secrets.token_hex(16), {"secret": "<b>canary-41</b>"})
 
 
 def signed_in(app: Flask, *scopes: str) -> FlaskClient:
@@ -68,9 +76,9 @@ def test_a_payload_is_shown_once_by_a_form_to_who_asked(
     assert "shown already" in again.text
     assert "canary" not in again.text
     lines, _ = app.extensions["sealwax"].letters.audit.page(limit=20)
-    # Beside the lines of signing in, there is one of the reveal.
-    (line,) = [line for line in lines if (line.verb, line.target) == ("letter.reveal", letter)]
-    assert line.reason == "ticket 71"
+    # Beside the lines of signing in: asked by the API, opened by the worker.
+    found = [(line.verb, line.reason) for line in lines if line.target == letter]
+    assert found == [("letter.reveal", "ticket 71"), ("reveal.ask", "ticket 71")]
 
 
 def test_what_cannot_be_opened_says_why(app: Flask, letter: str, worker: RevealResponder) -> None:
@@ -85,6 +93,64 @@ def test_what_cannot_be_opened_says_why(app: Flask, letter: str, worker: RevealR
     assert "could not be opened" in revealer.get(where).text
     # The letter's own page still stands, without its body.
     assert "The body was deleted" in revealer.get(f"/console/letters/{letter}").text
+
+
+def test_with_operators_keys_the_page_shows_the_command_and_no_button(
+    app: Flask, letter: str, settings: Settings
+) -> None:
+    settings.reveal.mode = "operator-key"
+    revealer = signed_in(app, "ops:read", "ops:reveal")
+    ask = f"/console/letters/{letter}/reveal"
+    assert ask in revealer.get(f"/console/letters/{letter}").text
+    page = revealer.get(ask).text
+    command = f"SEALWAX_ENVIRONMENT={settings.environment} sealwax letters reveal {letter} --why"
+    assert command in page
+    assert '<form method="post" class="stack">' not in page
+    before = app.extensions["sealwax"].letters.audit.head()
+    csrf = csrf_of(revealer.get("/console/replays/").text)
+    refused = revealer.post(ask, data={"csrf": csrf, "reason": "why"})
+    assert refused.status_code == 409
+    assert "operator-key" in refused.text
+    assert app.extensions["sealwax"].letters.audit.head() == before
+
+
+def test_an_answer_to_an_operators_key_is_left_for_its_command(
+    app: Flask, letter: str, settings: Settings, worker: RevealResponder
+) -> None:
+    settings.reveal.mode = "operator-key"
+    services = app.extensions["sealwax"]
+    said = request(enrolled(services.runtime.stores.source), letter, now=int(time.time()))
+    token = services.tokens.issue(tenant="ops", scopes=("ops:read", "ops:reveal")).token
+    revealer = app.test_client()
+    sign_in(revealer, token)
+    headers = {"Authorization": f"Bearer {token}"}
+    path = f"/v1/ops/letters/{letter}/reveal"
+    assert app.test_client().post(path, json={"request": said}, headers=headers).status_code == 202
+    assert worker.once()
+    where = f"/console/reveals/{said['nonce']}"
+    page = revealer.get(where).text
+    assert "own key" in page
+    assert "Show the payload" not in page
+    csrf = csrf_of(revealer.get("/console/replays/").text)
+    assert revealer.post(where, data={"csrf": csrf}).status_code == 303
+    found = app.test_client().get(f"/v1/ops/reveals/{said['nonce']}", headers=headers)
+    assert found.get_json()["sealed"].startswith("swx1.")
+
+
+def test_where_reveals_are_off_the_pages_say_so(
+    app: Flask, letter: str, settings: Settings
+) -> None:
+    settings.reveal.mode = "off"
+    revealer = signed_in(app, "ops:read", "ops:reveal")
+    ask = f"/console/letters/{letter}/reveal"
+    page = revealer.get(f"/console/letters/{letter}").text
+    assert ask not in page
+    assert "nobody may reveal it" in page
+    page = revealer.get(ask).text
+    assert "Payloads are not revealed here" in page
+    assert '<form method="post" class="stack">' not in page
+    csrf = csrf_of(revealer.get("/console/replays/").text)
+    assert revealer.post(ask, data={"csrf": csrf, "reason": "why"}).status_code == 409
 
 
 def accept(app: Flask, job: str) -> None:
