@@ -8,6 +8,7 @@ answer, as its setting lets it.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,8 @@ WAIT = 60.0
 
 #: Seconds between two looks.
 _EVERY = 1.0
+
+_CAUSE = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
 
 def reveal_by_api(client: ApiClient, letter_id: str, why: str) -> Any:
@@ -102,13 +105,16 @@ def _check_enrolled(keyring: PublicKeyring, operator_id: str) -> None:
 def _answer(client: ApiClient, letter_id: str, body: dict[str, Any]) -> dict[str, Any]:
     """Ask, and wait until a worker has answered; say meanwhile what is waited for."""
     asked = client.call("POST", f"/v1/ops/letters/{letter_id}/reveal", json=body)
-    click.echo(f"asked as {asked['id']}; a worker of the letter's lane opens it", err=True)
+    click.echo("asked; a worker of the letter's lane opens it", err=True)
     end = time.monotonic() + WAIT
     tell = _teller()
     while time.monotonic() < end:
         found = client.call("GET", f"/v1/ops/reveals/{asked['id']}")
         if found["state"] == "failed":
-            raise click.ClickException(f"The worker could not open it: {found['cause']}.")
+            # Whoever answers, no text of theirs writes into this terminal.
+            known = _CAUSE.fullmatch(str(found["cause"]))
+            cause = known[0] if known else "unknown cause"
+            raise click.ClickException(f"The worker could not open it: {cause}.")
         if found["state"] == "done":
             return found
         tell()

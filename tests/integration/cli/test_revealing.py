@@ -17,6 +17,7 @@ from werkzeug.serving import make_server
 
 from sealwax.cli import cli
 from sealwax.cli import revealing as command
+from sealwax.client import ApiClient
 from sealwax.keys.operator import OperatorKey
 from sealwax.worker import reveal
 
@@ -101,7 +102,7 @@ def test_the_payload_is_opened_here_and_the_api_never_has_it(
     done = scene.reveal(letter)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == PAYLOAD
-    assert "asked as" in done.stderr
+    assert "asked" in done.stderr
     assert any(b'"sealed"' in body for body in seen)
     assert not any(b"canary-23" in body for body in seen)
     assert scene.lines(2) == [("letter.reveal", "operator"), ("reveal.ask", "token")]
@@ -162,6 +163,18 @@ def test_a_refusal_is_shown_with_its_cause(scene: Scene) -> None:
     done = scene.reveal(letter)
     assert (done.exit_code, done.stdout) == (1, "")
     assert "could not open it: job-not-dead" in done.output
+
+
+def test_no_text_of_the_apis_writes_into_the_terminal(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.enrol()
+    answers = iter([{"id": "\x1b[2J"}, {"state": "failed", "cause": "\x1b]0;owned\x07"}])
+    monkeypatch.setattr(ApiClient, "call", lambda *_, **__: next(answers))
+    done = scene.reveal(f"{'0' * 32}.0")
+    assert done.exit_code == 1
+    assert "unknown cause" in done.output
+    assert "\x1b" not in done.output
 
 
 def test_where_the_api_opens_it_no_key_is_needed(scene: Scene) -> None:

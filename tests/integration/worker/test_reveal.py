@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -271,6 +272,17 @@ def test_in_mode_off_nothing_is_revealed(scene: Scene) -> None:
     scene.bench.settings.reveal.mode = "off"
     assert scene.ask(scene.sign()) == ("failed", "reveal-off")
     assert scene.answered(scene.put("1" * 32, reason="x")) == ("failed", "reveal-off")
+
+
+def test_a_flood_of_requests_leaves_the_worker_time_for_its_work(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = iter([False, False, True])
+    answered: list[None] = []
+    monkeypatch.setattr(scene.worker, "_stop", SimpleNamespace(wait=lambda _: next(turns)))
+    monkeypatch.setattr(scene.worker, "once", lambda: answered.append(None) or True)
+    scene.worker._run()
+    assert len(answered) == 2 * reveal.AT_ONCE
 
 
 # -- the rows ------------------------------------------------------------------------------

@@ -59,7 +59,6 @@ SHOWN_BY = {
     "integration/deadletters/test_groups.py": ["deadletters/transitions"],
     "integration/deadletters/test_replays.py": ["deadletters/selecting"],
     "integration/steward/test_replay.py": ["deadletters/discard"],
-    "integration/web/ops/test_reveals.py": ["deadletters/reveal"],
     "unit/web/test_problems.py": [
         "deadletters/errors",
         "egress/errors",
