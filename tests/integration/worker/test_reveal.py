@@ -84,6 +84,14 @@ class Scene:
         return [line for line in reversed(found) if (line.number or 0) > self.before]
 
 
+def archived(bench: Bench, job: str) -> str:
+    """Archive a dead job's message as its worker signs it; return the letter's id."""
+    body = message_body(job, bench.deliver(job).envelope, task="test.number")
+    queue = bench.settings.queue_name("default")
+    said = said_of(body, job, queue=queue, signer=bench.worker.keyring.signer)
+    return archive(bench.worker.letters, job, body, said, queue=queue)
+
+
 @pytest.fixture
 def scene(shared_bench: Bench) -> Scene:
     bench = shared_bench
@@ -99,10 +107,7 @@ def scene(shared_bench: Bench) -> Scene:
     bench.does[0] = reject
     job = bench.submit(41)
     assert isinstance(bench.run(job), DeadLetter)
-    body = message_body(job, bench.deliver(job).envelope, task="test.number")
-    queue = bench.settings.queue_name("default")
-    said = said_of(body, job, queue=queue, signer=bench.worker.keyring.signer)
-    letter = archive(bench.worker.letters, job, body, said, queue=queue)
+    letter = archived(bench, job)
     reveals = Reveals(bench.api.control, clock=bench.clock)
     return Scene(
         bench=bench,
@@ -180,6 +185,35 @@ def test_the_letter_is_the_one_that_was_signed_whatever_the_row_says(scene: Scen
     said = scene.sign(letter=f"{'0' * 32}.0")
     made = scene.put(said["nonce"], statement=json.dumps(said), letter=scene.letter)
     assert scene.answered(made) == ("failed", "no-such-letter")
+
+
+# -- the payload ---------------------------------------------------------------------------
+
+
+def test_a_payload_in_the_bucket_is_revealed_and_a_lost_one_is_named(scene: Scene) -> None:
+    bench = scene.bench
+    job = bench.submit(42, large=True)
+    assert isinstance(bench.run(job), DeadLetter)
+    letter = archived(bench, job)
+    said = scene.sign(letter)
+    state, sealed = scene.ask(said)
+    assert (state, scene.read(sealed or "", said["nonce"])) == ("done", {"n": 42})
+    bench.worker.payloads.erase(job)
+    assert scene.ask(scene.sign(letter)) == ("failed", "claim-missing")
+    assert [verb for verb, _, _ in scene.lines()] == [
+        "letter.reveal", "letter.reveal", "reveal.refuse",
+    ]  # fmt: skip
+
+
+def test_an_answer_that_no_item_holds_is_refused(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = scene.sign()
+    sealed = scene.ask(said)[1] or ""
+    monkeypatch.setattr(reveal, "REVEAL_MAX", len(sealed))
+    assert scene.ask(scene.sign())[0] == "done"
+    monkeypatch.setattr(reveal, "REVEAL_MAX", len(sealed) - 1)
+    assert scene.ask(scene.sign()) == ("failed", "too-large")
 
 
 # -- the audit log ------------------------------------------------------------------------
