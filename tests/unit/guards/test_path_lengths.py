@@ -39,7 +39,8 @@ def test_the_way_of_a_job_is_short() -> None:
     # Not so few that something was not seen, either.
     assert 15 < found["hops"] <= 24
     assert 8 < found["layers"] <= 14
-    assert found["hops"] < found["frames"]["hops"] <= 78
+    # Two of the batcher's run only where its thread is still busy with the request before.
+    assert found["hops"] < found["frames"]["hops"] <= 79
     assert found["layers"] < found["frames"]["layers"] <= 17
 
 
