@@ -38,6 +38,7 @@ class _Lazy(click.Group):
         "replays": "sealwax.cli.replays",
         "sandbox": "sealwax.cli.sandbox",
         "steward": "sealwax.cli.steward",
+        "strays": "sealwax.cli.strays",
         "submit": "sealwax.cli.submit",
         "tokens": "sealwax.cli.tokens",
         "worker": "sealwax.cli.worker",

@@ -35,6 +35,7 @@ __all__ = [
     "beside",
     "fingerprint",
     "first_argument",
+    "is_stray_id",
     "letter_key",
     "read",
     "read_own",
@@ -171,6 +172,11 @@ def letter_key(letter_id: str) -> tuple[str, str] | None:
     """Return the id and the rest that a letter is kept under; None where it is no letter's id."""
     match = _LETTER_ID.fullmatch(letter_id)
     return (match[1], match[2]) if match else None
+
+
+def is_stray_id(letter_id: str) -> bool:
+    """Whether a text can be a stray's id."""
+    return letter_id.startswith("s-") and letter_key(letter_id) is not None
 
 
 def fingerprint(

@@ -23,7 +23,7 @@ from sealwax.aws.sqs import OutgoingMessage, QueueUrls, bare_attributes
 from sealwax.deadletters.errors import LettersUnreachable
 from sealwax.deadletters.letter import Letter, LetterText, read, read_own, read_stray
 from sealwax.deadletters.service import Letters
-from sealwax.deadletters.signature import SignedLetter, body_digest
+from sealwax.deadletters.signature import CAUSES, SignedLetter, body_digest
 from sealwax.deadletters.table import key
 from sealwax.errors import SealwaxError
 from sealwax.keys.provenance import Evidence, Own, Stray, disagreement, judge
@@ -169,22 +169,32 @@ class DeadLetterCollector:
 
     def _sort(self, message: dict[str, Any], lane: str, url: str) -> tuple[Kept | None, bool]:
         """Return a message's letter, if it is one, and whether it is done with without one."""
-        signed = ATTRIBUTE in (message.get("MessageAttributes") or {})
+        said = ATTRIBUTE in (message.get("MessageAttributes") or {})
         try:
-            if signed:
-                kept = self._read(message, lane)
-            else:
-                found = self._judged(message, lane, url)
-                if isinstance(found, bool):
-                    return None, found
-                kept = found
+            found = self._read(message, lane) if said else self._judged(message, lane, url)
+            if isinstance(found, bool):
+                return None, found
+            if found[0].cause == "unknown-signer" and self._may_be_new(message, url):
+                return None, False
+            if said and found[0].stray and found[0].cause in CAUSES:
+                # What it says counts for nothing; what it is may be seen without that.
+                found = self._dead_own(message, lane) or found
         except PayloadStoreUnreachable as error:
             # It comes again; its mates need not wait for S3.
             self.counters.add(f"trouble.{type(error).__name__}")
             return None, False
-        if kept[0].cause == "unknown-signer" and self._may_be_new(message, url):
-            return None, False
-        return kept, False
+        return found, False
+
+    def _dead_own(self, message: dict[str, Any], lane: str) -> Kept | None:
+        """Return the letter of a dead job, if a message is its own; None where it is not."""
+        queue = self._settings.queue_name(lane)
+        own = judge(replace(self._evidence, refresh=self._refresh), message["Body"])
+        entry = self._ledger.get(own.context.job) if isinstance(own, Own) else None
+        if isinstance(own, Stray) or entry is None or self._stray(own, entry, queue) is not None:
+            return None
+        if own.generation != entry.generation or entry.state is not JobState.DEAD:
+            return None
+        return self._backstop(message, own, entry, queue)
 
     def _read(self, message: dict[str, Any], lane: str) -> Kept:
         queue = self._settings.queue_name(lane)
@@ -283,8 +293,12 @@ class DeadLetterCollector:
     def _backstop(self, message: dict[str, Any], own: Own, entry: LedgerEntry, queue: str) -> Kept:
         """Return the letter of a dead job whose message SQS itself moved."""
         now = self._clock()
+        reason = Reason.read(entry.reason)
         signed = SignedLetter(
-            reason=Reason.BACKSTOP,
+            # Why it died the ledger knows, whatever moved its message.
+            reason=reason if reason is not None and reason.verified else Reason.BACKSTOP,
+            cause=entry.cause,
+            error=entry.error,
             own=True,
             generation=entry.generation,
             queue=queue,

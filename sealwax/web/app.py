@@ -18,6 +18,7 @@ from sealwax.web.ops import jobs as ops_jobs
 from sealwax.web.ops import letters as ops_letters
 from sealwax.web.ops import replays as ops_replays
 from sealwax.web.ops import reveals as ops_reveals
+from sealwax.web.ops import strays as ops_strays
 from sealwax.web.services import Services, make_services
 
 __all__ = ["create_app"]
@@ -84,6 +85,7 @@ def create_app(
         ops_letters,
         ops_replays,
         ops_reveals,
+        ops_strays,
         console,
     ):
         app.register_blueprint(module.blueprint)

@@ -114,7 +114,10 @@ def test_a_broken_downstream_is_mended_and_its_jobs_are_replayed(stack, look: Lo
 
 @pytest.fixture
 def one_letter(stack: LiveStack) -> str:
-    """A job that died a moment ago."""
+    """A job that died a moment ago, and a stray beside it."""
+    stack.client("sqs").send_message(
+        QueueUrl=stack.queue_url(), MessageBody=f"no message {secrets.token_hex(4)}"
+    )
     breaks(stack, "other", 410)
     job = stack.relay("other", {"n": secrets.token_hex(4)})
     stack.wait(job, "dead")
@@ -148,6 +151,17 @@ def dead_group(page: Page) -> str:
     return wait_for(found, seconds=120, what="a group")
 
 
+def a_stray(page: Page) -> str:
+    """Return the page of a stray that somebody has made."""
+
+    def found() -> str | None:
+        page.goto("/console/strays/")
+        rows = page.get_by_role("region", name="Strays").locator("tbody a")
+        return rows.first.get_attribute("href") if rows.count() else None
+
+    return wait_for(found, seconds=120, what="a stray")
+
+
 def pages_of(page: Page, job: str) -> dict[str, str]:
     """Return every kind of page there is, by name."""
     group = dead_group(page)
@@ -166,6 +180,8 @@ def pages_of(page: Page, job: str) -> dict[str, str]:
             "groups": "letters/",
             "letters": "letters/search?task=webhooks.relay",
             "letters-none": "letters/search?task=no.such",
+            "strays": "strays/",
+            "strays-none": f"strays/?job={'0' * 32}",
             "replays": "replays/",
             "lanes": "lanes/",
             "workers": "workers/",
@@ -174,7 +190,7 @@ def pages_of(page: Page, job: str) -> dict[str, str]:
             "missing": "no/such/page",
         }.items()
     }
-    found |= {"group": group, "letter": str(letter)}
+    found |= {"group": group, "letter": str(letter), "stray": a_stray(page)}
     if replays.count():
         found["replay"] = str(replays.first.get_attribute("href"))
     return found
@@ -196,6 +212,7 @@ def asking_pages(page: Page, job: str) -> dict[str, str]:
         "drain-worker": str(worker),
         "plan-replay": f"/console/replays/new?group={fingerprint}",
         "plan-discard": f"/console/replays/new?group={fingerprint}&verb=discard",
+        "plan-discard-strays": "/console/replays/new?reason=stray&verb=discard",
     }
 
 

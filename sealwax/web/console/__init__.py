@@ -8,10 +8,10 @@ one that somebody had revealed.
 
 from __future__ import annotations
 
-from sealwax.web.console import fleet, jobs, letters, replays, reveals
+from sealwax.web.console import fleet, jobs, letters, replays, reveals, strays
 from sealwax.web.console.pages import blueprint
 
 __all__ = ["blueprint"]
 
-for _module in (fleet, jobs, letters, replays, reveals):
+for _module in (fleet, jobs, letters, replays, reveals, strays):
     blueprint.register_blueprint(_module.blueprint)

@@ -44,6 +44,7 @@ NAVIGATION: list[tuple[str, str, str]] = [
     ("console.fleet.overview", "Overview", "o"),
     ("console.jobs.index", "Jobs", "j"),
     ("console.letters.index", "Dead letters", "d"),
+    ("console.strays.index", "Strays", "s"),
     ("console.replays.index", "Replays", "r"),
     ("console.fleet.lanes", "Lanes", "l"),
     ("console.fleet.workers", "Workers", "w"),

@@ -55,7 +55,7 @@ def new() -> str | AnyResponse:
             client_token=given.get("once", "")[:64] or None,
         )
         return redirect(url_for("console.replays.show", replay_id=replay.id), code=303)
-    groups = services().letters.groups.list()
+    groups = services().letters.groups.list(strays=chosen is not None and chosen.strays)
     count = sum(group.open for group in groups if chosen and chosen.fits(group))
     return render_template(
         "console/plan.html",

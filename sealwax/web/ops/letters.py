@@ -85,6 +85,8 @@ def letter_document(letter: Letter) -> dict[str, Any]:
         "place": letter.place,
         "task": letter.task,
         "job": letter.job,
+        "claims": letter.claims,
+        "conflict": letter.conflict,
         "generation": letter.generation,
         "attempts": letter.attempts,
         "copies": letter.copies,

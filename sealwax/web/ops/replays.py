@@ -16,7 +16,7 @@ from sealwax.web.problems import Problem
 from sealwax.web.services import services
 from sealwax.web.times import iso
 
-__all__ = ["blueprint"]
+__all__ = ["blueprint", "plan_response"]
 
 blueprint = ops_blueprint("replays")
 
@@ -36,7 +36,13 @@ def create() -> Response:
     `start` lets it begin. An Idempotency-Key makes repeats of one click one.
     """
     choice = _choice(read_json(request, _BODY_MAX))
-    mode = choice.pop("mode")
+    return plan_response(choice.pop("mode"), choice)
+
+
+def plan_response(mode: Any, choice: dict[str, Any]) -> Response:
+    """Answer with a preview, a plan, or a replay or discard that has begun."""
+    if mode not in ("preview", "plan", "start"):
+        raise SelectionInvalid("`mode` is preview, plan or start.")
     replays = services().letters.replays
     if mode == "preview":
         return jsonify({**_document(replays.preview(**choice)), "id": None, "state": "preview"})
@@ -56,8 +62,6 @@ def _choice(body: Any) -> dict[str, Any]:
     if not isinstance(body, dict) or set(body) - _MEMBERS:
         raise SelectionInvalid(f"Send an object with some of {', '.join(sorted(_MEMBERS))}.")
     choice: dict[str, Any] = {"actor": actor(), "mode": body.get("mode", "preview")}
-    if choice["mode"] not in ("preview", "plan", "start"):
-        raise SelectionInvalid("`mode` is preview, plan or start.")
     choice["verb"] = body.get("verb", "replay")
     if choice["verb"] not in ("replay", "discard"):
         raise SelectionInvalid("`verb` is replay or discard.")

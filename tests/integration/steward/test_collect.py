@@ -176,7 +176,9 @@ def test_what_the_redrive_moved_of_an_ended_job_is_deleted_or_archived(scene):
     scene.collect()
     assert scene.letters.archive.of_job(JOB) == []
     (letter,) = scene.letters.archive.of_job(dead)
-    assert (letter.id, letter.reason, letter.attempts) == (f"{dead}.0", "backstop", 1)
+    assert (letter.id, letter.attempts) == (f"{dead}.0", 1)
+    # Why it died the ledger knows.
+    assert (letter.reason, letter.cause, letter.error) == ("rejected", "x", "Rejected")
     assert scene.letters.archive.of_job(unknown) == []
     assert scene.strays() == {unknown: "no-ledger-entry"}
 
@@ -225,6 +227,26 @@ def test_a_forged_reason_takes_nobodys_place_and_ends_nothing(scene, message):
     assert scene.letters.archive.of_job(JOB) == []
     assert scene.strays() == {JOB: "unsigned"}
     assert scene.ledger.get(JOB) == before
+
+
+@pytest.mark.parametrize("said", ["of an older worker", "forged"])
+def test_a_dead_jobs_own_message_is_its_letter_whatever_is_said_of_it(scene, message, said):
+    """By its envelope and the ledger; the reason is the ledger's, not the attribute's."""
+    scene.accept()
+    scene.ledger.claim(JOB, token="a", lease=30)
+    scene.ledger.die(JOB, token="a", reason="exhausted", cause="http-503", error="Transient")
+    if said == "forged":
+        scene.bury(message(JOB, reason="malformed", signer=SigningKey(b"x" * 32)))
+    else:
+        scene.bury(message(JOB, signed=False))
+    scene.collect()
+    (letter,) = scene.letters.archive.of_job(JOB)
+    assert (letter.id, letter.reason, letter.cause) == (f"{JOB}.0", "exhausted", "http-503")
+    assert scene.strays() == {}
+    # The genuine letter is a copy of it: the same body.
+    scene.bury(message(JOB, reason="exhausted", cause="http-503", at=scene.now[0] + 1))
+    scene.collect()
+    assert [each.copies for each in scene.letters.archive.of_job(JOB)] == [2]
 
 
 def test_a_signer_that_the_keys_do_not_know_yet_is_waited_for(scene, message, monkeypatch):

@@ -22,6 +22,7 @@ SHOWN_BY = {
         "cli/lanes",
         "cli/letters",
         "cli/replays",
+        "cli/strays",
         "cli/tokens",
         "cli/workers",
         "web/ops/common",

@@ -249,6 +249,10 @@ API = [
         lambda _: "/v1/ops/replays", "discard.start",
         lambda s: {"ids": [s.letter()], "mode": "start", "verb": "discard", "reason": "why"},
     ),
+    Change(
+        lambda _: "/v1/ops/strays/discard", "discard.start",
+        lambda s: {"ids": [s.stray()], "mode": "start"},
+    ),
 ]  # fmt: skip
 CONSOLE = [
     *fleet("/console"),
@@ -256,6 +260,10 @@ CONSOLE = [
     Change(
         lambda _: "/console/replays/new", "discard.plan",
         lambda s: {"letter": s.letter(), "verb": "discard"},
+    ),
+    Change(
+        lambda _: "/console/replays/new", "discard.plan",
+        lambda s: {"letter": s.stray(), "verb": "discard"},
     ),
 ]  # fmt: skip
 
@@ -386,6 +394,9 @@ COMMANDS: dict[str, tuple[Callable[[Scene], list[str]], str, str]] = {
     "letters discard": (
         lambda s: [s.letter(), "--why", "why", "--yes"], "discard.start", "ops:write",
     ),
+    "strays discard": (
+        lambda s: [s.stray(), "--why", "why", "--yes"], "discard.start", "ops:write",
+    ),
     "letters reveal": (
         lambda s: [s.letter(), "--why", "why", "--yes"], "reveal.ask", "ops:reveal",
     ),
@@ -407,7 +418,7 @@ OWN: dict[str, tuple[Callable[[Scene], list[str]], str]] = {
 
 #: Commands that change nothing of an environment's, or are a role's or a producer's own.
 LOOKING = {
-    *("list", "show", "body", "export", "groups", "check", "health", "audit verify"),
+    *("list", "show", "body", "download", "export", "groups", "check", "health", "audit verify"),
     "operators public",
     *("api", "worker", "steward", "submit"),
     # A developer's own machine, with an emulator beside it.
