@@ -122,7 +122,8 @@ def test_a_broken_system_is_named_and_tried_at_most_twice(sandbox, what, cause, 
     started = time.monotonic()
     with pytest.raises(UpstreamDown) as caught:
         fetch(sandbox)
-    assert time.monotonic() - started < 2
+    # Less than one hang of the system.
+    assert time.monotonic() - started < 4.5
     assert (caught.value.system, caught.value.cause) == ("customers", cause)
     left = sandbox.controls.listing()["/internal"]["times"]
     assert 50 - left <= tries <= 2
