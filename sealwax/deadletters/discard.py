@@ -1,8 +1,9 @@
 """Giving letters up: their jobs may expire, and what is kept of them in S3 is deleted.
 
 Called by the replay engine, a batch at a time. Discarding a stray, or a letter
-beside the job's own, touches no job and no payload; nor does the job's own letter
-where the ledger does not say that the job is dead in that very generation.
+beside the job's own, touches no job and no payload; nor does a letter in the
+job's place whose body is not verified to be the job's own, or where the ledger
+does not say that the job is dead in that very generation.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class LetterDiscarder:
     ----------
     payloads
         Returns access to the claim checks; called when one is met.
+    is_own
+        Whether the body of a letter of a queue is an entry's own message.
     """
 
     def __init__(
@@ -39,25 +42,37 @@ class LetterDiscarder:
         bodies: Bodies,
         ledger: Ledger,
         payloads: Callable[[], PayloadStore],
+        is_own: Callable[[bytes, LedgerEntry, str], bool],
     ) -> None:
         self._table = table
         self._bodies = bodies
         self._ledger = ledger
         self._payloads = payloads
+        self._is_own = is_own
 
     def resolve(self, letters: Sequence[Letter]) -> dict[str, LedgerEntry]:
         """Let the letters' jobs expire; a repeat changes nothing.
 
         Returns
         -------
-        The entries of the jobs, as they were before.
+        The entries of the jobs whose own letters these are, as they were before.
+
+        Raises
+        ------
+        LettersUnreachable, LettersDenied, sealwax.ledger.LedgerError
         """
-        own = [letter for letter in letters if _is_own(letter)]
-        entries = self._ledger.many([letter.job for letter in own if letter.job])
-        for letter in own:
-            entry = entries.get(letter.job or "")
-            if entry is not None:
+        placed = [letter for letter in letters if letter.own and not letter.stray]
+        known = self._ledger.many([letter.job for letter in placed if letter.job])
+        items = self._table.batch_find([body_key(letter) for letter in placed])
+        entries: dict[str, LedgerEntry] = {}
+        for letter, item in zip(placed, items, strict=True):
+            entry = known.get(letter.job or "")
+            text = self._bodies.text(item) if item is not None else None
+            if entry is None or text is None:
+                continue
+            if self._is_own(text.body, entry, letter.queue):
                 self._ledger.resolve(entry.id, generation=letter.generation)
+                entries[entry.id] = entry
         return entries
 
     def clear(self, letters: Sequence[Letter], entries: Mapping[str, LedgerEntry]) -> None:
@@ -83,15 +98,9 @@ class LetterDiscarder:
                 log.warning("payload not deleted", letter=letter.id, error=type(error).__name__)
 
 
-def _is_own(letter: Letter) -> bool:
-    return letter.own and not letter.stray
-
-
 def _dead_by(letter: Letter, entry: LedgerEntry) -> bool:
     """Whether a letter is that of its job's last death."""
-    return (
-        _is_own(letter) and entry.state is JobState.DEAD and entry.generation == letter.generation
-    )
+    return letter.own and entry.state is JobState.DEAD and entry.generation == letter.generation
 
 
 def _has_claim_check(item: dict[str, Any] | None) -> bool:

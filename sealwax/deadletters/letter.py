@@ -49,6 +49,9 @@ _LETTER_ID = re.compile(
 )
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:<>-]{0,127}")
 
+#: Longest attribute that is kept beside a letter, in characters.
+SAID_MAX = 100_000
+
 #: Deepest nesting of a body that is still read.
 _DEPTH = 64
 
@@ -323,6 +326,11 @@ def beside(letter: Letter) -> Letter:
 def _text_of(message: dict[str, Any]) -> LetterText:
     attributes = dict(message.get("MessageAttributes") or {})
     said = attributes.pop(ATTRIBUTE, {}).get("StringValue")
+    if said is not None and len(said) > SAID_MAX:
+        # No statement is so long, and no item of the archive's takes it: it goes where
+        # bodies go.
+        attributes[ATTRIBUTE] = {"DataType": "String", "StringValue": said}
+        said = None
     data = message["Body"].encode("utf-8", "surrogatepass")
     return LetterText(data, bare_attributes(attributes), said)
 

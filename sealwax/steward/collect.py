@@ -160,7 +160,15 @@ class DeadLetterCollector:
         found: list[Kept] = []
         done: list[dict[str, Any]] = []
         for message in messages:
-            kept, ended = self._sort(message, lane, url)
+            try:
+                kept, ended = self._sort(message, lane, url)
+            except (SealwaxError, *AWS_ERRORS):
+                raise
+            except Exception as error:
+                # Whatever one message does to us, its mates are collected.
+                self.counters.add("refused")
+                log.exception("letter not read", error=type(error).__name__)
+                continue
             found += [kept] if kept else []
             done += [message] if kept or ended else []
         done = self._archive(found, done)

@@ -123,7 +123,9 @@ class ReplayEngine:
             letters.table, keep=settings.limits.letter_retention_seconds
         )
         self._choosing = LetterSelector(letters.table, letters.archive, letters.groups)
-        self._discarding = LetterDiscarder(letters.table, letters.bodies, ledger, payloads)
+        self._discarding = LetterDiscarder(
+            letters.table, letters.bodies, ledger, payloads, self._is_own
+        )
         self._step_seconds = settings.steward.step_seconds
         self._clock = clock
         self._monotonic = monotonic
@@ -249,8 +251,10 @@ class ReplayEngine:
         text = self._letters.bodies.text(item)
         if text is None:
             return None
-        own = is_own(self._evidence, text.body, entry, queue=letter.queue, settings=self._settings)
-        return text if own else None
+        return text if self._is_own(text.body, entry, letter.queue) else None
+
+    def _is_own(self, body: bytes, entry: LedgerEntry, queue: str) -> bool:
+        return is_own(self._evidence, body, entry, queue=queue, settings=self._settings)
 
     def _accept(
         self, letter: Letter, known: LedgerEntry | None, text: LetterText | None

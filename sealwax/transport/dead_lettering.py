@@ -3,8 +3,8 @@
 Runs on background threads, for as long as it takes: a failed step is tried
 again while the lease is kept. A letter that the dead-letter queue will never
 take (too large, or an attribute it refuses) goes without its own attributes,
-then to the `archive` option. A message that cannot be dead-lettered stays in
-its queue.
+then to the `archive` option, or without even a reason, as SQS's own redrive
+moves it. A message that cannot be dead-lettered stays in its queue.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def letter_fields(
     now: float,
     fifo: bool,
     bare: bool = False,
+    naked: bool = False,
     sign: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Return the dead letter's SendMessageBatch entry.
@@ -59,9 +60,17 @@ def letter_fields(
     ----------
     bare
         Without the message's attributes.
+    naked
+        Without any: a message as large as SQS lets it be has no room for a reason.
     sign
         Returns the members of the letter's attribute signed; None: they stay as they are.
     """
+    fields: dict[str, Any] = {"MessageBody": delivery.body}
+    if fifo:
+        fields["MessageGroupId"] = delivery.group or delivery.message_id
+        fields["MessageDeduplicationId"] = delivery.message_id
+    if naked:
+        return fields
     attributes = bare_attributes(delivery.attributes)
     attributes.pop(ATTRIBUTE, None)
     excess = len(attributes) if bare else len(attributes) - MAX_ATTRIBUTES + 1
@@ -79,10 +88,7 @@ def letter_fields(
     if sign is not None:
         members = sign(dict(members))
     attributes[ATTRIBUTE] = {"DataType": "String", "StringValue": attribute_text(members)}
-    fields: dict[str, Any] = {"MessageBody": delivery.body, "MessageAttributes": attributes}
-    if fifo:
-        fields["MessageGroupId"] = delivery.group or delivery.message_id
-        fields["MessageDeduplicationId"] = delivery.message_id
+    fields["MessageAttributes"] = attributes
     return fields
 
 
@@ -95,6 +101,7 @@ class _PendingDeadLetter:
     recorded: bool
     attempt: int = 0
     bare: bool = False
+    naked: bool = False
     #: SQS's code, once the queue has refused even the bare letter.
     refused: str = ""
 
@@ -189,6 +196,7 @@ class DeadLetterer:
             now=time.time(),
             fifo=fifo,
             bare=pending.bare,
+            naked=pending.naked,
             sign=None if hook is None else lambda members: hook(event, members),
         )
 
@@ -214,10 +222,16 @@ class DeadLetterer:
             pending.bare = True
             self._engine.background.run(self._attempt, pending)
             return
-        pending.refused = code
         if self._engine.options.archive is not None:
+            pending.refused = code
             self._engine.background.run(self._attempt, pending)
             return
+        if not pending.naked:
+            pending.naked = True
+            self._engine.background.run(self._attempt, pending)
+            return
+        # From the beginning: the queue may take more by then.
+        pending.bare = pending.naked = False
         logger.error(
             "The dead-letter queue will not take message %s on %s (%s); it stays in its queue "
             "until the dead-letter queue allows it or the transport option `archive` is set",

@@ -245,9 +245,13 @@ def _unpunished(seen: Observed) -> Iterable[str]:
     letters: Counter[tuple[str | None, str]] = Counter()
     for one in seen.letters:
         letters[(one.body, one.reason)] += 1
+    # In the archive the copies of a stray's body collapse.
+    collapsed = {(one.body, one.reason) for one in seen.letters if one.place == "archive"}
     for foreign in seen.foreign:
         # One letter answers for one message: bodies may repeat.
         place = (foreign.body, foreign.expect)
+        if place in collapsed:
+            continue
         if letters[place]:
             letters[place] -= 1
         else:

@@ -18,6 +18,9 @@ __all__ = ["Observer", "forms", "letters", "read_attempts", "read_effects"]
 
 REASON = "sealwax-dead-letter"
 
+#: What a worker called a stray, by the cause that the archive keeps of it.
+_REASONS = {"no-ledger-entry": "unknown-job"}
+
 
 def forms(mark: str) -> list[str]:
     """Return how a mark looks in clear, in base64, and in base64 of base64."""
@@ -160,7 +163,10 @@ class Observer:
         return list(found.values())
 
     def archived(self) -> list[Letter]:
-        """Return the letters of the product's archive, with their bodies."""
+        """Return the letters of the product's archive, with their bodies.
+
+        Of a stray the archive keeps the cause alone; one tells what the worker called it.
+        """
         table = f"{self._prefix}-letters"
         if table not in self.tables():
             return []
@@ -173,7 +179,7 @@ class Observer:
                 bodies[item["id"]["S"], rest] = self._text(item)
         return [
             Letter(
-                reason=item["reason"]["S"],
+                reason=_REASONS.get(item.get("cause", {}).get("S", ""), item["reason"]["S"]),
                 job=item.get("job", {}).get("S"),
                 body=bodies.get((name, rest)),
                 place="archive",

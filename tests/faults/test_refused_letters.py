@@ -57,6 +57,19 @@ def test_a_letter_that_nobody_takes_stays_in_its_queue(lab: Lab) -> None:
     assert worker.poll() is None
 
 
+def test_a_message_that_leaves_no_room_for_a_reason_goes_as_it_is(lab: Lab) -> None:
+    shrink(lab, 4_096)
+    lab.put("z" * 4_000, MessageAttributes={"mine": text("dropped")})
+    lab.send("ok", "neighbour")
+    worker = lab.start_worker()
+    wait_for(lambda: lab.dead_count() == 1 and lab.empty() and lab.notes("ok"), seconds=30)
+    (letter,) = lab.sqs.receive_message(QueueUrl=lab.dead_url, MessageAttributeNames=["All"])[
+        "Messages"
+    ]
+    assert (letter["Body"], letter.get("MessageAttributes")) == ("z" * 4_000, None)
+    assert worker.poll() is None
+
+
 def test_each_letter_is_signed_as_it_goes_out_even_to_the_archive(lab: Lab) -> None:
     shrink(lab, 4_096)
     lab.put("x" * 2_000, MessageAttributes={"mine": text("y" * 3_000)})

@@ -12,6 +12,7 @@ from support.letters import EVIDENCE, PUBLIC, TENANT, body_of, sealed
 from support.waiting import wait_for
 
 from sealwax.deadletters import Filter, explain, make_letters
+from sealwax.deadletters.letter import read
 from sealwax.deadletters.signature import body_digest
 from sealwax.envelope import SigningKey
 from sealwax.keys.documents import KeyDocuments
@@ -219,6 +220,20 @@ def test_a_copy_in_another_lanes_queue_is_a_stray(scene):
     assert kept[0].cause == "wrong-lane"
 
 
+@pytest.mark.parametrize("size", [99_000, 101_000, 900_000])
+def test_an_attribute_of_any_size_is_kept_and_holds_nothing_up(scene, message, size):
+    long = message(JOB, signed=False)
+    said = json.dumps({"reason": "rejected", "more": "x" * size})
+    long["MessageAttributes"]["sealwax-dead-letter"]["StringValue"] = said
+    scene.bury(long)
+    scene.collect()
+    assert scene.strays() == {JOB: "unsigned"}
+    (stray,) = scene.letters.archive.claiming(JOB)
+    text = scene.letters.archive.body(stray.id)
+    kept = text.said or text.attributes["sealwax-dead-letter"]["StringValue"]
+    assert kept == said
+
+
 def test_a_forged_reason_takes_nobodys_place_and_ends_nothing(scene, message):
     scene.accept()
     before = scene.ledger.get(JOB)
@@ -277,6 +292,24 @@ def test_a_signer_that_nobody_knows_makes_a_stray_once_the_keys_are_newer(scene,
     scene.bury(message(JOB, signer=stranger))
     scene.collect()
     assert scene.strays() == {JOB: "unknown-signer"}
+
+
+def test_a_message_that_nobody_can_read_does_not_hold_up_its_mates(scene, message, monkeypatch):
+    def read_or_break(each: dict[str, Any], **more: Any):
+        if each["Body"] == "bad":
+            raise RecursionError
+        return read(each, **more)
+
+    monkeypatch.setattr("sealwax.steward.collect.read", read_or_break)
+    for body in ("bad", None, None):
+        scene.bury(message(body=body))
+    wait_for(
+        lambda: scene.duty.turn(Always()) or scene.left(scene.dead) == 1,
+        seconds=60,
+        what="all but one are collected",
+    )
+    assert len(scene.letters.archive.page().letters) == 2
+    assert scene.duty.counters.snapshot()["refused"] >= 1
 
 
 def test_s3_away_holds_up_its_own_message_alone(scene, message):

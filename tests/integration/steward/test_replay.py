@@ -73,13 +73,15 @@ class Scene:
             fair_group=lambda tenant: f"fair-{tenant}",
         )
 
-    def die(self, job: str | None = None, **more: Any) -> str:
+    def die(
+        self, job: str | None = None, *, claim_checks: tuple[str, ...] = (), **more: Any
+    ) -> str:
         """Have a job die and its letter collected."""
         job = job or secrets.token_hex(16)
         self.ledger.accept(
             NewJob(
                 id=job, task="webhooks.relay", tenant=TENANT, lane="default", contract=1,
-                created=1.0, not_after=2**33, expires=2**33,
+                created=1.0, not_after=2**33, expires=2**33, claim_checks=claim_checks,
             )
         )  # fmt: skip
         self.fail(job)
@@ -329,7 +331,7 @@ def test_discarding_strays_touches_no_job_and_no_payload(scene, by):
     payloads = PayloadStore(s3, bucket)
     job = secrets.token_hex(16)
     reference = payloads.put(job, sealed(job))
-    scene.die(job, body=body_of(job, reference))
+    scene.die(job, claim_checks=(reference,), body=body_of(job, reference))
     stray = stray_of(scene, job, reference + "0")
     before = scene.ledger.get(job)
     choice = {"ids": [stray]} if by == "ids" else {"filter": Filter(reason="stray")}
@@ -365,6 +367,12 @@ def test_a_row_in_the_jobs_place_whose_body_is_not_the_jobs_own_changes_nothing(
     assert (replay.sent, replay.skipped) == (0, 1)
     assert scene.work() == 0
     assert scene.ledger.get(job) == before
+    # Nor is the job given up by somebody who discards the obvious garbage.
+    reference = PayloadStore(scene.aws.client("s3"), scene.settings.bucket_name).put(job, "kept")
+    discarded = scene.drive(scene.plan(verb="discard", reason="garbage"), ReplayState.DONE)
+    assert discarded.sent == 1
+    assert scene.ledger.get(job) == before
+    assert scene.fetch(job, reference) == "kept"
 
 
 def test_a_letter_beside_the_jobs_own_is_sent_while_the_job_is_dead_and_never_again(scene):
@@ -459,7 +467,7 @@ def test_a_discard_deletes_the_payload_in_s3_of_the_jobs_last_death_alone(scene)
     job, big = secrets.token_hex(16), secrets.token_hex(16)
     reference = payloads.put(job, sealed(job))
     payloads.move_to_dead(job, reference)
-    scene.die(job, body=body_of(job, reference))
+    scene.die(job, claim_checks=(reference,), body=body_of(job, reference))
     scene.die(big, body=body_of(big, "x" * 70_000))
     scene.collect(2)
     assert objects() == 3  # a payload; a big body and its attributes

@@ -164,6 +164,15 @@ def test_every_count_has_a_violation_that_turns_it_red() -> None:
     assert {count for _, count in VIOLATIONS} == {one.name for one in judge(good())}
 
 
+def test_one_stray_of_the_archive_answers_for_all_copies_of_its_body() -> None:
+    seen = good()
+    one_letter_for_two_messages(seen)
+    seen.letters[1] = replace(seen.letters[1], place="archive")
+    assert failed(seen) == set()
+    foreign_with_another_reason(seen)
+    assert failed(seen) == {POISON}
+
+
 def test_a_start_after_success_is_excused_where_its_process_was_paused_meanwhile() -> None:
     seen = good()
     begun_late(seen)

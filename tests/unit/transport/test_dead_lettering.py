@@ -38,3 +38,11 @@ def test_what_is_signed_is_the_whole_attribute_as_it_is_sent() -> None:
     assert letter == seen[0] | {"sig": "s"}
     assert (letter["attempts"], letter["at"]) == (2, 1.5)
     assert sorted(letter["dropped_attributes"]) == ["a0", "a1", "a2"]
+
+
+def test_a_naked_letter_says_nothing_and_keeps_its_group() -> None:
+    fields = letter_fields(
+        delivery("m", attributes={"a": {"DataType": "String", "StringValue": "v"}}),
+        DeadLetter(reason=Reason.REJECTED), now=1.0, fifo=True, naked=True,
+    )  # fmt: skip
+    assert set(fields) == {"MessageBody", "MessageGroupId", "MessageDeduplicationId"}
