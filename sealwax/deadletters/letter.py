@@ -52,9 +52,6 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:<>-]{0,127}")
 #: Longest attribute that is kept beside a letter, in characters.
 SAID_MAX = 100_000
 
-#: Deepest nesting of a body that is still read.
-_DEPTH = 64
-
 
 class LetterState(StrEnum):
     """Where a letter is."""
@@ -338,7 +335,7 @@ def _text_of(message: dict[str, Any]) -> LetterText:
 def _claims(body: str) -> str | None:
     """Return the job whose id a body bears, by its own word."""
     try:
-        headers = decode(body, max_depth=_DEPTH).get("headers")
+        headers = decode(body).get("headers")
     except Malformed:
         return None
     job = _text(headers.get("id")) if isinstance(headers, dict) else None

@@ -27,9 +27,6 @@ __all__ = ["LetterResender", "message_of"]
 #: Tries of entries that SQS did not take.
 TRIES = 5
 
-#: Deepest nesting of a body that is sent again.
-_DEPTH = 64
-
 
 def message_of(
     letter: Letter, text: LetterText, entry: LedgerEntry, *, fair_group: str | None
@@ -42,7 +39,7 @@ def message_of(
         Group of the tenant on a fair queue, as its first sends had it; None elsewhere.
     """
     try:
-        body = decode(text.body.decode(), max_depth=_DEPTH)
+        body = decode(text.body.decode())
     except (Malformed, UnicodeDecodeError):
         return None
     headers = body.get("headers")

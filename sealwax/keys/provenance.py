@@ -38,9 +38,6 @@ __all__ = [
     "verified_context",
 ]
 
-#: Deepest nesting of JSON in a message that is looked at.
-_DEPTH = 100
-
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
@@ -186,12 +183,12 @@ def judge(evidence: Evidence, body: str) -> Own | Stray:
     """
     job: str | None = None
     try:
-        message = decode(body, max_depth=_DEPTH)
+        message = decode(body)
         headers = message.get("headers")
         said = headers.get("id") if isinstance(headers, dict) else None
         job = said if isinstance(said, str) and is_job_id(said) else None
-        check_message(message, accept=("application/json",), max_depth=_DEPTH, inflated_bytes=0)
-        argument = only_argument(loads(message["body"], max_depth=_DEPTH))
+        check_message(message, accept=("application/json",), inflated_bytes=0)
+        argument = only_argument(loads(message["body"]))
     except Malformed as finding:
         return Stray(cause=finding.kind, error=finding.kind, job=job)
     if job is None:

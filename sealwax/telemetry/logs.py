@@ -102,6 +102,7 @@ _EXTRA = ("queue", "reason", "job", "code", "error", "counters", "message_id")
 #: Loggers whose messages hold exception texts or arguments: only the template is kept.
 _TEMPLATE_ONLY = (
     "celery.app.trace",
+    "celery.pool",
     "celery.worker.consumer.consumer",
     "celery.worker.request",
     "celery.worker.strategy",

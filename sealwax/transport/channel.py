@@ -43,6 +43,11 @@ __all__ = ["Channel"]
 
 logger = logging.getLogger(__name__)
 
+#: What Celery logs of a task's arguments, where a message's own words are not
+#: obeyed: whoever sent it could write whole lines of a log into them. Not empty,
+#: or Celery would print the arguments themselves.
+_MASKS = {"argsrepr": "(withheld)", "kwargsrepr": "(withheld)"}
+
 
 class QoS(virtual.QoS):
     """Prefetch accounting, read from what is in flight."""
@@ -357,7 +362,9 @@ class Channel(virtual.Channel):
         if self.options.headers is not None:
             obeyed = self.options.headers
             headers = payload["headers"]
-            payload["headers"] = {name: headers[name] for name in headers if name in obeyed}
+            payload["headers"] = {
+                name: headers[name] for name in headers if name in obeyed
+            } | _MASKS
             payload["properties"] = {"delivery_info": {}}
         eta = eta_of(payload["headers"])
         early = 0.0 if eta is None else eta - time.time()

@@ -12,7 +12,11 @@ import binascii
 import json
 from typing import Any
 
-__all__ = ["Malformed", "decode", "depth", "encode"]
+__all__ = ["MAX_DEPTH", "Malformed", "decode", "depth", "encode", "loads"]
+
+#: Deepest nesting of JSON in a message that is looked at. The one limit of all
+#: who read messages: what one of them takes, the others must be able to judge.
+MAX_DEPTH = 100
 
 
 class Malformed(Exception):
@@ -28,7 +32,7 @@ def encode(message: dict[str, Any]) -> str:
     return json.dumps(message, separators=(",", ":"), allow_nan=False)
 
 
-def decode(text: str, *, max_depth: int) -> dict[str, Any]:
+def decode(text: str, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     """Return the message of a received body.
 
     Raises
@@ -49,7 +53,7 @@ def decode(text: str, *, max_depth: int) -> dict[str, Any]:
     return value
 
 
-def loads(text: str | bytes, *, max_depth: int) -> Any:
+def loads(text: str | bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     """Parse JSON from a stranger: bounded depth, no NaN, no huge numbers.
 
     Raises

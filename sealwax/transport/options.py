@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sealwax.outcomes import DeadLetter
+from sealwax.transport.codec import MAX_DEPTH
 from sealwax.transport.errors import TransportOptionInvalid
 from sealwax.transport.pauses import ConsumerPauses
 
@@ -106,7 +107,8 @@ class TransportOptions:
         then the message waits.
     headers
         Headers of a message that are obeyed; all others, and its properties, count as absent once
-        they were checked. None: all are obeyed.
+        they were checked, and what it says of its arguments for logs is replaced by a mask. None:
+        all are obeyed.
     on_renew
         Called in a background thread with (job id, delivery token) of each started task whose
         lease is renewed.
@@ -141,7 +143,7 @@ class TransportOptions:
     senders: int = 4
     message_bytes: int = MAX_BYTES
     batch_bytes: int = MAX_BYTES
-    max_depth: int = 100
+    max_depth: int = MAX_DEPTH
     inflated_bytes: int = 16 * MAX_BYTES
     unknown_task_grace: float = 300
     crashes: int = 3

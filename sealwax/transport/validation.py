@@ -18,7 +18,7 @@ from typing import Any
 from celery.app.task import Context
 from celery.utils.time import maybe_iso8601
 
-from sealwax.transport.codec import Malformed, loads
+from sealwax.transport.codec import MAX_DEPTH, Malformed, loads
 
 __all__ = ["check_body", "check_message", "eta_of"]
 
@@ -48,7 +48,7 @@ def check_message(
     payload: dict[str, Any],
     *,
     accept: tuple[str, ...],
-    max_depth: int,
+    max_depth: int = MAX_DEPTH,
     inflated_bytes: int = BODY_MAX,
 ) -> None:
     """Check a decoded message and put it into the form that kombu expects.

@@ -31,10 +31,10 @@ from sealwax.worker.task import KILL_AFTER, SealedTask
 __all__ = ["make_app", "worker_arguments"]
 
 #: Headers without which Celery cannot start a task. Nobody has signed any: the
-#: envelope must agree with the first two, the ledger with the third, and the
-#: others are for logs. Times, limits, expiries and what is to be sent on when a
-#: task has ended are the ledger's and the definition's.
-OBEYED = frozenset({"id", "task", "generation", "argsrepr", "kwargsrepr"})
+#: envelope must agree with the first two, and the ledger with the third. Times,
+#: limits, expiries and what is to be sent on when a task has ended are the
+#: ledger's and the definition's.
+OBEYED = frozenset({"id", "task", "generation"})
 
 
 def make_app(

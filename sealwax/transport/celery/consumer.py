@@ -178,7 +178,13 @@ def _unknown_message(consumer: Any, message: Any, *_: Any) -> None:
 
 
 def _unknown_task(consumer: Any, message: Any, exc: Any = None, *_: Any) -> None:
-    logger.warning("Message of unknown task %s", message.delivery.task)
+    trusted = message.channel.options.headers is None
+    logger.warning(
+        "Message %s is of an unknown task: %s",
+        message.delivery.message_id,
+        # Where headers are not obeyed, anybody may have written the name.
+        message.delivery.task if trusted else "(name withheld)",
+    )
     message.channel.settler.settle_unknown_task(message.delivery_tag)
     signals.task_unknown.send(
         sender=consumer,

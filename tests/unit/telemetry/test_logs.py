@@ -283,7 +283,7 @@ def test_flask_s_record_of_a_failed_request_holds_no_text(lines: Lines) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["celery.app.trace", "celery.worker.request", "celery.worker.strategy"]
+    "name", ["celery.app.trace", "celery.pool", "celery.worker.request", "celery.worker.strategy"]
 )
 def test_celery_s_record_of_a_failed_task_keeps_id_and_name(lines: Lines, name: str) -> None:
     error = _caught()

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwax.transport.codec import Malformed, decode, depth, encode
+from sealwax.deadletters.letter import read
+from sealwax.transport.codec import MAX_DEPTH, Malformed, decode, depth, encode
+from sealwax.transport.options import TransportOptions
 
 
 @given(st.text())
@@ -35,3 +37,23 @@ def test_the_depth_limit_holds_at_its_edge() -> None:
     decode(nested(7), max_depth=7)
     with pytest.raises(Malformed, match="too-deep"):
         decode(nested(8), max_depth=7)
+
+
+def test_what_a_worker_takes_everybody_else_can_read() -> None:
+    """A message with a job's envelope and a deep header must not die into an unreadable letter."""
+    job = "0" * 32
+    deep: object = "x"
+    for _ in range(MAX_DEPTH - 2):
+        deep = {"a": deep}
+    text = json.dumps(
+        {
+            "body": '[["x"], {}, {}]',
+            "headers": {"task": "t", "id": job, "mark": deep},
+            "content-type": "application/json",
+            "content-encoding": "utf-8",
+            "properties": {},
+        }
+    )
+    assert depth(decode(text, max_depth=TransportOptions().max_depth)) == MAX_DEPTH
+    letter, _ = read({"MessageId": "m", "Body": text}, queue="q", now=1.0)
+    assert letter.cause != "too-deep"
