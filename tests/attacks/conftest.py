@@ -47,6 +47,26 @@ class Siege:
         """Return a job that no other test has; `big`: its envelope is in the bucket."""
         return (self.big if big else self.small).pop()
 
+    @property
+    def bucket(self) -> str:
+        """The payloads' bucket."""
+        (name,) = [
+            item["Name"]
+            for item in self.stack.client("s3").list_buckets()["Buckets"]
+            if "payload" in item["Name"] or "acceptance" in item["Name"]
+        ]
+        return str(name)
+
+    def rewrite(self, job: str, values: dict[str, dict[str, str]]) -> None:
+        """Set attributes of a job's ledger entry: what happened to it before the attack."""
+        self.stack.client("dynamodb").update_item(
+            TableName="sealwax-acceptance-jobs",
+            Key={"id": {"S": job}},
+            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in values),
+            ExpressionAttributeNames={f"#{name}": name for name in values},
+            ExpressionAttributeValues={f":{name}": value for name, value in values.items()},
+        )
+
 
 @pytest.fixture(scope="session")
 def _siege(make_stack: Callable[..., LiveStack]) -> Siege:
