@@ -17,15 +17,10 @@ from typing import Any
 
 from support.attacker import Message
 
-__all__ = ["CANARY", "UNREADABLE", "hostile_messages"]
+__all__ = ["CANARY", "flipped", "hostile_messages"]
 
 #: Stands wherever a message says anything in words.
 CANARY = "AKIASTRANGERSTRANGER"
-
-#: Kinds in whose texts no job's id can be read.
-UNREADABLE = frozenset(
-    {"not-json", "nan", "huge-integer", "deep-outside", "a-list", "pickle-outside"}
-)
 
 
 class _Bomb:
@@ -131,7 +126,7 @@ def _links(genuine: Message) -> dict[str, str]:
 
 def _facts(genuine: Message) -> dict[str, str]:
     """Forged facts on an envelope that does not fit: they must neither help nor wait."""
-    flipped = genuine.changed(args=[_flipped(genuine.argument)])
+    bad = genuine.changed(args=[flipped(genuine.argument)])
     facts: dict[str, dict[str, Any]] = {
         "eta": {"eta": "9990-01-01T00:00:00+00:00"},
         "expires": {"expires": "2020-01-01T00:00:00+00:00"},
@@ -158,7 +153,7 @@ def _facts(genuine: Message) -> dict[str, str]:
         "id-as-a-number": {"id": 1},
         "id-as-a-path": {"id": f"../dead/{CANARY}"},
     }
-    made = {f"forged-{name}": flipped.changed(headers=fact).text for name, fact in facts.items()}
+    made = {f"forged-{name}": bad.changed(headers=fact).text for name, fact in facts.items()}
     properties: dict[str, dict[str, Any]] = {
         "reply-to": {"reply_to": "sealwax-acceptance-default", "correlation_id": CANARY},
         "delayed": {"sealwax-delayed": 10**12, "delay_seconds": 900},
@@ -168,7 +163,7 @@ def _facts(genuine: Message) -> dict[str, str]:
         "priority": {"priority": 255},
     }
     for name, value in properties.items():
-        changed = Message(flipped.text)
+        changed = Message(bad.text)
         changed.body["properties"] |= value
         made[f"forged-{name}"] = changed.text
     return made
@@ -278,7 +273,7 @@ def _arguments(genuine: Message) -> dict[str, str]:
     }
 
 
-def _flipped(envelope: str) -> str:
+def flipped(envelope: str) -> str:
     """Return an envelope whose ciphertext has one bit changed."""
     parts = envelope.split(".")
     raw = bytearray(base64.urlsafe_b64decode(parts[2] + "=" * (-len(parts[2]) % 4)))

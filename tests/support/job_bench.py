@@ -28,6 +28,7 @@ from sealwax.worker.attempt import Attempt, ReceivedJob
 
 class Number(BaseModel):
     n: int
+    pad: str = ""
 
 
 class Clock:
@@ -96,12 +97,13 @@ class Bench:
         return entry
 
 
-def make_bench(provisioned: Settings) -> Bench:
+def make_bench(provisioned: Settings, *, attempts: int = 8) -> Bench:
     """Return a bench in an environment that has its tables; makes its keys."""
     init_keys(provisioned, make_source(provisioned, Aws()))
+    policy = RetryPolicy(attempts=attempts, base=10, jitter=False)
     does: list[Callable[[Number, Job], Any]] = [lambda payload, _: {"n": payload.n}]
 
-    @task(name="test.number", contract=Number, retry=RetryPolicy(attempts=8, base=10, jitter=False))
+    @task(name="test.number", contract=Number, retry=policy)
     def number(payload: Number, job: Job):
         return does[0](payload, job)
 
