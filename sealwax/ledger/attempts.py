@@ -372,8 +372,13 @@ class Attempts(Writer):
         entry = self._table.get(job_id)
         return entry is not None and entry.state is JobState.DEAD
 
-    def crash(self, job_id: str, *, token: str) -> LedgerEntry:
+    def crash(self, job_id: str, *, token: str, due: float | None = None) -> LedgerEntry:
         """Count that this attempt's process died; return the entry after it.
+
+        Parameters
+        ----------
+        due
+            Epoch seconds from which the job may start again; None: at once.
 
         Raises
         ------
@@ -382,7 +387,8 @@ class Attempts(Writer):
         """
         done = self._table.update(
             job_id,
-            "SET #state = :retrying, updated = :now ADD crashes :one REMOVE lease_until, alone",
+            f"SET #state = :retrying, updated = :now{'' if due is None else ', #due = :due'} "
+            "ADD crashes :one REMOVE lease_until, alone",
             "#state = :running AND #token = :token",
             {
                 ":running": JobState.RUNNING,
@@ -390,6 +396,7 @@ class Attempts(Writer):
                 ":token": token,
                 ":now": self._clock(),
                 ":one": 1,
+                **({} if due is None else {":due": due}),
             },
             new=True,
         )

@@ -267,15 +267,19 @@ class Settlement:
             self._log.warning("attempt lost", kind=attempt.kind, crashes=entry.crashes)
             failure = Failure(kind="transient", cause="time-limit", error="TimeLimitExceeded")
             return self.failed(entry, failure, token=attempt.token)
+        outcome: Retry | DeadLetter = CRASHED
+        known = ledger.get(self._job_id)
+        if known is not None and known.crashes + 1 < self._runtime.settings.limits.crashes:
+            failure = Failure(kind="crashed", cause="process-died", error="WorkerLost")
+            outcome = self._decide(known, failure)
+        # With the crash goes when the job may start again: a copy of its message,
+        # which anybody may have sent, would start it at once.
+        due = self._runtime.clock() + outcome.after if isinstance(outcome, Retry) else None
         try:
-            entry = ledger.crash(self._job_id, token=attempt.token)
+            entry = ledger.crash(self._job_id, token=attempt.token, due=due)
         except ClaimLost:
             return self._unclaimed(attempt, early_deaths)
         self._log.warning("attempt lost", kind=attempt.kind, crashes=entry.crashes)
-        outcome: Outcome = CRASHED
-        if entry.crashes < self._runtime.settings.limits.crashes:
-            failure = Failure(kind="crashed", cause="process-died", error="WorkerLost")
-            outcome = self._decide(entry, failure)
         if isinstance(outcome, DeadLetter):
             return self.dead(entry, outcome, token=None)
         return outcome  # the ledger has recorded with the crash that the job is tried again

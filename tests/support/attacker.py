@@ -175,6 +175,12 @@ class Attacker:
             lambda: self.letters().get(digest), seconds=seconds, what="the message's letter"
         )
 
+    def ops(self, token: str, method: str, path: str, **more: Any) -> Any:
+        """Ask the operations API, as an operator."""
+        answer = self.stack.request(method, f"/v1/ops/{path}", token=token, **more)
+        assert answer.status_code < 300, answer.text
+        return answer.json() if answer.content else None
+
     # -- the downstream ----------------------------------------------------------------
 
     def downstream(self, route: str, control: dict[str, Any] | None) -> None:

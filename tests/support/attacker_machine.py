@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
@@ -22,10 +23,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from sealwax.envelope import Context, Purpose, SigningKey, peek, seal
 from sealwax.job import Job
-from sealwax.ledger import JobState, LedgerEntry, open_watch
+from sealwax.keys.provenance import by_record
+from sealwax.ledger import JobState, LedgerEntry
 from sealwax.outbox.payloads import is_reference
-from sealwax.outcomes import Rejected, Transient
+from sealwax.outcomes import Reason, Rejected, Transient
 from sealwax.producer.submit import Submitter
+from sealwax.runtime import Runtime
+from sealwax.steward.collect import DeadLetterCollector
+from sealwax.steward.sweep import Sweep
 from support.attacker import Message, garbage, letter_attribute
 from support.hand_worker import LANE, HandWorker
 from support.hostile import flipped
@@ -82,13 +87,31 @@ class AttackedJobs:
     bench: Bench
     worker: HandWorker
     submitter: Submitter
-    bucket: str
-    dead_url: str
+    steward: Runtime
     #: Jobs of all runs, by id: the task asks them what to do.
     books: dict[str, Book] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.bench.does[0] = self.run_task
+        settings, steward = self.bench.settings, self.steward
+        evidence, sqs = by_record(steward.evidence), steward.stores.sqs
+        self.bucket = settings.bucket_name
+        name = settings.dead_letter_queue_name(LANE)
+        self.dead_url = self.worker.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        self.collector = DeadLetterCollector(
+            settings, sqs, steward.letters, steward.ledger, evidence, clock=steward.clock
+        )
+        self.sweep = Sweep(
+            settings,
+            steward.ledger,
+            steward.outbox,
+            steward.letters,
+            sqs,
+            evidence=evidence,
+            fair_group=str,
+            after=1.0,
+            clock=lambda: steward.clock() + 3_600,
+        )
 
     def run_task(self, payload: Number, job: Job) -> Any:
         """Do what the job's kind says of this attempt."""
@@ -110,6 +133,10 @@ class AttackedJobs:
         job = self.submitter.submit(self.bench.definition, payload, tenant="acme").entry.id
         book = self.books[job] = Book(job, kind, number)
         return book
+
+    def collect(self) -> None:
+        """Have the steward empty the dead-letter queue."""
+        self.collector.turn(SimpleNamespace(held=lambda: True))
 
     def deliver(self, received: list[dict[str, Any]]) -> None:
         """Have the worker deal with messages, not before SQS's own time."""
@@ -133,21 +160,34 @@ class AttackerMachine(RuleBasedStateMachine):
 
     # -- the jobs' own steps -----------------------------------------------------------
 
-    @initialize(kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=8, max_size=8),
-                bigs=st.lists(st.booleans(), min_size=8, max_size=8))  # fmt: skip
-    def accept(self, kinds: list[str], bigs: list[bool]) -> None:
+    @initialize(
+        kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=8, max_size=8),
+        bigs=st.lists(st.booleans(), min_size=8, max_size=8),
+        seed=st.integers(0, 2**32),
+    )
+    def accept(self, kinds: list[str], bigs: list[bool], seed: int) -> None:
         for kind, big in zip(kinds, bigs, strict=True):
             book = self.jobs.submit(kind, big=big)
             self.books.append(book)
             if kind == "cancelled":
                 self.jobs.bench.api.ledger.cancel(book.job)
         self.read()
+        # However few steps follow: before the first and before the second attempts.
+        for _ in range(2):
+            self.the_worker_works(seed)
+            self.time_passes(60)
 
     @rule(seed=st.integers(0, 2**16))
     def the_worker_works(self, seed: int) -> None:
+        self.the_attacker_acts(seed)
         received = self.jobs.worker.receive()
         random.Random(seed).shuffle(received)
         self.jobs.deliver(received)
+
+    @rule()
+    def the_steward_works(self) -> None:
+        if self.depth(self.jobs.dead_url):
+            self.jobs.collect()
 
     @rule(seconds=st.sampled_from([1, 15, 60]))
     def time_passes(self, seconds: int) -> None:
@@ -255,12 +295,15 @@ class AttackerMachine(RuleBasedStateMachine):
         for _ in range(60):
             received = self.jobs.worker.receive()
             self.jobs.deliver(received)
-            if not received:
-                if self.depth() == 0:
-                    break
-                self.jobs.bench.clock.now += 60
-                self.jobs.worker.show_all()
-        assert self.depth() == 0, "the queue does not come to rest"
+            if received:
+                continue
+            if self.depth(self.jobs.dead_url):
+                self.jobs.collect()
+            if self.depth(self.url) == 0:
+                break
+            self.jobs.bench.clock.now += 60
+            self.jobs.worker.show_all()
+        assert self.depth(self.url) == 0, "the queue does not come to rest"
         named = self.named()
         for book in self.books:
             self.compare(book, self.jobs.bench.entry(book.job), named)
@@ -273,24 +316,33 @@ class AttackerMachine(RuleBasedStateMachine):
         assert set(book.runs) <= {book.number}
         assert len(book.runs) <= len(plan)
         assert entry.attempts == len(book.runs)
-        if book.destroyed and entry.state is not book.end:
-            assert not entry.final, f"{book.kind} has ended as {entry.state}: {entry.cause}"
-            assert book.job in named
+        # A payload that is gone is the job's death, as verified as its message.
+        gone = entry.state is JobState.DEAD and entry.reason == Reason.UNOPENABLE
+        if book.destroyed and (gone or entry.state is not book.end):
+            assert gone or not entry.final, f"{book.kind} is {entry.state}: {entry.cause}"
+            assert gone or book.job in named
             return
         assert entry.state is book.end, f"{book.kind} is {entry.state}: {entry.cause}"
         assert len(book.runs) == len(plan)
         assert (entry.crashes, entry.suspicions, entry.generation) == (0, 0, 0)
+        letters = self.jobs.steward.letters.archive.of_job(book.job)
+        if entry.state is not JobState.DEAD:
+            assert letters == []
+            return
+        # In its place stands its own letter, with its own envelope, and no other does.
+        assert {letter.id for letter in letters} >= {f"{book.job}.0"}
+        for letter in letters:
+            body = self.jobs.steward.letters.archive.body(letter.id).body
+            assert Message(body.decode()).argument == self.genuine(book).argument
+            # A copy past the workers has no reason of its own; one whose payload is
+            # gone says that.
+            reasons = {entry.reason, Reason.BACKSTOP, *([Reason.UNOPENABLE] * book.destroyed)}
+            assert letter.reason in reasons
+            assert letter.conflict == (letter.id != f"{book.job}.0")
 
     def named(self) -> set[str]:
-        """Return the open jobs that stand still."""
-        ledger, after = self.jobs.bench.worker.ledger, None
-        found: set[str] = set()
-        while True:
-            page = ledger.watching(open_watch(LANE), after=after, limit=100)
-            found |= {entry.id for entry in page.entries}
-            after = page.after
-            if after is None:
-                return found
+        """Return the jobs that the sweep cannot account for."""
+        return {each.job for each in self.jobs.sweep.all() if each.where == "unaccounted"}
 
     # -- tools -------------------------------------------------------------------------
 
@@ -334,9 +386,9 @@ class AttackerMachine(RuleBasedStateMachine):
             **({"MessageAttributes": attributes} if attributes else {}),
         )
 
-    def depth(self) -> int:
+    def depth(self, url: str) -> int:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)["Attributes"]
+        found = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
         return sum(int(found[name]) for name in names)
 
     def keys(self, book: Book) -> list[str]:
