@@ -14,7 +14,6 @@ from sealwax.ledger import JobState
 from sealwax.outcomes import Ack, DeadLetter, Retry, Transient
 from sealwax.worker.attempt import Attempt
 from sealwax.worker.isolation import JobIsolation
-from sealwax.worker.settlement import EarlyDeaths, LostAttempt, Settlement
 
 
 def lose(bench: Bench, job_id: str, **options: Any) -> None:
@@ -150,19 +149,3 @@ def test_a_time_limit_while_a_failure_is_recorded_leaves_a_retry(
     job_id = bench.submit()
     assert isinstance(bench.run(job_id), Retry)
     assert bench.entry(job_id).state is JobState.RETRYING
-
-
-def test_a_copy_of_a_crashed_jobs_message_waits_as_its_own_does(bench: Bench) -> None:
-    """Whoever has copied messages must not burn a job's deaths at once."""
-    job_id = bench.submit()
-    bench.worker.ledger.claim(job_id, token="lost", lease=30)
-    lost = LostAttempt(token="lost", message="m", kind="crashed")
-    outcome = Settlement(bench.worker, bench.definition, job_id).lost(lost, EarlyDeaths())
-    assert outcome == Retry(10.0)
-    copied = bench.run(job_id)
-    assert isinstance(copied, Retry)
-    assert copied.after == pytest.approx(10.0)
-    assert (bench.entry(job_id).attempts, bench.entry(job_id).crashes) == (1, 1)
-    bench.clock.now += 10
-    assert bench.run(job_id) == Ack()
-    assert bench.entry(job_id).attempts == 2

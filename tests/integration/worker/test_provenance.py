@@ -11,6 +11,8 @@ from support.job_bench import Bench
 
 from sealwax.keys import provenance as rule
 from sealwax.ledger import MAX_GENERATION, read_generation
+from sealwax.outcomes import Ack, DeadLetter
+from sealwax.settings import Lane
 from sealwax.worker.provenance import Own, Stray, judge
 
 
@@ -117,3 +119,16 @@ def test_a_kept_body_is_an_entrys_own_or_it_is_not(bench: Bench, how: str) -> No
         bench.worker.evidence, body.encode(), entry, queue=queue, settings=bench.settings
     )
     assert found is (how == "own")
+
+
+def test_a_genuine_message_in_another_lanes_queue_is_a_stray(bench: Bench) -> None:
+    """Limits, keys and pauses are a lane's: nobody moves a job to another one."""
+    lanes = bench.settings.lanes | {"other": Lane.model_validate({})}
+    bench.worker.settings = bench.settings.model_copy(update={"lanes": lanes})
+    job_id = bench.submit()
+    before = bench.entry(job_id)
+    outcome = bench.run(job_id, queue=bench.worker.settings.queue_name("other"))
+    assert isinstance(outcome, DeadLetter)
+    assert (outcome.reason, outcome.cause) == ("stray", "wrong-lane")
+    assert bench.entry(job_id) == before
+    assert bench.run(job_id, queue=bench.worker.settings.queue_name("default")) == Ack()

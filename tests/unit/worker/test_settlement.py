@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from sealwax.envelope import Context, Purpose
 from sealwax.job import Job
 from sealwax.keys.provenance import Own
-from sealwax.ledger import Claimed, JobState, Ledger, LedgerEntry, NewJob
+from sealwax.ledger import Claimed, JobState, Ledger, LedgerEntry, NewJob, Refused
 from sealwax.outbox.payloads import PayloadStoreUnreachable
 from sealwax.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, Retry
 from sealwax.retry import RetryPolicy
@@ -239,10 +239,20 @@ def test_a_death_is_counted_and_the_job_tried_again_until_it_has_died_too_often(
     early = EarlyDeaths()
     assert claimed.lost("t", early) == Retry(10.0)
     assert (claimed.entry.state, claimed.entry.crashes) == (JobState.RETRYING, 1)
+    claimed.now += 10
     claimed.claim("t2")
     letter = claimed.lost("t2", early)
     assert letter == replace(CRASHED, job=JOB, attempts=2)
     assert (claimed.entry.state, claimed.entry.reason) == (JobState.DEAD, "crashed")
+
+
+def test_a_copy_of_a_crashed_jobs_message_waits_as_its_own_does(claimed: World) -> None:
+    """Whoever has copied messages must not use a job's deaths up at once."""
+    assert claimed.lost("t", EarlyDeaths()) == Retry(10.0)
+    claimed.now += 5
+    assert isinstance(claimed.ledger.claim(JOB, token="copy", lease=30), Refused)
+    claimed.now += 5
+    assert isinstance(claimed.ledger.claim(JOB, token="own", lease=30), Claimed)
 
 
 def test_a_hard_time_limit_is_a_failure_like_any_other_and_no_crash(claimed: World) -> None:
