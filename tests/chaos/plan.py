@@ -60,7 +60,7 @@ SUBMITTED = {"refused": "rejected", "down": "exhausted", "crash": "crashed"}
 #: Poison that strangers put into the queue.
 FOREIGN = {
     "tampered": "stray",
-    "stray": "unknown-job",
+    "stray": "stray",
     "garbage": "stray",
     "unheard": "stray",
 }

@@ -24,8 +24,9 @@ from sealwax.keys.keyring import Keyring
 __all__ = ["Strangers"]
 
 
-def _garbage(chance: random.Random, mark: str, queue: str) -> str:
-    job = uuid.uuid4().hex
+def _garbage(chance: random.Random, mark: str, queue: str, victim: str | None) -> str:
+    """Return garbage; most of it bears the id of a job that is genuine."""
+    job = victim or uuid.uuid4().hex
     good = json.loads(
         message("webhooks.relay", "x", queue=queue, headers={"id": job, "mark": mark})
     )
@@ -39,6 +40,12 @@ def _garbage(chance: random.Random, mark: str, queue: str) -> str:
         json.dumps(good | {"properties": [mark]}),
         json.dumps(good | {"body": "{" + mark}),
         json.dumps(good | {"content-type": "application/x-python-serialize"}),
+        # What Celery would fail on, run, or wait for.
+        json.dumps(good | {"body": json.dumps([["FORGED"], {"self": 1}, {}])}),
+        json.dumps(good | {"body": json.dumps([["FORGED"], {}, {"chord": {"task": "x"}}])}),
+        json.dumps(good | {"headers": good["headers"] | {"eta": "9990-01-01T00:00:00+00:00"}}),
+        json.dumps(good | {"headers": good["headers"] | {"generation": 10**12}}),
+        json.dumps(good | {"headers": good["headers"] | {"expires": "2020-01-01T00:00:00+00:00"}}),
     ]
     return str(chance.choice(shapes))
 
@@ -67,7 +74,7 @@ class Strangers:
         self.sent: list[Foreign] = []
 
     def send(self, one: Submission, victim: str | None) -> None:
-        """Send one; a tampered message bears the id of `victim`, a job that is genuine."""
+        """Send one; tampered messages and garbage bear the id of `victim`, a genuine job."""
         body = self._body(one, victim)
         self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=body)
         self.sent.append(Foreign(kind=one.kind, expect=FOREIGN[one.kind], body=body))
@@ -75,7 +82,7 @@ class Strangers:
     def _body(self, one: Submission, victim: str | None) -> str:
         chance = random.Random(one.pick)
         if one.kind == "garbage":
-            return _garbage(chance, f"stranger-{one.number}", self.queue)
+            return _garbage(chance, f"stranger-{one.number}", self.queue, victim)
         own = uuid.uuid4().hex
         if one.kind == "unheard":
             return message("no.such_task", "x", queue=self.queue, headers={"id": own})
