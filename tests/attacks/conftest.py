@@ -20,7 +20,7 @@ SMALL, BIG = 28, 3
 
 CONFIGURATION = {
     "top": 'log_level = "DEBUG"',
-    "lane": "lease = 3\nprefetch = 4",
+    "lane": "lease = 3\nprefetch = 4\nfair = true",
     "extra": "[limits]\nunknown_key_seconds = 1\nunknown_task_seconds = 1\n[lanes.other]\n",
 }
 

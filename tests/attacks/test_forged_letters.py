@@ -29,16 +29,21 @@ def places(siege: Any, job: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def replayed(siege: Any, operator: str, *ids: str) -> dict[str, Any]:
-    """Start a replay of letters; return it when it has ended."""
-    attacker = siege.attacker
-    made = attacker.ops(
+def start_replay(siege: Any, operator: str, *ids: str) -> str:
+    """Start a replay of letters; return its id."""
+    made = siege.attacker.ops(
         operator, "POST", "replays", json={"mode": "start", "reason": "mended", "ids": list(ids)},
         headers={"Idempotency-Key": secrets.token_hex(8)},
     )  # fmt: skip
+    return str(made["id"])
+
+
+def replayed(siege: Any, operator: str, *ids: str) -> dict[str, Any]:
+    """Start a replay of letters; return it when it has ended."""
+    replay = start_replay(siege, operator, *ids)
 
     def ended() -> dict[str, Any] | None:
-        found = attacker.ops(operator, "GET", f"replays/{made['id']}")
+        found = siege.attacker.ops(operator, "GET", f"replays/{replay}")
         return found if found["state"] in ("done", "cancelled", "paused", "stopped") else None
 
     return wait_for(ended, seconds=60, what="the replay has ended")
@@ -194,3 +199,22 @@ def test_a_letter_changed_in_the_archive_runs_nothing(siege, operator: str) -> N
     assert stack.job(victim.job)["state"] != "succeeded"
     attacker.put(other.message)
     assert stack.wait(other.job)["state"] == "succeeded"
+
+
+def test_a_replay_is_sent_in_the_group_of_the_first_send(siege, operator: str) -> None:
+    """A fair lane's group is not the ledger's HMAC of the tenant: nobody joins the two."""
+    stack, attacker, victim = siege.stack, siege.attacker, siege.steal()
+    assert victim.message.group
+    attacker.downstream(victim.route, {"fail": {"status": 400}})
+    attacker.put(victim.message)
+    assert stack.wait(victim.job)["state"] == "dead"
+    attacker.letter_of(victim.message)
+    attacker.downstream(victim.route, None)
+    stack.stop_worker()
+    start_replay(siege, operator, f"{victim.job}.0")
+    (message,) = attacker.take_all({victim.job}).values()
+    stack.start_worker()
+    assert message.group == victim.message.group
+    assert message.group != stack.ledger_item(victim.job)["tenant"]["S"]
+    attacker.put(message)
+    assert stack.wait(victim.job, "succeeded")["state"] == "succeeded"

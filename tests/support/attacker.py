@@ -25,6 +25,8 @@ class Message:
 
     def __init__(self, text: str) -> None:
         self.body: dict[str, Any] = json.loads(text)
+        #: The group that it was sent in, where it was received.
+        self.group: str | None = None
 
     @property
     def text(self) -> str:
@@ -112,9 +114,12 @@ class Attacker:
         found: dict[str, Message] = {}
 
         def taken() -> bool:
-            answer = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10)
+            answer = self.sqs.receive_message(
+                QueueUrl=self.queue, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
+            )
             for each in answer.get("Messages", []):
                 message = Message(each["Body"])
+                message.group = each.get("Attributes", {}).get("MessageGroupId")
                 found[str(message.body["headers"]["id"])] = message
                 self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=each["ReceiptHandle"])
             return jobs <= set(found)
