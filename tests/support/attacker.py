@@ -103,11 +103,11 @@ def letter_attribute(**members: Any) -> dict[str, Any]:
 class Attacker:
     """Acts on a stack's queue, dead-letter queue and bucket."""
 
-    def __init__(self, stack: LiveStack, lane: str = "default") -> None:
+    def __init__(self, stack: LiveStack, lane: str = "default", *, suffix: str = "") -> None:
         self.stack = stack
         self.sqs = stack.client("sqs")
-        self.queue = stack.queue_url(lane)
-        self.dead = stack.queue_url(lane, dead=True)
+        self.queue = stack.queue_url(lane, suffix=suffix)
+        self.dead = stack.queue_url(lane, dead=True, suffix=suffix)
 
     def take_all(self, jobs: set[str]) -> dict[str, Message]:
         """Take the jobs' messages out of the queue, and keep them; no worker may run."""

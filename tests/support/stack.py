@@ -328,9 +328,9 @@ class LiveStack:
             aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
         )
 
-    def queue_url(self, lane: str = "default", *, dead: bool = False) -> str:
-        """Return the URL of a lane's queue or dead-letter queue."""
-        name = f"sealwax-{self.environment_name}-{lane}{'-dlq' if dead else ''}"
+    def queue_url(self, lane: str = "default", *, dead: bool = False, suffix: str = "") -> str:
+        """Return the URL of a lane's queue or dead-letter queue; `suffix`: `.fifo` of such ones."""
+        name = f"sealwax-{self.environment_name}-{lane}{'-dlq' if dead else ''}{suffix}"
         return self.client("sqs").get_queue_url(QueueName=name)["QueueUrl"]
 
     def dead_letters(self, *, seconds: float = 0) -> list[dict[str, Any]]:
