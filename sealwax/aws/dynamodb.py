@@ -162,6 +162,8 @@ def _value(typed: dict[str, Any]) -> Any:
     if kind == "N":
         number = float(value)
         return int(number) if number.is_integer() else number
+    if kind == "NS":
+        return frozenset(int(each) for each in value)
     if kind == "L":
         return [_value(each) for each in value]
     if kind == "M":
@@ -185,6 +187,8 @@ def value_of(value: Any) -> dict[str, Any]:
         return {"N": repr(value)}
     if isinstance(value, bytes):
         return {"B": value}
+    if isinstance(value, frozenset):
+        return {"NS": sorted(repr(number) for number in value)}
     if isinstance(value, list | tuple):
         return {"L": [value_of(item) for item in value]}
     if isinstance(value, dict):

@@ -47,6 +47,9 @@ class Group:
         Id of one of its newest letters.
     trend
         Letters archived in each of the last 24 hours, the current one last.
+    names
+        How many task names its strays bear, at least: names that fall on one of
+        `NAMES` numbers together count once.
     """
 
     fingerprint: str
@@ -64,6 +67,7 @@ class Group:
     last: float = 0.0
     sample: str | None = None
     trend: tuple[int, ...] = field(default=(0,) * TREND_HOURS)
+    names: int = 0
 
     @property
     def stray(self) -> bool:
@@ -102,6 +106,10 @@ def _counted(group: str, letters: list[Letter]) -> dict[str, Any]:
             sets.append(f"#{fact} = :{fact}")
             names[f"#{fact}"], values[f":{fact}"] = fact, value
     adds = ["#open :open"]
+    named = frozenset(letter.named for letter in letters if letter.named is not None)
+    if named:
+        adds.append("#named :named")
+        names["#named"], values[":named"] = "named", named
     for hour, count in hours.items():
         adds.append(f"#h{hour} :h{hour}")
         names[f"#h{hour}"], values[f":h{hour}"] = f"h{hour}", count
@@ -201,6 +209,7 @@ class LetterGroups:
             last=newest.get("last", 0.0),
             sample=newest.get("sample"),
             trend=tuple(total(f"h{each}") for each in hours),
+            names=len(frozenset[int]().union(*(item.get("named", ()) for item in items))),
         )
 
     def forget_hours(self, *, keep: int = 2 * TREND_HOURS) -> int:

@@ -49,6 +49,10 @@ _LETTER_ID = re.compile(
 )
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:<>-]{0,127}")
 
+#: Numbers that strays' task names fall on: a group of strays counts how many of
+#: them it has seen, in a set that no stranger can make longer.
+NAMES = 256
+
 #: Longest attribute that is kept beside a letter, in characters.
 SAID_MAX = 100_000
 
@@ -92,6 +96,9 @@ class Letter:
     conflict
         Whether another body has the job's place in this generation already;
         somebody has to look at both.
+    named
+        Which of `NAMES` the name of the task falls on that a stray bears; None
+        where it bears none. A group counts them.
     """
 
     id: str
@@ -122,6 +129,7 @@ class Letter:
     big: bool = False
     claims: str | None = None
     conflict: bool = False
+    named: int | None = None
 
     @property
     def own(self) -> bool:
@@ -293,6 +301,8 @@ def read_stray(
     """
     text = _text_of(message)
     digest = body_digest(text.body)
+    headers = _headers(message["Body"])
+    claims, task = _text(headers.get("id")), _text(headers.get("task"))
     name = hashlib.sha256(f"{queue}\n{digest}".encode()).hexdigest()[:32]
     return Letter(
         # Copies of one body collapse, and nothing else does.
@@ -311,7 +321,8 @@ def read_stray(
         message_id=str(message["MessageId"]),
         bytes=len(text.body),
         digest=digest,
-        claims=_claims(message["Body"]),
+        claims=claims if claims is not None and is_job_id(claims) else None,
+        named=None if task is None else _number(task),
     ), text
 
 
@@ -332,14 +343,18 @@ def _text_of(message: dict[str, Any]) -> LetterText:
     return LetterText(data, bare_attributes(attributes), said)
 
 
-def _claims(body: str) -> str | None:
-    """Return the job whose id a body bears, by its own word."""
+def _headers(body: str) -> dict[str, Any]:
+    """Return what a body says of itself; empty where it says nothing that can be read."""
     try:
         headers = decode(body).get("headers")
     except Malformed:
-        return None
-    job = _text(headers.get("id")) if isinstance(headers, dict) else None
-    return job if job is not None and is_job_id(job) else None
+        return {}
+    return headers if isinstance(headers, dict) else {}
+
+
+def _number(task: str) -> int:
+    """Return which of `NAMES` a task's name falls on."""
+    return hashlib.sha256(task.encode("utf-8", "surrogatepass")).digest()[0] % NAMES
 
 
 def _text(value: object) -> str | None:

@@ -8,6 +8,7 @@ import pytest
 
 from sealwax.aws.dynamodb import CursorInvalid
 from sealwax.deadletters import Filter, LettersDenied, NoSuchLetter, make_letters
+from sealwax.deadletters.letter import NAMES
 
 JOB = "0123456789abcdef0123456789abcdef"
 
@@ -161,3 +162,24 @@ def test_foreign_cursors_and_ids_are_refused(letters):
 def test_a_missing_table_says_what_to_check(aws_env, aws):
     with pytest.raises(LettersDenied, match="letters"):
         make_letters(aws_env, aws).archive.get(f"{JOB}.0")
+
+
+def test_invented_task_names_are_one_group_that_counts_them(letters, message, put):
+    for number in range(40):
+        headers = {"id": JOB, "task": f"invented.{number % 3}", "n": number}
+        put(message(JOB, signed=False, body=json.dumps({"headers": headers})))
+    put(message(JOB, signed=False, body="says nothing"))
+    assert letters.groups.list() == []
+    (group,) = letters.groups.list(strays=True)
+    assert (group.open, group.names, group.task) == (41, 3, None)
+
+
+def test_a_group_counts_so_many_names_and_no_more(letters, message, put):
+    sent = []
+    for number in range(2 * NAMES):
+        headers = {"task": f"invented.{number}"}
+        sent.append(message(JOB, signed=False, body=json.dumps({"headers": headers})))
+    put(*sent)
+    (group,) = letters.groups.list(strays=True)
+    assert group.open == 2 * NAMES
+    assert NAMES // 2 < group.names <= NAMES

@@ -169,7 +169,8 @@ _PLAIN = st.recursive(
     | st.text(max_size=5)
     | st.integers(-(2**53), 2**53)
     | st.binary(max_size=5)
-    | st.floats(allow_nan=False, allow_infinity=False),
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.frozensets(st.integers(-(2**53), 2**53), min_size=1, max_size=3),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
     ),
