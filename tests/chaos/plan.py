@@ -60,7 +60,7 @@ SUBMITTED = {"refused": "rejected", "down": "exhausted", "crash": "crashed"}
 #: Poison that strangers put into the queue.
 FOREIGN = {
     "tampered": "stray",
-    "stray": "stray",
+    "stray": "unknown-job",
     "garbage": "stray",
     "unheard": "stray",
 }
