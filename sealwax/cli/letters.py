@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 
+from sealwax.cli.paging import read_pages, save_body
 from sealwax.cli.tables import show_document, show_table
 from sealwax.client import ApiClient, client_from_environment
 from sealwax.outcomes import Reason
@@ -62,19 +62,8 @@ def list_(limit: int, as_json: bool, job: str | None, **options: Any) -> None:  
     Example:
       sealwax letters list --task webhooks.relay --cause http-400
     """
-    client = client_from_environment()
     wanted = _filter(options) | ({"job": job} if job else {})
-    found: list[dict[str, Any]] = []
-    after: str | None = None
-    while len(found) < limit:
-        parameters = wanted | {"limit": min(100, limit - len(found))}
-        page = client.call(
-            "GET", "/v1/ops/letters", params=parameters | ({"after": after} if after else {})
-        )
-        found += page["letters"]
-        after = page["after"]
-        if after is None:
-            break
+    found = read_pages(client_from_environment(), "letters", wanted, limit=limit)
     show_table(found, _COLUMNS, as_json=as_json, nothing="There are no such letters.")
 
 
@@ -103,11 +92,7 @@ def body(letter_id: str, out: Path | None) -> None:
       sealwax letters body 7d3f0a5be9c14b6f8a2e6c1d90b4f357.0 --out letter
     """
     data = client_from_environment().download(f"/v1/ops/letters/{letter_id}/body")
-    if out is not None:
-        out.write_bytes(data)
-        click.echo(f"{len(data)} bytes in {out}", err=True)
-    else:
-        sys.stdout.buffer.write(data)
+    save_body(data, out)
 
 
 @letters.command("reveal")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from sealwax.cli.paging import read_pages, save_body
 from sealwax.cli.tables import show_document, show_table
 from sealwax.client import client_from_environment
 
@@ -38,17 +38,8 @@ def list_(limit: int, as_json: bool, **options: str | None) -> None:  # noqa: FB
       sealwax strays list
       sealwax strays list --job 7d3f0a5be9c14b6f8a2e6c1d90b4f357
     """
-    client = client_from_environment()
     wanted = {name: value for name, value in options.items() if value is not None}
-    found: list[dict[str, Any]] = []
-    after: str | None = None
-    while len(found) < limit:
-        parameters = wanted | {"limit": str(min(100, limit - len(found)))}
-        page = client.ops("GET", "strays", params=parameters | ({"after": after} if after else {}))
-        found += page["strays"]
-        after = page["after"]
-        if after is None:
-            break
+    found = read_pages(client_from_environment(), "strays", wanted, limit=limit)
     show_table(found, _COLUMNS, as_json=as_json, nothing="There are no such strays.")
 
 
@@ -63,11 +54,7 @@ def download(letter_id: str, out: Path | None) -> None:
       sealwax strays download s-7d3f0a5be9c14b6f8a2e6c1d90b4f357.0 --out stray
     """
     data = client_from_environment().download(f"/v1/ops/strays/{letter_id}/body")
-    if out is not None:
-        out.write_bytes(data)
-        click.echo(f"{len(data)} bytes in {out}", err=True)
-    else:
-        sys.stdout.buffer.write(data)
+    save_body(data, out)
 
 
 @strays.command("discard")

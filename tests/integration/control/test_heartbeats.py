@@ -3,28 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
-import pytest
 from support.expiries import FAR
 
-from sealwax.control import ControlTable, Heartbeats, RunningJob, WorkerReport
-
-
-@pytest.fixture
-def settings(shared_app):
-    return shared_app.extensions["sealwax"].settings
-
-
-@pytest.fixture
-def table(shared_app, settings) -> Iterator[ControlTable]:
-    aws = shared_app.extensions["sealwax"].runtime.aws
-    table = ControlTable(aws.client("dynamodb"), settings.table_name("control"))
-    yield table
-    for kind in ("worker", "pause", "drain"):
-        for item in table.all(kind):
-            table.delete(kind, item["id"])
-
+from sealwax.control import Heartbeats, RunningJob, WorkerReport
 
 REPORT = WorkerReport(
     id="default-host-1", lane="default", host="host", pid=1, version="1", pool="prefork",

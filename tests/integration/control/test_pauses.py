@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 from support.expiries import FAR
 
-from sealwax.control import ControlTable, Pauses
-
-
-@pytest.fixture
-def settings(shared_app):
-    return shared_app.extensions["sealwax"].settings
-
-
-@pytest.fixture
-def table(shared_app, settings) -> Iterator[ControlTable]:
-    aws = shared_app.extensions["sealwax"].runtime.aws
-    table = ControlTable(aws.client("dynamodb"), settings.table_name("control"))
-    yield table
-    for kind in ("worker", "pause", "drain"):
-        for item in table.all(kind):
-            table.delete(kind, item["id"])
+from sealwax.control import Pauses
 
 
 def test_a_pause_is_begun_once_and_ended_once(table):

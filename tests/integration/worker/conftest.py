@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.aws import settings_for
+from support.control_table import settings, table
 from support.job_bench import Bench, make_bench
 from support.web_app import shared_app
 from support.worker_lab import WorkerLab
@@ -15,7 +16,7 @@ from sealwax.local.emulator import Emulator
 from sealwax.provision import provision
 from sealwax.settings import Settings
 
-__all__ = ["bench", "lab", "shared_app", "shared_bench"]
+__all__ = ["bench", "lab", "settings", "shared_app", "shared_bench", "table"]
 
 
 @pytest.fixture

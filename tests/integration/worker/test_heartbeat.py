@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from sealwax.control import ControlTable, Heartbeats, Pauses
 from sealwax.settings import load_settings
 from sealwax.transport.pauses import ConsumerPauses
 from sealwax.worker.heartbeat import WorkerHeartbeat
-
-
-@pytest.fixture
-def settings(shared_app):
-    return shared_app.extensions["sealwax"].settings
-
-
-@pytest.fixture
-def table(shared_app, settings) -> Iterator[ControlTable]:
-    aws = shared_app.extensions["sealwax"].runtime.aws
-    table = ControlTable(aws.client("dynamodb"), settings.table_name("control"))
-    yield table
-    for kind in ("worker", "pause", "drain"):
-        for item in table.all(kind):
-            table.delete(kind, item["id"])
 
 
 def test_a_worker_hears_what_was_asked_of_it_and_reports_that_it_obeys(table, settings):
