@@ -9,9 +9,7 @@ sees half an export, because S3 shows an object only when it is complete.
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, Self
@@ -23,6 +21,7 @@ from sealwax.aws.errors import error_code
 from sealwax.job import Job
 from sealwax.outcomes import Transient
 from sealwax.settings import Settings
+from sealwax.spreadsheets import csv_lines, guard
 from sealwax.task_definition import InvalidPayload, task
 
 __all__ = ["Built", "Export", "ExportSettings", "build", "columns_of", "export", "guard", "lines"]
@@ -33,9 +32,6 @@ PART_BYTES = 8 * 1024 * 1024
 
 #: Rows between two looks at the lease and two reports of progress.
 STEP = 1_000
-
-#: A spreadsheet takes a cell that begins so for a formula; wide forms included.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 Record = dict[str, JsonValue]
 
@@ -77,24 +73,6 @@ class Built(BaseModel):
     sha256: str
 
 
-def guard(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula: an apostrophe goes before it.
-
-    https://owasp.org/www-community/attacks/CSV_Injection
-    """
-    return f"'{cell}" if cell.startswith(_FORMULA) or cell.lstrip().startswith(_FORMULA) else cell
-
-
-def _cell(value: JsonValue) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return guard(value)
-    # Numbers, booleans as in JSON; lists and objects as their JSON text, which
-    # begins with a bracket.
-    return json.dumps(value, ensure_ascii=False)
-
-
 def columns_of(records: Iterable[Record]) -> list[str]:
     """Return all names that occur, in the order in which they are first seen."""
     return list(dict.fromkeys(name for record in records for name in record))
@@ -107,7 +85,7 @@ def lines(
 ) -> Iterator[bytes]:
     """Yield an export line by line: the CSV's header first, then one for each record.
 
-    CSV is UTF-8 with CRLF (RFC 4180). Lone surrogates are escaped in JSON and
+    CSV is UTF-8, guarded as `sealwax.spreadsheets` says. Lone surrogates are escaped in JSON and
     replaced in CSV, which has no escape for them.
     """
     if form == "jsonl":
@@ -118,18 +96,9 @@ def lines(
             except UnicodeEncodeError:
                 yield json.dumps(record, separators=(",", ":")).encode() + b"\n"
         return
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\r\n")
-
-    def line(cells: Iterable[str]) -> bytes:
-        buffer.seek(0)
-        buffer.truncate()
-        writer.writerow(cells)
-        return buffer.getvalue().encode("utf-8", "replace")
-
-    yield line(guard(name) for name in columns)
-    for record in records:
-        yield line(_cell(record.get(name)) for name in columns)
+    rows = ([record.get(name) for name in columns] for record in records)
+    for line in csv_lines(columns, rows):
+        yield line.encode("utf-8", "replace")
 
 
 class _Upload:

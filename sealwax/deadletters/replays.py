@@ -301,7 +301,7 @@ class Replays:
 
     # -- what people decide ----------------------------------------------------------
 
-    def start(self, replay_id: str, *, actor: str) -> Replay:
+    def start(self, replay_id: str, *, actor: str, reason: str | None = None) -> Replay:
         """Let the steward begin; a repeat changes nothing.
 
         Raises
@@ -309,25 +309,27 @@ class Replays:
         NoSuchReplay, ReplayStateConflict
         """
         done = (ReplayState.RUNNING, ReplayState.DONE)
-        return self._change(replay_id, "start", actor, {ReplayState.PLANNED}, done, active=True)
+        return self._change(
+            replay_id, "start", actor, {ReplayState.PLANNED}, done, reason, active=True
+        )
 
-    def pause(self, replay_id: str, *, actor: str) -> Replay:
+    def pause(self, replay_id: str, *, actor: str, reason: str | None = None) -> Replay:
         """Send nothing more for now; what was sent goes on."""
         done = (ReplayState.PAUSED,)
-        return self._change(replay_id, "pause", actor, {ReplayState.RUNNING}, done)
+        return self._change(replay_id, "pause", actor, {ReplayState.RUNNING}, done, reason)
 
-    def resume(self, replay_id: str, *, actor: str) -> Replay:
+    def resume(self, replay_id: str, *, actor: str, reason: str | None = None) -> Replay:
         """Go on after a pause, or after it stopped itself: who resumes it forgives its deaths."""
         of = {ReplayState.PAUSED, ReplayState.STOPPED}
         done = (ReplayState.RUNNING,)
-        return self._change(replay_id, "resume", actor, of, done, active=True, forgive=True)
+        return self._change(replay_id, "resume", actor, of, done, reason, active=True, forgive=True)
 
-    def cancel(self, replay_id: str, *, actor: str) -> Replay:
+    def cancel(self, replay_id: str, *, actor: str, reason: str | None = None) -> Replay:
         """End it; letters not sent yet stay open."""
         of = {
             ReplayState.PLANNED, ReplayState.RUNNING, ReplayState.PAUSED, ReplayState.STOPPED,
         }  # fmt: skip
-        return self._change(replay_id, "cancel", actor, of, (ReplayState.CANCELLED,))
+        return self._change(replay_id, "cancel", actor, of, (ReplayState.CANCELLED,), reason)
 
     def _change(
         self,
@@ -336,6 +338,7 @@ class Replays:
         actor: str,
         of: set[ReplayState],
         done: tuple[ReplayState, ...],
+        reason: str | None,
         *,
         active: bool = False,
         forgive: bool = False,
@@ -345,7 +348,7 @@ class Replays:
         now = self._clock()
         change = change_state(replay_id, of, to, now, forgive=forgive)
         operations = [change]
-        line = self._line(replay, verb, actor, None)
+        line = self._line(replay, verb, actor, reason)
         if active:
             operations.append({"Put": {"Item": typed({"id": "active", "sort": replay_id})}})
         try:

@@ -28,7 +28,9 @@ log = structlog.get_logger("sealwax.api")
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1")
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
-_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
+#: Printable ASCII but the comma: servers join two headers of one name by commas (RFC 9110,
+#: section 5.3), and two keys are none.
+_IDEMPOTENCY_KEY = re.compile(r"[!-+\--~]([ -+\--~]{0,253}[!-+\--~])?")
 
 #: Seconds after which a caller should look at the job again.
 _POLL_AFTER = 1

@@ -78,7 +78,8 @@ PROBLEMS: dict[str, Kind] = {
     "invalid-idempotency-key": Kind(
         400,
         "Invalid Idempotency-Key",
-        "Send 1 to 255 printable ASCII characters without spaces at the ends.",
+        "Send one header of 1 to 255 printable ASCII characters, without commas and without "
+        "spaces at the ends.",
     ),
     "unauthenticated": Kind(
         401, "Authentication needed", "Send `Authorization: Bearer <token>` with a valid token."

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 from flask import Response, jsonify, request
 
 from sealwax.deadletters import AuditRecord
+from sealwax.spreadsheets import csv_lines
 from sealwax.web.auth import requires
 from sealwax.web.ops.common import limit_of, ops_blueprint, seconds
 from sealwax.web.problems import Problem
@@ -54,7 +52,12 @@ def export() -> Response:
 def download(since: float, until: float, form: str) -> Response:
     """Return a stream of lines as a file, in form `jsonl` or `csv`."""
     found = services().letters.audit.export(since=since, until=until)
-    made = _csv(found) if form == "csv" else _jsonl(found)
+    documents = (_document(line) for line in found)
+    made = (
+        csv_lines(COLUMNS, (document.values() for document in documents))
+        if form == "csv"
+        else (json.dumps(document) + "\n" for document in documents)
+    )
     name = f"sealwax-{services().settings.environment}-audit.{form}"
     kind = "text/csv; charset=utf-8; header=present" if form == "csv" else "application/x-ndjson"
     return Response(
@@ -62,30 +65,6 @@ def download(since: float, until: float, form: str) -> Response:
         content_type=kind,
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
-
-
-def _jsonl(found: Iterable[AuditRecord]) -> Iterator[str]:
-    for line in found:
-        yield json.dumps(_document(line)) + "\n"
-
-
-def _csv(found: Iterable[AuditRecord]) -> Iterator[str]:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(COLUMNS)
-    for line in found:
-        writer.writerow([_cell(value) for value in _document(line).values()])
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
-    yield buffer.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """Return a value as a spreadsheet may have it: a text that would be a formula is none there."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
-    return value
 
 
 def _document(line: AuditRecord) -> dict[str, Any]:

@@ -48,8 +48,11 @@ def actor() -> str:
 
 
 def reason_of() -> str | None:
-    """Return the `reason` of a body that holds nothing else; there may be no body."""
-    if not request.content_length:
+    """Return the `reason` of a body that holds nothing else; there may be no body.
+
+    A body that comes in chunks has no length, and is one all the same.
+    """
+    if not request.content_length and "Transfer-Encoding" not in request.headers:
         return None
     body = read_json(request, 10_000)
     if not isinstance(body, dict) or set(body) - {"reason"}:

@@ -10,7 +10,7 @@ from flask import Response, jsonify, request, url_for
 from sealwax.deadletters import Replay, SelectionInvalid
 from sealwax.web.auth import requires
 from sealwax.web.body import read_json
-from sealwax.web.ops.common import actor, filter_of, limit_of, ops_blueprint
+from sealwax.web.ops.common import actor, filter_of, limit_of, ops_blueprint, reason_of
 from sealwax.web.ops.letters import letter_document
 from sealwax.web.problems import Problem
 from sealwax.web.services import services
@@ -23,7 +23,8 @@ blueprint = ops_blueprint("replays")
 #: Bytes of a request: 500 ids and some words.
 _BODY_MAX = 65_536
 
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+#: As `sealwax.web.jobs` takes it: no comma, by which servers join two headers.
+_KEY = re.compile(r"[!-+\--~]{1,255}")
 _MEMBERS = {"mode", "verb", "ids", "filter", "reason", "rate", "canary", "tolerance"}
 
 
@@ -120,28 +121,33 @@ def outcomes(replay_id: str) -> Response:
 @requires("ops:write")
 def start(replay_id: str) -> Response:
     """Let a planned one begin; a repeat changes nothing."""
-    return jsonify(_document(services().letters.replays.start(replay_id, actor=actor())))
+    return _changed("start", replay_id)
 
 
 @blueprint.post("/replays/<replay_id>/pause")
 @requires("ops:write")
 def pause(replay_id: str) -> Response:
     """Send nothing more for now."""
-    return jsonify(_document(services().letters.replays.pause(replay_id, actor=actor())))
+    return _changed("pause", replay_id)
 
 
 @blueprint.post("/replays/<replay_id>/resume")
 @requires("ops:write")
 def resume(replay_id: str) -> Response:
     """Go on after a pause, or after it stopped itself."""
-    return jsonify(_document(services().letters.replays.resume(replay_id, actor=actor())))
+    return _changed("resume", replay_id)
 
 
 @blueprint.post("/replays/<replay_id>/cancel")
 @requires("ops:write")
 def cancel(replay_id: str) -> Response:
     """End it; letters not sent yet stay open."""
-    return jsonify(_document(services().letters.replays.cancel(replay_id, actor=actor())))
+    return _changed("cancel", replay_id)
+
+
+def _changed(verb: str, replay_id: str) -> Response:
+    change = getattr(services().letters.replays, verb)
+    return jsonify(_document(change(replay_id, actor=actor(), reason=reason_of())))
 
 
 def _document(replay: Replay) -> dict[str, Any]:

@@ -104,9 +104,18 @@ def test_concurrent_requests_with_one_key_make_one_job(app, auth) -> None:
     assert len(set(ids)) == 1
 
 
-@pytest.mark.parametrize("key", ["", " ", "a" * 256, "ä", " a"])
+@pytest.mark.parametrize("key", ["", " ", "a" * 256, "ä", " a", "a,b", "a, b", "a,", ",b", ","])
 def test_a_bad_idempotency_key_is_400(client, auth, key: str) -> None:
     answer = client.post("/v1/jobs", json=GOOD, headers=auth | {"Idempotency-Key": key})
+    problem(answer, 400, "invalid-idempotency-key")
+
+
+@pytest.mark.parametrize(
+    "keys", [("a", "b"), ("a", "a"), ("a", ""), ("", "b"), ("a", "b", "c"), ("a,b", "c")]
+)
+def test_two_idempotency_keys_are_none(client, auth, keys: tuple[str, ...]) -> None:
+    headers = [*auth.items(), *(("Idempotency-Key", key) for key in keys)]
+    answer = client.post("/v1/jobs", json=GOOD, headers=headers)
     problem(answer, 400, "invalid-idempotency-key")
 
 

@@ -25,7 +25,6 @@ SHOWN_BY = {
         "cli/strays",
         "cli/tokens",
         "cli/workers",
-        "web/ops/common",
         "web/refused_sign_ins",
     ],
     "integration/control/test_audit_tampering.py": ["cli/audit", "steward/audit_head"],

@@ -77,7 +77,7 @@ def test_a_replay_is_previewed_started_paused_and_audited(client, letters, as_):
     where = made.headers["Location"]
     assert client.get(where, headers=operator).get_json() == again.get_json()
     for verb, state in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
-        answer = client.post(f"{where}/{verb}", headers=operator)
+        answer = client.post(f"{where}/{verb}", headers=operator, json={"reason": f"to {verb}"})
         assert answer.get_json()["state"] == state
     refused = client.post(f"{where}/resume", headers=operator)
     assert (refused.status_code, refused.get_json()["title"]) == (409, "Not in this state")
@@ -87,7 +87,9 @@ def test_a_replay_is_previewed_started_paused_and_audited(client, letters, as_):
     assert [line["verb"] for line in reversed(lines)] == [
         "replay.plan", "replay.start", "replay.pause", "replay.resume", "replay.cancel",
     ]  # fmt: skip
-    assert {line["reason"] for line in lines} == {"mended"}
+    assert [line["reason"] for line in reversed(lines)] == [
+        "mended", "mended", "to pause", "to resume", "to cancel",
+    ]  # fmt: skip
     assert all(line["actor"].startswith("token:") for line in lines)
     exported = client.get("/v1/ops/audit/export", headers=operator).data.splitlines()
     assert json.loads(exported[0])["verb"] == "replay.plan"
