@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import click
 from sealwax.errors import SealwaxError
 from sealwax.local.dev import DevOptions, Stack
 from sealwax.local.environment import default_folder, ensure_environment, is_complete
-from sealwax.local.state import StateLock
+from sealwax.local.state import PRIVATE_UMASK, StateLock
 from sealwax.local.supervisor import Stop, StopRequested, Supervisor
 
 __all__ = ["dev"]
@@ -55,8 +56,9 @@ def dev(
     Takes the sealwax.toml of this folder (or SEALWAX_CONFIG's) and SEALWAX_…
     variables; only the environment's name and addresses are this command's own.
     Everything listens on 127.0.0.1 only and ends on Ctrl-C. A port of 0 means
-    any free one. In another terminal, `. .sealwax/env` points `sealwax check`
-    and the others to it; `sealwax submit` finds it by itself.
+    any free one. The state folder is yours alone to read. In another terminal,
+    `. .sealwax/env` points `sealwax check` and the others to it; `sealwax submit`
+    finds it by itself.
 
     \b
     Examples:
@@ -71,6 +73,8 @@ def dev(
         # The processes look for the tasks where this one was told to.
         app_dir=click.get_current_context().find_root().params["app_dir"].absolute(),
     )
+    # Whatever this process and those that it starts make is this user's alone to read.
+    os.umask(PRIVATE_UMASK)
     stop = Stop()
     up = False
     try:

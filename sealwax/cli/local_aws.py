@@ -32,9 +32,11 @@ def local_aws(host: str, port: int, name: str, state_dir: Path) -> None:
     """
     from sealwax.local.emulator import emulator_command, emulator_variables
     from sealwax.local.environment import ensure_environment
+    from sealwax.local.state import PRIVATE_UMASK
 
     python = ensure_environment()
-    state_dir.mkdir(parents=True, exist_ok=True)
+    os.umask(PRIVATE_UMASK)  # what it keeps holds keys, and payloads in clear
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = emulator_command(python, port, alone=True)
     # In place of this process, so that it is the container's first and gets its signals.
     variables = emulator_variables(port, state_dir.absolute(), bind=host, name=name)

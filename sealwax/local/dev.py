@@ -192,8 +192,8 @@ class Stack:
         else:
             under, over = "", text
             self._own = None
-        (self.state / "defaults.toml").write_text(under)
-        (self.state / "sealwax.toml").write_text(over)
+        write_private(self.state / "defaults.toml", under)
+        write_private(self.state / "sealwax.toml", over)
         kept = configuration.child_environment(self.config, {})
         for name in [name for name in os.environ if name.startswith(("AWS_", "SEALWAX_"))]:
             if name not in kept:

@@ -19,6 +19,7 @@ from sealwax.errors import SealwaxError
 from sealwax.local.environment import ensure_environment
 from sealwax.local.ports import HOST, free_port, is_free
 from sealwax.local.processes import end_group
+from sealwax.local.state import PRIVATE_UMASK, open_private
 
 __all__ = [
     "Emulator",
@@ -153,8 +154,8 @@ class Emulator:
         if not is_free(self.port):
             raise EmulatorFailed(f"Port {self.port} for the emulated AWS is taken; name another.")
         if state is not None:
-            state.mkdir(parents=True, exist_ok=True)
-        output = log.open("ab") if log else None
+            state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        output = open_private(log, append=True) if log else None
         try:
             self.process = subprocess.Popen(
                 emulator_command(python, self.port),
@@ -163,6 +164,7 @@ class Emulator:
                 stderr=subprocess.STDOUT,
                 env=emulator_variables(self.port, state),
                 start_new_session=True,
+                umask=PRIVATE_UMASK,
             )
         finally:
             if output:

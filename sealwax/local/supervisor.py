@@ -1,9 +1,10 @@
 """Starting several processes in order, watching them, and ending all of them.
 
 `sealwax dev` and the acceptance tests use it. Each process leads a session of
-its own and writes to a log file; it counts as started when its readiness
-condition holds. When one dies, `watch` says so and the caller ends the rest. A
-watchdog process ends them even when this process is killed outright.
+its own and writes to a log file; like all that it makes, this user alone may read it. A
+process counts as started when its readiness condition holds. When one dies, `watch` says so
+and the caller ends the rest. A watchdog process ends them even when this process is
+killed outright.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Self
 from sealwax.errors import SealwaxError
 from sealwax.local import watchdog
 from sealwax.local.processes import end_group, signal_group
+from sealwax.local.state import PRIVATE_UMASK, open_private
 
 __all__ = ["Program", "ProgramFailed", "RunningProgram", "Stop", "StopRequested", "Supervisor"]
 
@@ -129,7 +131,7 @@ class Supervisor:
         self._running: dict[str, RunningProgram] = {}
         self._ended = threading.Event()
         self._echoes: list[threading.Thread] = []
-        logs.mkdir(parents=True, exist_ok=True)
+        logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._watchdog = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(watchdog.__file__))],
             stdin=subprocess.PIPE,
@@ -154,7 +156,7 @@ class Supervisor:
             Somebody asked to stop meanwhile.
         """
         log = self._logs / f"{program.name}.log"
-        with log.open("wb") as output:
+        with open_private(log) as output:
             process = subprocess.Popen(
                 list(program.command),
                 # An open pipe that ends with this process: for those who watch it.
@@ -163,6 +165,7 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 env=dict(program.environment),
                 start_new_session=True,
+                umask=PRIVATE_UMASK,
             )
         self._tell_watchdog(f"+{process.pid}")
         running = RunningProgram(program=program, process=process, log=log)

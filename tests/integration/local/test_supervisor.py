@@ -122,3 +122,20 @@ def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path):
     # The lock is free once the watchdog has ended everything, not before.
     with StateLock(tmp_path):
         assert not any(group_alive(pid) for pid in pids)
+
+
+def test_what_processes_write_is_their_owners_alone(tmp_path):
+    code = (
+        "import os, sys, time; os.makedirs(sys.argv[1] + '/made'); "
+        "open(sys.argv[1] + '/made/file', 'w').close(); print('ready', flush=True); time.sleep(600)"
+    )
+    logs = tmp_path / "logs"
+    former = os.umask(0)
+    try:
+        with Supervisor(logs) as supervisor:
+            command = [sys.executable, "-c", code, str(tmp_path)]
+            supervisor.start(program("a", "", command=command))
+    finally:
+        os.umask(former)
+    written = [logs, logs / "a.log", tmp_path / "made", tmp_path / "made/file"]
+    assert [path.stat().st_mode & 0o077 for path in written] == [0, 0, 0, 0]
