@@ -15,6 +15,7 @@ import structlog
 from sealwax.runtime import START_PATIENCE, Runtime
 from sealwax.settings import load_settings
 from sealwax.telemetry.logs import configure_logging
+from sealwax.telemetry.output import endure_output
 
 __all__ = ["steward"]
 
@@ -55,6 +56,7 @@ def steward() -> None:
     from sealwax.steward.duties import make_duties
     from sealwax.steward.leadership import LeaderLeases
 
+    endure_output()
     settings = load_settings()
     configure_logging("steward", settings.log_level)
     log = structlog.get_logger("sealwax.steward")

@@ -34,7 +34,7 @@ def worker(lane: str, concurrency: int | None) -> None:
     from sealwax.deadletters.reveal import Reveals
     from sealwax.ledger import is_job_id
     from sealwax.provision.preflight import configuration_checks, log_warnings
-    from sealwax.telemetry.output import withhold_output
+    from sealwax.telemetry.output import endure_output, withhold_output
     from sealwax.transport.pauses import ConsumerPauses
     from sealwax.worker.app import make_app, worker_arguments
     from sealwax.worker.heartbeat import WorkerHeartbeat
@@ -42,6 +42,7 @@ def worker(lane: str, concurrency: int | None) -> None:
     from sealwax.worker.reveal import RevealResponder
     from sealwax.worker.shutdown import GracefulShutdown
 
+    endure_output()
     settings = load_settings()
     settings.queue_name(lane)
     configure_logging("worker", settings.log_level)

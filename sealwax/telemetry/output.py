@@ -1,13 +1,18 @@
-"""What a task prints goes nowhere: a container's output is a log that many read.
+"""A role's standard streams: a full disk behind them ends nothing, and no task prints to them.
 
-`withhold_output` is called once by each worker, after its logging was set up,
-which keeps writing to the real stream. It cannot withhold what other programs
-write that a task starts, nor what C code writes to the descriptors.
+`endure_output` is called once by each role, before its logging is set up: where
+the log goes must never decide whether jobs run. A container's output is a log
+that many read; so what a task prints goes nowhere. `withhold_output` is called
+once by each worker, after its logging was set up, which keeps writing to the
+real stream. It cannot withhold what other programs write that a task starts,
+nor what C code writes to the descriptors.
 """
 
 from __future__ import annotations
 
 import io
+import json
+import os
 import sys
 from typing import Any, TextIO
 
@@ -15,12 +20,78 @@ import structlog
 
 from sealwax.telemetry.logs import task_runs
 
-__all__ = ["withhold_output"]
+__all__ = ["endure_output", "withhold_output"]
 
 log = structlog.get_logger("sealwax.worker")
 
 #: Most places that a process tells of.
 _PLACES = 100
+
+
+class _Enduring(io.RawIOBase):
+    """A descriptor that takes everything: what cannot be written is counted, and told later."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._lost = 0
+
+    def write(self, data: Any) -> int:
+        """Write all of it or none; return its length either way."""
+        size = memoryview(data).nbytes
+        notice = b""
+        if self._lost:
+            line = {"event": "output lost", "level": "warning", "bytes": self._lost}
+            # The last line may have been cut off.
+            notice = f"\n{json.dumps(line)}\n".encode()
+        if self._written(notice + bytes(data)):
+            self._lost = 0
+        else:
+            self._lost += size
+        return size
+
+    def _written(self, data: bytes) -> bool:
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
+            # No space, nobody who reads, a pipe that is full, a descriptor that is closed.
+            return False
+        return True
+
+    def writable(self) -> bool:
+        """Return True: it is an output."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        """Return whether somebody looks at it."""
+        try:
+            return os.isatty(self._descriptor)
+        except OSError:
+            return False
+
+
+def endure_output() -> None:
+    """Have this process's standard streams never fail, and what cannot be written be lost.
+
+    Also those under their second names, which Celery prints its banner to.
+    Streams that were closed before the process began lead nowhere from here on.
+    """
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        former: TextIO | None = getattr(sys, name)
+        raw = _Enduring(descriptor if former is not None else os.open(os.devnull, os.O_WRONLY))
+        stream = io.TextIOWrapper(
+            io.BufferedWriter(raw),
+            encoding=former.encoding if former is not None else "utf-8",
+            errors="backslashreplace",
+            line_buffering=True,
+        )
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 class _Withheld(io.TextIOBase):

@@ -15,6 +15,7 @@ from sealwax.errors import ConfigurationError
 from sealwax.producer.periodic import PeriodicEnqueuer
 from sealwax.settings import Settings
 from sealwax.telemetry.logs import configure_logging
+from sealwax.telemetry.output import endure_output
 
 __all__ = ["gunicorn_options", "load_factory", "serve", "start_background"]
 
@@ -119,6 +120,7 @@ def gunicorn_options(*, host: str, port: int, workers: int, threads: int) -> dic
 
 def serve(settings: Settings, *, host: str, port: int, workers: int, threads: int) -> None:
     """Serve the API until SIGTERM; parameters as those of `gunicorn_options`."""
+    endure_output()
     configure_logging("api", settings.log_level)
     structlog.get_logger("sealwax.api").info("starting", host=host, port=port)
     # A wrong setting is told here, once, and not by each process that gunicorn starts anew.
