@@ -171,6 +171,12 @@ class Limits(BaseModel):
         le=300,
         description="Seconds a token's look-up is believed: how long a revoked one may work.",
     )
+    unknown_tokens_per_second: float = Field(
+        5,
+        ge=0,
+        description="Unknown tokens a second and address that an API process looks up, ten "
+        "seconds' worth at once; 0: no limit. Tokens with a check in them do not count.",
+    )
     stop_seconds: float = Field(
         100,
         ge=1,

@@ -5,6 +5,7 @@ Every view below `/v1` is wrapped by `requires`; a guard test sees to it.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -16,7 +17,7 @@ from sealwax.web.problems import Problem
 from sealwax.web.services import services
 from sealwax.web.tokens import Principal
 
-__all__ = ["principal", "requires"]
+__all__ = ["caller_address", "principal", "requires"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,7 +37,7 @@ def requires(scope: str | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
             if kind.lower() != "bearer" or not token:
                 raise Problem("unauthenticated")
             edge = services()
-            who = g.principal = edge.tokens.look_up(token.strip())
+            who = g.principal = edge.tokens.look_up(token.strip(), address=caller_address)
             tenant = edge.runtime.hashes.tenant_ref(who.tenant)
             structlog.contextvars.bind_contextvars(tenant=tenant, token=who.id)
             wait = edge.limiter.take(who.tenant)
@@ -52,6 +53,33 @@ def requires(scope: str | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return guarded
 
     return wrap
+
+
+def caller_address() -> str:
+    """Return the address that the request came from: of IPv6 its network, as one host has 2^64.
+
+    Behind a load balancer that is what it wrote last into X-Forwarded-For. Only who
+    stands in a private network, as load balancers do, is believed; from elsewhere
+    anybody could name a new address with each request.
+    """
+    peer = request.remote_addr or ""
+    named = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    for text in (named, peer) if _is_private(peer) else (peer,):
+        try:
+            found = ipaddress.ip_address(text)
+        except ValueError:
+            continue
+        if isinstance(found, ipaddress.IPv6Address):
+            return str(ipaddress.ip_network((found, 64), strict=False))
+        return str(found)
+    return peer
+
+
+def _is_private(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_private
+    except ValueError:
+        return False
 
 
 def principal() -> Principal:

@@ -45,7 +45,7 @@ from sealwax.producer.submit import (
     PayloadTooLarge,
     QueueUnavailable,
 )
-from sealwax.web.tokens import TokenInvalid, TokensUnreachable
+from sealwax.web.tokens import TokenInvalid, TokensUnreachable, TooManyUnknownTokens
 
 __all__ = [
     "ERRORS",
@@ -263,6 +263,7 @@ ERRORS: Mapping[type[SealwaxError], ErrorKind] = {
         problem="too-large", text=True, members=lambda error: {"limit": error.limit}
     ),
     TokenInvalid: ErrorKind(problem="unauthenticated"),
+    TooManyUnknownTokens: ErrorKind(problem="rate-limited", retry_after=1),
     # What is not there, or not in this state.
     FleetItemNotFound: ErrorKind(problem="not-found", text=True),
     NoSuchLetter: _NO_SUCH,

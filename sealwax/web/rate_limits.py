@@ -35,14 +35,26 @@ class RateLimiter:
         self._lock = threading.Lock()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
+    def wait(self, tenant: str) -> int | None:
+        """Return the whole seconds until `take` would allow one; None where it would now."""
+        if not self._rate:
+            return None
+        with self._lock:
+            level = self._level(tenant, self._clock())
+        return None if level >= 1.0 else max(1, math.ceil((1.0 - level) / self._rate))
+
+    def _level(self, tenant: str, now: float) -> float:
+        level, at = self._buckets.get(tenant, (self._burst, now))
+        return min(self._burst, level + (now - at) * self._rate)
+
     def take(self, tenant: str) -> int | None:
         """Take one request; return None, or the whole seconds to wait."""
         if not self._rate:
             return None
         now = self._clock()
         with self._lock:
-            level, at = self._buckets.pop(tenant, (self._burst, now))
-            level = min(self._burst, level + (now - at) * self._rate)
+            level = self._level(tenant, now)
+            self._buckets.pop(tenant, None)
             allowed = level >= 1.0
             self._buckets[tenant] = (level - 1.0 if allowed else level, now)
             while len(self._buckets) > _TENANTS:

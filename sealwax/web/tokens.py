@@ -1,8 +1,14 @@
 """Bearer tokens of the API: made, looked up, listed, revoked.
 
-A token is 256 random bits; the table holds only a keyed hash of it, so that a
-copy of the table gives no access. The API looks tokens up and believes a
-look-up for some seconds; the command line issues and revokes them.
+A token is 256 random bits and a keyed check of them; the table holds only a keyed
+hash of it, so that a copy of the table gives no access. The API looks tokens up
+and believes a look-up for some seconds; the command line issues and revokes them.
+
+What strangers make up costs next to nothing: without the key nobody makes a
+check, so that it is refused without a look at the table. Tokens from before
+there were checks go on working; unknown ones of that form are looked up so
+often for each address, and no more. What is not known has a memory of its own,
+out of which no valid token is pushed.
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ from sealwax.aws.errors import StoreUnreachable
 from sealwax.errors import SealwaxError
 from sealwax.keys.hmac import TokenDigest
 from sealwax.stores import Stores
+from sealwax.web.rate_limits import RateLimiter
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
@@ -35,6 +42,7 @@ __all__ = [
     "TokenInvalid",
     "TokenStore",
     "TokensUnreachable",
+    "TooManyUnknownTokens",
     "make_tokens",
 ]
 
@@ -51,16 +59,36 @@ SCOPES = (*JOB_SCOPES, *OPS_SCOPES)
 
 #: Every token begins so: secret scanners and people recognise it.
 PREFIX = "swx_"
-_TOKEN = re.compile(r"swx_[A-Za-z0-9_-]{43}")
+#: 43 characters for the 256 bits, and in tokens of today 11 for the check.
+_TOKEN = re.compile(r"swx_[A-Za-z0-9_-]{43}([A-Za-z0-9_-]{11})?")
+_UNCHECKED_LENGTH = len(PREFIX) + 43
 _NARROWED = re.compile(r"jobs:submit:[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*(\.\*)?")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-#: Look-ups remembered at once; the oldest goes first.
+#: Valid tokens remembered at once, and unknown ones; the oldest goes first.
 _CACHE_SIZE = 10_000
+_UNKNOWN_SIZE = 1_000
+
+#: Seconds' worth of unknown tokens that an address may send at once.
+_BURST_SECONDS = 10
 
 
 class TokenInvalid(SealwaxError):
     """The token is unknown or revoked; ask the operator for one (`sealwax tokens issue`)."""
+
+
+class TooManyUnknownTokens(TokenInvalid):
+    """Too many unknown tokens came from this address; wait, or ask for a token of today's form.
+
+    Parameters
+    ----------
+    retry_after
+        Seconds until one more is looked up.
+    """
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
 
 
 class TokensUnreachable(StoreUnreachable):
@@ -114,6 +142,9 @@ class TokenStore:
         The keyed hash.
     cache_seconds
         How long a look-up is believed; a revoked token works at most that long.
+    unknown_per_second
+        Unknown tokens without a check that are looked up a second for one address;
+        0 sets no limit.
     """
 
     def __init__(
@@ -123,6 +154,7 @@ class TokenStore:
         digest: TokenDigest,
         *,
         cache_seconds: float = 30,
+        unknown_per_second: float = 5,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -132,7 +164,10 @@ class TokenStore:
         self._cache_seconds = cache_seconds
         self._clock = clock
         self._monotonic = monotonic
-        self._cache: OrderedDict[str, tuple[float, Principal | None]] = OrderedDict()
+        self._cache: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
+        self._unknown: OrderedDict[str, float] = OrderedDict()
+        burst = max(1, round(unknown_per_second * _BURST_SECONDS))
+        self._strangers = RateLimiter(unknown_per_second, burst, monotonic)
         self._lock = threading.Lock()
 
     def issue(
@@ -171,7 +206,7 @@ class TokenStore:
                 )
         if not granted:
             raise ValueError(f"a token needs a scope: {', '.join(SCOPES)}")
-        token = PREFIX + secrets.token_urlsafe(32)
+        token = PREFIX + self._digest.checked(secrets.token_urlsafe(32))
         token_id = secrets.token_hex(6)
         item = {
             "digest": self._digest.digest(token),
@@ -189,17 +224,41 @@ class TokenStore:
         )
         return IssuedToken(token=token, id=token_id)
 
-    def look_up(self, token: str) -> Principal:
+    def look_up(self, token: str, *, address: Callable[[], str] = lambda: "") -> Principal:
         """Return whom a token speaks for.
+
+        Parameters
+        ----------
+        address
+            Called for who asks, where that matters: those behind one share what
+            unknown tokens may cost.
 
         Raises
         ------
         TokenInvalid
             Malformed, unknown or revoked.
+        TooManyUnknownTokens
+            It has no check, has not been seen to be valid, and too many unknown
+            ones came from there.
         TokensUnreachable
             The table does not answer and the token is not in the cache.
         """
-        return self.look_up_digest(self.digest(token))
+        return self.look_up_digest(self.digest(token), lambda: self._admit(token, address))
+
+    def _admit(self, token: str, address: Callable[[], str]) -> str | None:
+        """Let a token that is not in the cache be looked up; return whom an unknown one counts for.
+
+        None where the token's check shows that it was issued.
+        """
+        if len(token) != _UNCHECKED_LENGTH:
+            if not self._digest.is_checked(token.removeprefix(PREFIX)):
+                raise TokenInvalid
+            return None
+        stranger = address()
+        wait = self._strangers.wait(stranger)
+        if wait is not None:
+            raise TooManyUnknownTokens(wait)
+        return stranger
 
     def digest(self, token: str) -> str:
         """Return the hash by which `look_up_digest` knows a token.
@@ -213,8 +272,15 @@ class TokenStore:
             raise TokenInvalid
         return self._digest.digest(token)
 
-    def look_up_digest(self, digest: str) -> Principal:
+    def look_up_digest(
+        self, digest: str, admit: Callable[[], str | None] = lambda: None
+    ) -> Principal:
         """Return whom a token speaks for, by its hash: for who must not keep the token.
+
+        Parameters
+        ----------
+        admit
+            Called before the table is asked for a hash that was not valid before.
 
         Raises
         ------
@@ -224,18 +290,33 @@ class TokenStore:
         now = self._monotonic()
         with self._lock:
             cached = self._cache.get(digest)
-        if cached is None or cached[0] <= now:
-            principal = self._read(digest)
-            with self._lock:
-                self._cache[digest] = (now + self._cache_seconds, principal)
-                self._cache.move_to_end(digest)
-                while len(self._cache) > _CACHE_SIZE:
-                    self._cache.popitem(last=False)
-        else:
-            principal = cached[1]
+            unknown = self._unknown.get(digest, now) > now
+        if cached is not None and cached[0] > now:
+            return cached[1]
+        if unknown:
+            raise TokenInvalid
+        # Who was valid a moment ago is no stranger, whatever comes from his address.
+        stranger = admit() if cached is None else None
+        principal = self._read(digest)
+        self._remember(digest, now + self._cache_seconds, principal)
         if principal is None:
+            if stranger is not None:
+                self._strangers.take(stranger)
             raise TokenInvalid
         return principal
+
+    def _remember(self, digest: str, until: float, principal: Principal | None) -> None:
+        with self._lock:
+            self._cache.pop(digest, None)
+            self._unknown.pop(digest, None)
+            if principal is not None:
+                self._cache[digest] = (until, principal)
+            else:
+                self._unknown[digest] = until
+            while len(self._cache) > _CACHE_SIZE:
+                self._cache.popitem(last=False)
+            while len(self._unknown) > _UNKNOWN_SIZE:
+                self._unknown.popitem(last=False)
 
     def list(self) -> list[Principal]:
         """Return all tokens' principals, oldest first; never the tokens."""
@@ -288,4 +369,5 @@ def make_tokens(stores: Stores, key: str) -> TokenStore:
         stores.settings.table_name("tokens"),
         TokenDigest.load(key),
         cache_seconds=stores.settings.limits.token_cache_seconds,
+        unknown_per_second=stores.settings.limits.unknown_tokens_per_second,
     )

@@ -160,6 +160,7 @@ def test_all_that_does_not_fit_is_named_at_once(tmp_path: Path) -> None:
         ("requests_per_second", 0, None),
         ("request_burst", 1, None),
         ("token_cache_seconds", 0, 300),
+        ("unknown_tokens_per_second", 0, None),
         ("unknown_key_seconds", 0, None),
         ("unknown_task_seconds", 0, None),
     ],

@@ -213,6 +213,14 @@ def test_requests_per_second_and_request_burst_limit_a_tenant() -> None:
     assert [free.take("t") for _ in range(3)] == [None] * 3
 
 
+def test_unknown_tokens_per_second_are_how_often_strangers_are_looked_up() -> None:
+    for rate in (1, 3):
+        store = services_of(limits={"unknown_tokens_per_second": rate}).tokens
+        taken = [store._strangers.take("192.0.2.1") for _ in range(10 * rate)]
+        assert taken == [None] * 10 * rate
+        assert store._strangers.wait("192.0.2.1") == 1
+
+
 def test_token_cache_seconds_bound_how_long_a_look_up_is_believed() -> None:
     assert services_of(limits={"token_cache_seconds": 0}).tokens._cache_seconds == 0
     assert services_of(limits={"token_cache_seconds": 7}).tokens._cache_seconds == 7

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from sealwax import version
 from sealwax.errors import SealwaxError
+from sealwax.web.auth import caller_address
 from sealwax.web.console import format as formats
 from sealwax.web.console.errors import error_page
 from sealwax.web.console.guard import (
@@ -27,7 +28,7 @@ from sealwax.web.console.guard import (
 from sealwax.web.console.session import COOKIE
 from sealwax.web.problems import FLEET_ERRORS, Problem, problem_of
 from sealwax.web.services import services
-from sealwax.web.tokens import TokenInvalid, TokensUnreachable
+from sealwax.web.tokens import TokenInvalid, TokensUnreachable, TooManyUnknownTokens
 
 __all__ = ["blueprint"]
 
@@ -145,8 +146,11 @@ def begin() -> AnyResponse:
     tokens = services().tokens
     who = None
     try:
-        digest = tokens.digest(request.form.get("token", "").strip())
-        who = tokens.look_up_digest(digest)
+        token = request.form.get("token", "").strip()
+        who = tokens.look_up(token, address=caller_address)
+        digest = tokens.digest(token)
+    except TooManyUnknownTokens as error:
+        raise problem_of(error) from None
     except TokenInvalid:
         pass
     except TokensUnreachable as error:

@@ -13,7 +13,13 @@ from support.aws import CLIENT_VARIABLES
 
 from sealwax.aws.clients import Aws
 from sealwax.keys.hmac import TokenDigest
-from sealwax.web.tokens import Principal, TokenInvalid, TokenStore, TokensUnreachable
+from sealwax.web.tokens import (
+    Principal,
+    TokenInvalid,
+    TokenStore,
+    TokensUnreachable,
+    TooManyUnknownTokens,
+)
 
 DIGEST = TokenDigest(b"k" * 32)
 
@@ -104,7 +110,7 @@ def test_a_token_is_not_stored_nor_shown(store: TokenStore, aws: Aws, table: str
 def test_tokens_never_repeat_and_are_recognisable(store: TokenStore) -> None:
     tokens = {store.issue(tenant="acme", scopes=["jobs:read"]).token for _ in range(5)}
     assert len(tokens) == 5
-    assert all(token.startswith("swx_") and len(token) == 47 for token in tokens)
+    assert all(token.startswith("swx_") and len(token) == 58 for token in tokens)
 
 
 def test_a_copy_of_the_table_without_the_key_gives_no_access(
@@ -119,6 +125,7 @@ def test_a_copy_of_the_table_without_the_key_gives_no_access(
 @pytest.mark.parametrize(
     "token",
     ["", "swx_", "x" * 47, "swx_" + "a" * 42, "swx_" + "a" * 44, "swx_" + "a" * 42 + "+",
+     "swx_" + "a" * 53, "swx_" + "a" * 54, "swx_" + "a" * 55, "swx_" + "a" * 53 + "+",
      "SWX_" + "a" * 43, "swx_" + "a" * 43 + "\n", " swx_" + "a" * 43, "swx_" + "ä" * 43],
 )  # fmt: skip
 def test_what_is_no_token_costs_no_read(store: TokenStore, client: Failing, token: str) -> None:
@@ -294,3 +301,106 @@ def test_what_a_scope_allows(
 ) -> None:
     principal = store.look_up(store.issue(tenant="acme", scopes=[granted]).token)
     assert principal.allows(scope, task) is allowed
+
+
+def without_check(store: TokenStore, client: Failing, table: str) -> str:
+    """Return a valid token as they were issued before there were checks."""
+    issued = store.issue(tenant="old", scopes=["jobs:read"]).token
+    old = issued[:47]
+    item = client.get_item(TableName=table, Key={"digest": {"S": DIGEST.digest(issued)}})["Item"]
+    client.put_item(TableName=table, Item=item | {"digest": {"S": DIGEST.digest(old)}})
+    client.reads = 0
+    return old
+
+
+def made_up(number: int) -> str:
+    return f"swx_{number:043d}"
+
+
+@pytest.mark.parametrize("place", [4, 20, 46, 47, 50, 57])
+def test_a_token_with_one_character_changed_costs_no_read(
+    store: TokenStore, client: Failing, place: int
+) -> None:
+    token = store.issue(tenant="acme", scopes=["jobs:read"]).token
+    other = "A" if token[place] != "A" else "B"
+    with pytest.raises(TokenInvalid):
+        store.look_up(token[:place] + other + token[place + 1 :])
+    assert client.reads == 0
+    assert store.look_up(token).tenant == "acme"
+
+
+def test_another_environments_check_costs_no_read(store: TokenStore, client: Failing) -> None:
+    foreign = "swx_" + TokenDigest(b"o" * 32).checked("a" * 43)
+    with pytest.raises(TokenInvalid):
+        store.look_up(foreign)
+    assert client.reads == 0
+
+
+def test_a_token_from_before_checks_goes_on_working(
+    store: TokenStore, client: Failing, table: str
+) -> None:
+    old = without_check(store, client, table)
+    assert store.look_up(old).tenant == "old"
+    assert store.look_up(old).tenant == "old"
+    assert client.reads == 1
+
+
+def test_unknown_tokens_are_looked_up_so_often_an_address_and_no_more(
+    client: Failing, table: str, clock: Clock
+) -> None:
+    store = TokenStore(client, table, DIGEST, unknown_per_second=2, clock=clock, monotonic=clock)
+    held = without_check(store, client, table)
+    late = without_check(store, client, table)
+    store.look_up(held, address=lambda: "192.0.2.1")
+    client.reads = 0
+    for number in range(500):
+        with pytest.raises(TokenInvalid) as caught:
+            store.look_up(made_up(number), address=lambda: "192.0.2.1")
+    assert client.reads == 20  # ten seconds' worth
+    assert isinstance(caught.value, TooManyUnknownTokens)
+    assert caught.value.retry_after == 1
+    # Neither who was known, also when his look-up is over, nor who has a check, nor who is
+    # elsewhere hears of it.
+    new = store.issue(tenant="acme", scopes=["jobs:read"]).token
+    clock.now += 30
+    for number in range(500, 600):
+        with pytest.raises(TokenInvalid):
+            store.look_up(made_up(number), address=lambda: "192.0.2.1")
+    assert store.look_up(held, address=lambda: "192.0.2.1").tenant == "old"
+    assert store.look_up(new, address=lambda: "192.0.2.1").tenant == "acme"
+    assert store.look_up(late, address=lambda: "192.0.2.2").tenant == "old"
+    # At the same address he waits for his turn.
+    other = without_check(store, client, table)
+    with pytest.raises(TooManyUnknownTokens):
+        store.look_up(other, address=lambda: "192.0.2.1")
+    clock.now += 0.5
+    assert store.look_up(other, address=lambda: "192.0.2.1").tenant == "old"
+
+
+def test_unknown_tokens_push_no_valid_one_out_of_the_cache(
+    client: Failing, table: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sealwax.web.tokens._CACHE_SIZE", 3)
+    monkeypatch.setattr("sealwax.web.tokens._UNKNOWN_SIZE", 3)
+    store = TokenStore(client, table, DIGEST, unknown_per_second=0, clock=clock, monotonic=clock)
+    valid = [store.issue(tenant="acme", scopes=["jobs:read"]).token for _ in range(3)]
+    for token in valid:
+        store.look_up(token)
+    for number in range(50):
+        with pytest.raises(TokenInvalid):
+            store.look_up(made_up(number))
+    assert client.reads == 53
+    assert len(store._unknown) == 3
+    for token in valid:
+        store.look_up(token)
+    assert client.reads == 53
+
+
+def test_a_revoked_token_leaves_the_cache_of_valid_ones(store: TokenStore, clock: Clock) -> None:
+    issued = store.issue(tenant="acme", scopes=["jobs:read"])
+    store.look_up(issued.token)
+    store.revoke(issued.id)
+    clock.now += 30
+    with pytest.raises(TokenInvalid):
+        store.look_up(issued.token)
+    assert not store._cache

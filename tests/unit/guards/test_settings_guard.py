@@ -74,6 +74,8 @@ SHOWN_BY = {
     "limits.request_burst": RATES,
     "limits.token_cache_seconds": f"{EFFECTS_FILE}"
     "::test_token_cache_seconds_bound_how_long_a_look_up_is_believed",
+    "limits.unknown_tokens_per_second": f"{EFFECTS_FILE}"
+    "::test_unknown_tokens_per_second_are_how_often_strangers_are_looked_up",
     "limits.stop_seconds": "tests/integration/worker/test_real_losses.py"
     "::test_a_worker_that_does_not_end_in_time_gives_back_what_it_runs_and_ends",
     "limits.unknown_key_seconds": f"{EFFECTS_FILE}"

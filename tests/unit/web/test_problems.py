@@ -72,7 +72,7 @@ def test_every_row_names_a_kind_that_there_is(kind) -> None:
     assert {kind.problem, kind.page or kind.problem} <= set(PROBLEMS)
     # A client is told when to come back where, and only where, it helps.
     assert (kind.retry_after is not None) == (
-        PROBLEMS[kind.problem].status >= 500 or kind.problem == "job-in-flux"
+        PROBLEMS[kind.problem].status >= 500 or kind.problem in ("job-in-flux", "rate-limited")
     )
 
 

@@ -27,3 +27,14 @@ def test_a_slow_rate_says_how_long_to_wait() -> None:
     limiter = RateLimiter(0.1, 1, Clock())
     limiter.take("a")
     assert limiter.take("a") == 10
+
+
+def test_a_look_takes_nothing() -> None:
+    clock = Clock()
+    limiter = RateLimiter(2, 2, clock)
+    assert [limiter.wait("a") for _ in range(5)] == [None] * 5
+    assert [limiter.take("a") for _ in range(2)] == [None, None]
+    assert [limiter.wait("a") for _ in range(5)] == [1] * 5
+    clock.now = 0.5
+    assert limiter.wait("a") is None
+    assert RateLimiter(0, 1).wait("a") is None
