@@ -18,7 +18,14 @@ import structlog
 from flask import current_app, g, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from sealwax.web.console.session import COOKIE, LIFETIME, Session, SessionCodec
+from sealwax.web.console.session import (
+    COOKIE,
+    FORM_COOKIE,
+    LIFETIME,
+    EndedSessions,
+    Session,
+    SessionCodec,
+)
 from sealwax.web.problems import Problem, problem_of
 from sealwax.web.services import services
 from sealwax.web.tokens import TOKEN_KEY, Principal, TokenInvalid, TokensUnreachable
@@ -30,10 +37,13 @@ __all__ = [
     "check_form",
     "codec",
     "current_session",
+    "ended_sessions",
+    "form_session",
     "keep",
     "page",
     "safe_next",
     "secure",
+    "signed_in",
 ]
 
 P = ParamSpec("P")
@@ -57,10 +67,10 @@ def secure() -> bool:
     return request.is_secure or public.startswith("https:") or forwarded == "https"
 
 
-def keep(response: AnyResponse, session: Session) -> None:
-    """Give the browser its session."""
+def keep(response: AnyResponse, session: Session, cookie: str = COOKIE) -> None:
+    """Give the browser its session, or the one that its sign-in form is bound to."""
     response.set_cookie(
-        COOKIE,
+        cookie,
         codec().encode(session),
         max_age=LIFETIME,
         path="/console",
@@ -71,8 +81,36 @@ def keep(response: AnyResponse, session: Session) -> None:
 
 
 def current_session() -> Session | None:
-    """Return the browser's session, signed in or not."""
-    return codec().decode(request.cookies.get(COOKIE))
+    """Return the session that the browser says somebody has signed in to."""
+    session = codec().decode(request.cookies.get(COOKIE))
+    return session if session is not None and session.digest else None
+
+
+def form_session() -> Session | None:
+    """Return what the browser's sign-in form is bound to."""
+    session = codec().decode(request.cookies.get(FORM_COOKIE))
+    return session if session is not None and not session.digest else None
+
+
+def ended_sessions() -> EndedSessions:
+    """Return which sessions somebody has signed out of."""
+    return EndedSessions(services().runtime.control)
+
+
+def signed_in(session: Session | None) -> Principal | None:
+    """Return who is signed in to a session; None where nobody is, or no longer.
+
+    Raises
+    ------
+    TokensUnreachable, ControlUnreachable, ControlDenied
+    """
+    if session is None:
+        return None
+    try:
+        who = services().tokens.look_up_digest(session.digest)
+    except TokenInvalid:
+        return None
+    return None if ended_sessions().ended(session) else who
 
 
 def check_form(session: Session | None) -> None:
@@ -120,14 +158,12 @@ def page(
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> str | AnyResponse:
             session = current_session()
-            if session is None or not session.digest:
-                return _sign_in()
             try:
-                who = services().tokens.look_up_digest(session.digest)
-            except TokenInvalid:
-                return _sign_in()
+                who = signed_in(session)
             except TokensUnreachable as error:
                 raise problem_of(error) from None
+            if who is None:
+                return _sign_in()
             g.principal = who
             g.console = session
             structlog.contextvars.bind_contextvars(token=who.id)

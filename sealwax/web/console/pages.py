@@ -21,11 +21,14 @@ from sealwax.web.console.guard import (
     check_form,
     codec,
     current_session,
+    ended_sessions,
+    form_session,
     keep,
     page,
     safe_next,
+    signed_in,
 )
-from sealwax.web.console.session import COOKIE
+from sealwax.web.console.session import COOKIE, FORM_COOKIE, Session
 from sealwax.web.problems import FLEET_ERRORS, Problem, problem_of
 from sealwax.web.services import services
 from sealwax.web.tokens import TokenInvalid, TokensUnreachable, TooManyUnknownTokens
@@ -120,28 +123,36 @@ def _unexpected(error: Exception) -> AnyResponse:
 
 @blueprint.get("/sign-in")
 def sign_in() -> AnyResponse:
-    """Ask for a token."""
-    session = current_session()
-    if session is None or session.digest:
-        # A form needs a session to be bound to, also before anybody has signed in.
-        session = codec().begin()
-    response = make_response(
-        render_template(
-            "console/sign_in.html",
-            form_csrf=session.csrf,
-            next=safe_next(request.args.get("next")),
-            failed=False,
-        )
-    )
-    keep(response, session)
+    """Ask for a token; whoever is signed in stays so, and goes on to the page."""
+    wanted = safe_next(request.args.get("next"))
+    try:
+        if signed_in(current_session()) is not None:
+            return redirect(wanted, code=303)
+    except TokensUnreachable as error:
+        raise problem_of(error) from None
+    form = form_session() or codec().begin()
+    response = make_response(_form(form, wanted))
+    keep(response, form, FORM_COOKIE)
     return response
+
+
+def _form(form: Session | None, wanted: str, *, failed: bool = False) -> str:
+    # To a link on another site the browser answers without the session that it may have.
+    linked = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+    return render_template(
+        "console/sign_in.html",
+        form_csrf=form.csrf if form else "",
+        next=wanted,
+        linked=linked,
+        failed=failed,
+    )
 
 
 @blueprint.post("/sign-in")
 def begin() -> AnyResponse:
-    """Exchange a token for a session."""
-    session = current_session()
-    check_form(session)
+    """Exchange a token for a session; one that the browser had before has ended then."""
+    form = form_session()
+    check_form(form)
     wanted = safe_next(request.form.get("next"))
     tokens = services().tokens
     who = None
@@ -158,24 +169,27 @@ def begin() -> AnyResponse:
     if who is None or not who.allows("ops:read"):
         log.info("sign-in refused")
         services().refused.add()
-        body = render_template(
-            "console/sign_in.html", form_csrf=session.csrf if session else "", next=wanted,
-            failed=True,
-        )  # fmt: skip
-        return make_response(body, 401)
+        return make_response(_form(form, wanted, failed=True), 401)
     services().letters.audit.record(
         actor=f"token:{who.id}", verb="console.sign-in", target="console"
     )
     log.info("signed in", token=who.id)
+    former = current_session()
+    if former is not None:
+        ended_sessions().end(former)
     response = redirect(wanted, code=303)
     keep(response, codec().begin(digest))
+    response.delete_cookie(FORM_COOKIE, path="/console")
     return response
 
 
 @blueprint.post("/sign-out")
 @page()
 def sign_out() -> AnyResponse:
-    """End the session."""
+    """End the session, for whoever has its cookie."""
+    # First: a session that is to end does so whether the log takes its line or not.
+    session: Session = g.console
+    ended_sessions().end(session)
     services().letters.audit.record(actor=actor_name(), verb="console.sign-out", target="console")
     log.info("signed out", token=actor().id)
     response = redirect(url_for("console.sign_in"), code=303)

@@ -1,8 +1,12 @@
-"""The console's session: one encrypted cookie, and nothing kept on the server.
+"""The console's session: one encrypted cookie, and on the server which ones have ended.
 
 The cookie holds the hash of the token that was signed in with, never the
 token: it is looked up anew for every page, so a revoked token ends its
-sessions too. Called by `sealwax.web.console.guard` alone.
+sessions too. Whoever signs out ends the session itself, in every API process,
+whoever has a copy of the cookie. The sign-in form is bound to a cookie of its
+own, so that looking at it changes no session: a browser that follows another
+site's link does not send ours along. Called by `sealwax.web.console.guard` and
+the sign-in page alone.
 """
 
 from __future__ import annotations
@@ -19,12 +23,20 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-__all__ = ["COOKIE", "LIFETIME", "Session", "SessionCodec"]
+from sealwax.control.table import ControlTable
+
+__all__ = ["COOKIE", "FORM_COOKIE", "LIFETIME", "EndedSessions", "Session", "SessionCodec"]
 
 COOKIE = "sealwax_console"
 
+#: What the sign-in form is bound to: a session that nobody has signed in to.
+FORM_COOKIE = "sealwax_console_form"
+
 #: Longest session, in seconds: a working day.
 LIFETIME = 12 * 3600
+
+#: Kind of the control table's items that say which sessions have ended.
+KIND = "session"
 
 _NONCE = 12
 _LABEL = b"sealwax console session 1"
@@ -47,6 +59,11 @@ class Session:
     digest: str
     csrf: str
     until: float
+
+    @property
+    def id(self) -> str:
+        """Its name on the server, from which no cookie can be made: 32 hex digits."""
+        return hashlib.sha256(b"sealwax console session id" + self.csrf.encode()).hexdigest()[:32]
 
     def matches(self, csrf: str) -> bool:
         """Return whether a form came from a page of this session."""
@@ -90,3 +107,30 @@ class SessionCodec:
         digest, csrf, until = json.loads(plain)
         session = Session(str(digest), str(csrf), float(until))
         return session if session.until > self._clock() else None
+
+
+class EndedSessions:
+    """Sessions that somebody has signed out of, known to all API processes until they are over.
+
+    Parameters
+    ----------
+    table
+        The control table.
+    """
+
+    def __init__(self, table: ControlTable) -> None:
+        self._table = table
+
+    def end(self, session: Session) -> None:
+        """Have no process take this session any more; a repeat changes nothing.
+
+        Raises
+        ------
+        ControlUnreachable, ControlDenied
+        """
+        # Kept a day longer than the cookie lives: API processes' clocks may differ.
+        self._table.put(KIND, session.id, {"expires": int(session.until) + 86_400})
+
+    def ended(self, session: Session) -> bool:
+        """Return whether somebody has signed out of it, read consistently."""
+        return self._table.get(KIND, session.id) is not None

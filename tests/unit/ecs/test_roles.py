@@ -286,6 +286,15 @@ def test_workers_report_themselves_and_hear_what_was_asked(stacks):
     assert not control(stacks, "worker", "Query", "worker")
 
 
+def test_sessions_are_ended_by_the_api_alone_and_never_begun_again(stacks):
+    for action in ("GetItem", "PutItem"):
+        assert control(stacks, "api", action, "session")
+        for role in ("worker", "steward"):
+            assert not control(stacks, role, action, "session")
+    for action in ("DeleteItem", "UpdateItem"):
+        assert not control(stacks, "api", action, "session")
+
+
 def test_the_api_asks_workers_and_cannot_speak_for_them(stacks):
     for kind in ("pause", "drain"):
         assert control(stacks, "api", "PutItem", kind)

@@ -97,7 +97,6 @@ SHOWN_BY = {
         "web/console/confirm",
         "web/console/errors",
         "web/console/jobs",
-        "web/console/pages",
     ],
     "browser/test_console.py": ["web/console/fleet", "web/console/letters"],
     "integration/web/ops/test_letters.py": ["web/ops/audit", "web/ops/replays"],

@@ -74,7 +74,7 @@ def test_a_token_becomes_a_session_that_no_script_and_no_other_site_gets(app, cl
     assert token not in cookie
     assert client.get("/console/jobs/").status_code == 200
     # The same by TLS, at a load balancer.
-    page = client.get("/console/sign-in", headers={"X-Forwarded-Proto": "https"})
+    page = app.test_client().get("/console/sign-in", headers={"X-Forwarded-Proto": "https"})
     assert "Secure" in page.headers["Set-Cookie"]
 
 
