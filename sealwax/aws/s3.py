@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sealwax.aws.errors import MISSING_OBJECT, error_code, is_denied
+from sealwax.aws.errors import DENIED, MISSING_OBJECT, error_code, is_denied
 from sealwax.errors import SealwaxError
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Bucket:
         Raises
         ------
         ObjectMissing
+            It is not there; where the role may not list the bucket, that cannot be known,
+            and the refusal is raised.
         """
         try:
             answer: dict[str, Any] = getattr(self.client(), operation)(
@@ -57,7 +59,7 @@ class Bucket:
             )
         except ClientError as error:
             code = error_code(error)
-            if code in MISSING_OBJECT:
+            if code in MISSING_OBJECT or (code in DENIED and self._lacks(operation, arguments)):
                 raise ObjectMissing from None
             kind = self.denied if is_denied(error) else self.unreachable
             raise kind(
@@ -83,3 +85,21 @@ class Bucket:
         except BotoCoreError as error:  # the connection broke in the middle
             raise self.unreachable from error
         return data
+
+    def _lacks(self, operation: str, arguments: dict[str, Any]) -> bool:
+        """Whether the object that S3 refuses to read is not there, as far as the role may look.
+
+        S3 says 403 of a missing object to whoever may not list the bucket, and a right
+        to list that depends on `s3:prefix` need not count: a read names no prefix. A list
+        of the very key does. https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+        """
+        key = {"get_object": "Key", "copy_object": "CopySource"}.get(operation)
+        if key is None:
+            return False
+        name = arguments[key] if key == "Key" else arguments[key]["Key"]
+        try:
+            # The key itself is the first of those that begin with it.
+            found = self.client().list_objects_v2(Bucket=self.name, Prefix=name, MaxKeys=1)
+        except (BotoCoreError, ClientError):
+            return False
+        return name not in [item["Key"] for item in found.get("Contents", [])]

@@ -255,7 +255,7 @@ def refused(call: Callable[[], object]) -> bool:
     try:
         call()
     except ClientError as error:
-        return error.response["Error"]["Code"] == "AccessDeniedException"
+        return error.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException")
     return False
 
 

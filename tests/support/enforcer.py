@@ -1,12 +1,14 @@
 """The templates' policies put to work: each call of each client is checked before it leaves.
 
-Emulators look at actions alone, or at nothing. What a role's policy, and a key's,
-would refuse on AWS fails here as AWS would fail it: action, resource and conditions.
+Emulators look at actions alone, or at nothing. What the policies of somebody and of a key,
+bucket or queue would refuse on AWS fails here as AWS would fail it; what S3 would
+not tell them is there, S3 does not tell.
 """
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,36 +17,39 @@ from botocore.exceptions import ClientError
 
 from sealwax.aws.clients import Aws
 from sealwax.settings import Settings
-from support.templates import ACCOUNT, REGION, Request, Stack, allows
+from support.account import Account
+from support.iam_requests import requests
+from support.templates import Request
 
 __all__ = ["Enforcer", "enforced"]
 
 
 class Enforcer:
-    """Checks each call of each client against the policies of the current role."""
+    """Checks each call of each client against all policies, for whoever is `role` now.
+
+    `role` is a principal of the account (`api`, `worker`, `steward`, `operator`,
+    `eraser`), or None: then nothing is checked.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        environment = {"Environment": settings.environment}
+        self.account = Account(
+            {settings.environment: list(settings.lanes)},
+            {"data": {"BucketName": settings.bucket_name}},
+        )
         self.role: str | None = None
-        self.used: dict[str, set[str]] = {"api": set(), "worker": set()}
+        self.used: dict[str, set[str]] = defaultdict(set)
         self.refused: list[str] = []
-        self.data = Stack("data", environment)
-        queues = Stack("queues", environment)
-        cluster = Stack("cluster", environment)
-        imports = {**self.data.exports, **queues.exports, **cluster.exports}
-        lane = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{settings.queue_name('default')}"
-        self.stacks = {
-            "api": Stack("api", {**environment, "LaneQueueArns": [lane]}, imports),
-            "worker": Stack("worker", environment, imports),
-        }
 
     def attach(self, client: Any) -> None:
-        if client.meta.service_model.service_name == "sqs":
+        events, service = client.meta.events, client.meta.service_model.service_name
+        if service == "sqs":
             # The transport's requests are made without the client's models: seen as they leave.
-            client.meta.events.register("before-send.sqs", self._check_sent)
+            events.register("before-send.sqs", self._check_sent)
         else:
-            client.meta.events.register("provide-client-params", self._check_called)
+            events.register("provide-client-params", self._check_called)
+        if service == "s3":
+            events.register("after-call.s3", self._hide_missing)
 
     def _check_called(self, params: dict[str, Any], model: Any, **_: Any) -> None:
         self._check(model.service_model.service_name, model.name, params)
@@ -55,95 +60,37 @@ class Enforcer:
     def _check(self, service: str, operation: str, params: dict[str, Any]) -> None:
         if self.role is None:
             return
-        for request in self._requests(service, operation, params):
+        for request in self._asked(service, operation, params):
             self.used[self.role].add(request.action)
             if not self._allowed(request):
                 self.refused.append(f"{request.action} {request.resource}")
+                code = "AccessDenied" if service == "s3" else "AccessDeniedException"
                 refusal: Any = {
-                    "Error": {"Code": "AccessDeniedException", "Message": request.action},
-                    "ResponseMetadata": {"HTTPStatusCode": 400},
+                    "Error": {"Code": code, "Message": request.action},
+                    "ResponseMetadata": {"HTTPStatusCode": 403 if service == "s3" else 400},
                 }
                 raise ClientError(refusal, operation)
 
+    def _asked(self, service: str, operation: str, params: dict[str, Any]) -> Iterator[Request]:
+        for request in requests(self.settings, service, operation, params):
+            yield request
+            yield from self.account.behind(self.settings.environment, request)
+
     def _allowed(self, request: Request) -> bool:
         assert self.role is not None
-        role = self.stacks[self.role].resources["TaskRole"]["Properties"]
-        request.context["aws:PrincipalArn"] = f"arn:aws:iam::{ACCOUNT}:role/{role['RoleName']}"
-        if not allows(role["Policies"][0]["PolicyDocument"]["Statement"], request):
-            return False
-        if not request.action.startswith("kms:"):
-            return True
-        key = self.data.resources[request.resource.rpartition("/")[2]]["Properties"]
-        return allows(key["KeyPolicy"]["Statement"], request)
+        who = self.account.principals[self.settings.environment][self.role]
+        return self.account.allows(who, request)
 
-    def _requests(self, service: str, operation: str, params: dict[str, Any]) -> Iterator[Request]:
-        arn = f"arn:aws:{service}:{REGION}:{ACCOUNT}:"
-        if service == "sqs":
-            name = params.get("QueueName") or params["QueueUrl"].rpartition("/")[2]
-            yield Request(f"sqs:{operation.removesuffix('Batch')}", arn + name)
-        elif service == "dynamodb" and operation in _OF_MANY:
-            yield from self._of_many(operation, params)
-        elif service == "dynamodb":
-            yield self._of_item(operation, params)
-        elif service == "kms":
-            given = params["EncryptionContext"]
-            owner = given["name"].split("/")[0].replace("app", "worker")
-            context = {f"kms:EncryptionContext:{name}": value for name, value in given.items()}
-            yield Request(f"kms:{operation}", f"{arn}key/{owner.capitalize()}Key", context)
-        elif operation == "ListObjectsV2":
-            yield Request("s3:ListBucket", f"arn:aws:s3:::{params['Bucket']}")
-        elif operation == "CopyObject":
-            source = params["CopySource"]
-            yield Request("s3:GetObject", f"arn:aws:s3:::{source['Bucket']}/{source['Key']}")
-            yield Request("s3:PutObject", f"arn:aws:s3:::{params['Bucket']}/{params['Key']}")
-        else:
-            yield Request(f"s3:{operation}", f"arn:aws:s3:::{params['Bucket']}/{params['Key']}")
-
-    def _of_many(self, operation: str, params: dict[str, Any]) -> Iterator[Request]:
-        """Yield what IAM asks for a call on several items: each item's own action."""
-        if operation == "BatchGetItem":
-            for table, asked in params["RequestItems"].items():
-                for key in asked["Keys"]:
-                    yield self._of_item("BatchGetItem", {"TableName": table, "Key": key})
+    def _hide_missing(self, http_response: Any, parsed: Any, **_: Any) -> None:
+        """Answer 403 in place of 404, as S3 does to whoever may not list all of the bucket."""
+        if self.role is None or http_response.status_code != 404:
             return
-        for item in params["TransactItems"]:
-            (kind, fields), *_ = item.items()
-            request = self._of_item(f"{kind}Item", fields)
-            request.context["dynamodb:EnclosingOperation"] = [operation]
-            yield request
-
-    def _of_item(self, operation: str, params: dict[str, Any]) -> Request:
-        """Return what IAM asks for one call, with the leading keys that it names."""
-        name = params["TableName"]
-        arn = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"
-        if "IndexName" in params:
-            arn += f"/index/{params['IndexName']}"
-        leading = _LEADING[name.removeprefix(f"{self.settings.name_prefix}-")]
-        values = params.get("ExpressionAttributeValues", {})
-        found = (params.get("Key") or params.get("Item") or {}).get(leading)
-        if found is None and operation == "Query":
-            # The key's value is the one that the condition compares with `=`.
-            condition = params["KeyConditionExpression"]
-            if not isinstance(condition, str):  # of a resource: boto3's own expression
-                found = values.get(":name") or condition.get_expression()["values"][1]
-            else:
-                found = values[condition.split("=")[1].split()[0]]
-        value = found["S"] if isinstance(found, dict) else found
-        context = {"dynamodb:LeadingKeys": [value]} if value is not None else {}
-        return Request(f"dynamodb:{operation}", arn, context)
-
-
-#: Name of each table's partition key.
-_LEADING = {
-    "jobs": "id",
-    "tokens": "digest",
-    "secrets": "name",
-    "outbox": "id",
-    "control": "kind",
-    "letters": "id",
-    "audit": "day",
-}
-_OF_MANY = frozenset({"BatchGetItem", "TransactWriteItems"})
+        if parsed.get("Error", {}).get("Code") not in ("NoSuchKey", "404"):
+            return
+        if not self._allowed(Request("s3:ListBucket", f"arn:aws:s3:::{self.settings.bucket_name}")):
+            http_response.status_code = 403
+            parsed["ResponseMetadata"]["HTTPStatusCode"] = 403
+            parsed["Error"]["Code"] = "AccessDenied"
 
 
 def enforced(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Enforcer:

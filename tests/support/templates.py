@@ -119,6 +119,10 @@ class Stack:
             for item in self.template["Outputs"].values()
         }
 
+    def output(self, logical: str) -> Any:
+        """Return the value of an output."""
+        return self.resolve(self.template["Outputs"][logical]["Value"])
+
     def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
         return {
             logical: resource["Properties"]
@@ -145,7 +149,7 @@ class Stack:
         if function == "Ref":
             return self._ref(argument)
         if function == "GetAtt":
-            return self._attribute(*argument)
+            return self.attribute(*argument)
         if function == "Sub":
             return re.sub(r"\$\{([^}]+)\}", lambda found: str(self._named(found[1])), argument)
         if function == "If":
@@ -164,7 +168,7 @@ class Stack:
         raise NotImplementedError(function)
 
     def _named(self, name: str) -> Any:
-        return self._attribute(*name.split(".", 1)) if "." in name else self._ref(name)
+        return self.attribute(*name.split(".", 1)) if "." in name else self._ref(name)
 
     def _ref(self, name: str) -> Any:
         if name == "AWS::NoValue":
@@ -173,9 +177,10 @@ class Stack:
             return PSEUDO[name]
         if name in self.values:
             return self.values[name]
-        return self._attribute(name, "Ref")
+        return self.attribute(name, "Ref")
 
-    def _attribute(self, logical: str, attribute: str) -> Any:
+    def attribute(self, logical: str, attribute: str) -> Any:
+        """Return what `Fn::GetAtt` or, for `Ref`, a reference gives of a resource."""
         resource = self.template["Resources"][logical]
         properties = resource["Properties"]
         own = {
@@ -194,7 +199,7 @@ class Stack:
             ("AWS::IAM::Role", "Arn"): ("RoleName", f"arn:aws:iam::{ACCOUNT}:role/{{}}"),
         }.get((resource["Type"], attribute))
         if resource["Type"] == "AWS::KMS::Key" and attribute == "Arn":
-            return f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{logical}"
+            return f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{self.values['Environment']}/{logical}"
         if own is None:
             return f"<{logical}.{attribute}>"
         return own[1].format(self.resolve(properties[own[0]]))

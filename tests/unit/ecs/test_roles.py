@@ -573,7 +573,7 @@ def test_a_worker_checks_payloads_out_buries_and_deletes_them(stacks):
 
 def test_the_buckets_key_serves_by_way_of_s3_only(stacks):
     policy = stacks["data"].resources["PayloadsKey"]["Properties"]["KeyPolicy"]["Statement"]
-    for role, name in ROLES.items():
+    for role, name in [*ROLES.items(), ("steward", "sealwax-prod-steward")]:
         for action in ("kms:GenerateDataKey", "kms:Decrypt"):
             arn = stacks["data"].exports["sealwax-prod-payloads-key-arn"]
             context = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/{name}"}
