@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from sealwax.aws.clients import AwsTimeouts
+from sealwax.aws.shards import SHARDS, SHARDS_MAX
 from sealwax.errors import ConfigurationError
 from sealwax.schedules import Schedule
 
@@ -31,6 +32,7 @@ __all__ = [
     "Demo",
     "KeySettings",
     "Lane",
+    "LedgerSettings",
     "Limits",
     "RetryOverride",
     "RevealSettings",
@@ -245,6 +247,34 @@ class StewardSettings(BaseModel):
     )
 
 
+class LedgerSettings(BaseModel):
+    """How the ledger's indexes are laid out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shards: int = Field(
+        SHARDS,
+        ge=1,
+        le=SHARDS_MAX,
+        description="Keys over which the jobs of a lane, and of a tenant, are spread in the "
+        "ledger's indexes: each takes 1,000 writes a second, and a job makes two. To change it, "
+        "see docs/architecture.md.",
+    )
+    shards_read: int | None = Field(
+        None,
+        ge=1,
+        le=SHARDS_MAX,
+        description="Keys that are read, for each page as many queries: the most that `shards` "
+        "ever was while jobs of then are kept. Default: `shards`.",
+    )
+
+    @model_validator(mode="after")
+    def _all_are_read(self) -> LedgerSettings:
+        if self.shards_read is not None and self.shards_read < self.shards:
+            raise ValueError("shards_read is less than shards: jobs would not be found")
+        return self
+
+
 class KeySettings(BaseModel):
     """Who has keys of their own."""
 
@@ -341,6 +371,10 @@ class Settings(BaseSettings):
         description="S3 bucket of payloads too big for a message; default `<prefix>-payloads`.",
     )
     suite: Literal["x-wing", "x25519"] = Field("x-wing", description="KEM of new keys.")
+    ledger: LedgerSettings = Field(
+        default_factory=lambda: LedgerSettings.model_validate({}),
+        description="How the ledger's indexes are laid out.",
+    )
     keys: KeySettings = Field(
         default_factory=lambda: KeySettings.model_validate({}),
         description="Who has keys of their own.",

@@ -81,6 +81,8 @@ class Stores:
             self.settings.table_name("jobs"),
             keep=limits.max_age_seconds + limits.retention_seconds,
             clock=self.clock,
+            shards=self.settings.ledger.shards,
+            shards_read=self.settings.ledger.shards_read,
         )
 
     @cached_property

@@ -65,8 +65,9 @@ PATIENCE = 60.0
 #: Modules that hold values, sums and names: a look at one is no step of a job.
 VALUES = frozenset(
     {
-        "aws/backoff", "aws/clients", "aws/sqs", "envelope/private_keys", "envelope/public_keys",
-        "envelope/verify", "keys/public", "ledger/entry", "runtime", "settings",
+        "aws/backoff", "aws/clients", "aws/shards", "aws/sqs",
+        "envelope/private_keys", "envelope/public_keys", "envelope/verify",
+        "keys/public", "ledger/entry", "runtime", "settings",
         "telemetry/counters", "transport/batching", "transport/validation",
         "web/rate_limits", "web/services",
     }

@@ -24,7 +24,7 @@ from sealwax.ledger.errors import (
     LedgerError,
     LedgerUnreachable,
 )
-from sealwax.ledger.listing import JobPage, KeyUsage
+from sealwax.ledger.listing import JobPage, KeyUsage, is_cursor
 from sealwax.ledger.store import Ledger
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "NewJob",
     "Refused",
     "StillRuns",
+    "is_cursor",
     "is_job_id",
     "open_watch",
     "read_generation",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sealwax.aws.dynamodb import ConditionFailed, value_of
+from sealwax.aws.shards import sharded
 from sealwax.ledger.entry import JobState, LedgerEntry, NewJob, open_watch
 from sealwax.ledger.errors import LedgerUnreachable
 from sealwax.ledger.table import Writer, Written
@@ -56,7 +57,8 @@ class Acceptance(Writer):
         item["state"] = {"S": JobState.ACCEPTED}
         item["updated"] = item["created"]
         item["attempts"] = {"N": "0"}
-        item["watch"] = {"S": open_watch(job.lane)}
+        item["watch"] = {"S": sharded(open_watch(job.lane), job.id, self._shards)}
+        item["tenant"] = {"S": sharded(job.tenant, job.id, self._shards)}
         try:
             self._table.request(
                 "put_item",
@@ -93,7 +95,7 @@ class Acceptance(Writer):
             {
                 **_CLAIM_CHECKS,
                 ":sent": job.claim_checks,
-                ":watch": open_watch(job.lane),
+                ":watch": sharded(open_watch(job.lane), job.id, self._shards),
                 ":accepted": JobState.ACCEPTED,
                 ":abandoned": JobState.ABANDONED,
                 ":now": job.created,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sealwax.aws.shards import sharded
 from sealwax.ledger.entry import DEAD_WATCH, JobState, LedgerEntry
 from sealwax.ledger.errors import ClaimLost
 from sealwax.ledger.table import Conflict, Writer, Written, of_generation
@@ -25,6 +26,9 @@ EARLY = 2.0
 #: Whole workers lost under a job after which it runs alone.
 SUSPICIONS = 2
 
+
+#: The stored one names a shard, and not always of as many as there are now.
+_OF_TENANT = "(tenant = :tenant OR begins_with(tenant, :tenant_shards))"
 
 _VALUE = re.compile(r":[a-z_]+")
 
@@ -92,7 +96,7 @@ class Attempts(Writer):
         """
         bound = {
             "task = :task": task,
-            "tenant = :tenant": tenant,
+            _OF_TENANT: tenant,
             "lane = :lane": lane,
             "(attribute_not_exists(claim_checks) OR contains(claim_checks, :claim_check))": (
                 claim_check
@@ -164,6 +168,7 @@ class Attempts(Writer):
                 ":zero": 0,
                 ":generation": generation,
                 **{_VALUE.findall(condition)[0]: value for condition, value in bound.items()},
+                ":tenant_shards": f"{bound[_OF_TENANT]}#",
                 ":suspicions": SUSPICIONS,
             },
             new=True,
@@ -342,7 +347,7 @@ class Attempts(Writer):
         condition = "#state = :running AND #token = :token"
         values: dict[str, Any] = {
             ":state": JobState.DEAD,
-            ":dead": DEAD_WATCH,
+            ":dead": sharded(DEAD_WATCH, job_id, self._shards),
             ":now": self._clock(),
             ":reason": reason,
             ":cause": cause,

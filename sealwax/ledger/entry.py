@@ -121,8 +121,9 @@ class LedgerEntry:
     generation, replays, replayed
         How often the job was replayed (twice over: a generation is what
         messages are compared with) and when it last was, in epoch seconds.
-    watch
-        Its place in the index `by-watch`; None where it needs nobody's eye.
+    tenant, watch
+        Without the shard that the stored ones name. `watch` is its place in the
+        index `by-watch`, None where it needs nobody's eye.
     cancel_asked
         Epoch seconds when somebody asked the running attempt to stop.
     suspicions
@@ -209,6 +210,11 @@ class LedgerEntry:
             elif kind == "L":
                 values[name] = tuple(each["S"] for each in value)
         values["state"] = JobState(values["state"])
+        values["tenant"] = values["tenant"].partition("#")[0]
+        if "watch" in values:
+            # By what the entry says: a lane's name may look like another's shard.
+            opened = values["watch"].startswith("open#")
+            values["watch"] = open_watch(values["lane"]) if opened else DEAD_WATCH
         return cls(**values)
 
 

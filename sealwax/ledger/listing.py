@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 from sealwax.aws.dynamodb import value_of
+from sealwax.aws.shards import SHARDS_MAX, shard_keys
 from sealwax.envelope.errors import EnvelopeError
 from sealwax.envelope.format import split
 from sealwax.ledger.entry import FINAL, JobState, LedgerEntry
 from sealwax.ledger.table import LedgerTable
 
-__all__ = ["JobPage", "KeyUsage", "batch", "needing", "query"]
+__all__ = ["JobPage", "KeyUsage", "batch", "is_cursor", "needing", "query"]
 
 #: Keys that one BatchGetItem may name.
 #: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
@@ -41,45 +44,123 @@ def query(
     *,
     key: str,
     value: str,
+    shards: int,
     after: str | None,
     limit: int,
     newest_first: bool = False,
 ) -> JobPage:
     """Return a page of an index (`key` S, `created` N), in the order of creation.
 
-    Entries are read consistently after the index was asked; one that has left
-    the index meanwhile is left out, so a page may be short.
+    Costs a query for each shard, seldom one more, and a read of the entries. They
+    are read consistently after the index was asked; one that has left the index
+    meanwhile is left out, so a page may be short. `after` says how far each shard
+    was read.
     """
     limit = max(1, min(limit, _BATCH))
-    start: dict[str, Any] = {}
-    if after is not None:
-        created, _, job_id = after.partition("/")
-        start["ExclusiveStartKey"] = {
-            "id": {"S": job_id},
-            "created": {"N": created},
-            key: {"S": value},
-        }
-    found = table.call(
-        "query",
-        IndexName=index,
-        KeyConditionExpression="#key = :value",
-        ExpressionAttributeNames={"#key": key},
-        ExpressionAttributeValues={":value": value_of(value)},
-        ScanIndexForward=not newest_first,
-        Limit=limit,
-        **start,
-    )
-    ids = [item["id"]["S"] for item in found.get("Items", [])]
-    last = found.get("LastEvaluatedKey")
+    places = after.split(",") if after else []
+    parts = [
+        _Shard(
+            table,
+            index,
+            {key: value_of(name)},
+            places[number] if number < len(places) else "",
+            # Each has its part of a page, more or less.
+            take=min(limit, max(2, 2 * limit // shards)),
+            newest_first=newest_first,
+        )
+        for number, name in enumerate(shard_keys(value, shards))
+    ]
+    ids: list[str] = []
+    while len(ids) < limit:
+        waiting = [part for part in parts if part.first() is not None]
+        if not waiting:
+            break
+        chosen = max if newest_first else min
+        ids.append(chosen(waiting, key=lambda part: part.first() or _END).pop())
     entries = batch(table, ids)
+    reached = [part.place for part in parts]
     return JobPage(
         entries=tuple(
             entries[job_id]
             for job_id in ids
             if job_id in entries and getattr(entries[job_id], key) == value
         ),
-        after=f"{last['created']['N']}/{last['id']['S']}" if last else None,
+        after=None if set(reached) == {_ENDED} else ",".join(reached),
     )
+
+
+#: How far a shard was read: to a job, to its end, or not yet at all.
+_PLACE = r"(?:[0-9]{1,20}(?:\.[0-9]{1,20})?/[0-9a-f]{32}|-)?"
+_CURSOR = re.compile(rf"{_PLACE}(?:,{_PLACE}){{0,{SHARDS_MAX - 1}}}")
+_ENDED = "-"
+_END = (0.0, "")
+
+
+def is_cursor(text: str) -> bool:
+    """Whether a text can be a page's `after`; anything else must not reach DynamoDB."""
+    return _CURSOR.fullmatch(text) is not None
+
+
+class _Shard:
+    """One partition key of an index, read forward from a place in it."""
+
+    def __init__(
+        self,
+        table: LedgerTable,
+        index: str,
+        partition: dict[str, Any],
+        place: str,
+        *,
+        take: int,
+        newest_first: bool,
+    ) -> None:
+        self._place = place
+        self._table, self._index, self._partition = table, index, partition
+        self._take, self._forward = take, not newest_first
+        self._read: deque[tuple[str, str]] = deque()
+        self._start: dict[str, Any] | None = None
+        self._unread = place != _ENDED
+        if place and self._unread:
+            created, _, job_id = place.partition("/")
+            self._start = {"id": {"S": job_id}, "created": {"N": created}, **partition}
+
+    def first(self) -> tuple[float, str] | None:
+        """Return when the next job was created, and its id; None at the end."""
+        while not self._read and self._unread:
+            self._query()
+        if not self._read:
+            return None
+        created, job_id = self._read[0]
+        return float(created), job_id
+
+    def pop(self) -> str:
+        """Go on by one job, and return its id."""
+        created, job_id = self._read.popleft()
+        self._place = f"{created}/{job_id}"
+        return job_id
+
+    @property
+    def place(self) -> str:
+        """How far it was read."""
+        return self._place if self._read or self._unread else _ENDED
+
+    def _query(self) -> None:
+        ((name, value),) = self._partition.items()
+        found = self._table.call(
+            "query",
+            IndexName=self._index,
+            KeyConditionExpression="#key = :value",
+            ExpressionAttributeNames={"#key": name},
+            ExpressionAttributeValues={":value": value},
+            ScanIndexForward=self._forward,
+            Limit=self._take,
+            **({"ExclusiveStartKey": self._start} if self._start else {}),
+        )
+        self._read.extend(
+            (item["created"]["N"], item["id"]["S"]) for item in found.get("Items", [])
+        )
+        self._start = found.get("LastEvaluatedKey")
+        self._unread = bool(self._start)
 
 
 def batch(table: LedgerTable, ids: list[str]) -> dict[str, LedgerEntry]:

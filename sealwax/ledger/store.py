@@ -5,7 +5,8 @@ follows a claim stand in modules of their own; here is what reads, and replays.
 
 `watch` is the key of a sparse index: `open#<lane>` until the job has ended,
 `dead` while it is dead, absent after any other end. Claims, retries and
-renewals leave it alone, so that only acceptance and end write the index.
+renewals leave it alone, so that only acceptance and end write the index. It and
+the key of the tenants' index are spread over shards; see `sealwax.aws.shards`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sealwax.aws.shards import SHARDS, sharded
 from sealwax.ledger.acceptance import Acceptance
 from sealwax.ledger.attempts import Attempts
 from sealwax.ledger.entry import JobState, LedgerEntry, open_watch
@@ -44,6 +46,10 @@ class Ledger(Acceptance, Attempts):
         Seconds after acceptance when a finished entry may be dropped.
     clock
         Epoch seconds; tests pass their own.
+    shards
+        Keys over which the entries of a lane, and of a tenant, are spread in the indexes.
+    shards_read
+        Shards that are read: more than `shards` while entries of more are there.
     """
 
     def __init__(
@@ -53,8 +59,11 @@ class Ledger(Acceptance, Attempts):
         *,
         keep: float = 18 * 86_400,
         clock: Callable[[], float] = time.time,
+        shards: int = SHARDS,
+        shards_read: int | None = None,
     ) -> None:
-        super().__init__(LedgerTable(client, table), keep=keep, clock=clock)
+        super().__init__(LedgerTable(client, table), keep=keep, clock=clock, shards=shards)
+        self._shards_read = max(shards, shards_read or 0)
 
     # -- reading ---------------------------------------------------------------
 
@@ -90,7 +99,15 @@ class Ledger(Acceptance, Attempts):
         limit
             At most this many entries, 1 to 100.
         """
-        return query(self._table, "by-watch", key="watch", value=watch, after=after, limit=limit)
+        return query(
+            self._table,
+            "by-watch",
+            key="watch",
+            value=watch,
+            shards=self._shards_read,
+            after=after,
+            limit=limit,
+        )
 
     def of_tenant(
         self, tenant: str, after: str | None = None, limit: int = 100, *, newest_first: bool = True
@@ -101,6 +118,7 @@ class Ledger(Acceptance, Attempts):
             "by-tenant",
             key="tenant",
             value=tenant,
+            shards=self._shards_read,
             after=after,
             limit=limit,
             newest_first=newest_first,
@@ -169,7 +187,7 @@ class Ledger(Acceptance, Attempts):
                 ":now": now,
                 ":not_after": int(now + old.not_after - old.since),
                 ":expires": int(now + self._keep),
-                ":watch": open_watch(old.lane),
+                ":watch": sharded(open_watch(old.lane), job_id, self._shards),
             },
             new=True,
         )

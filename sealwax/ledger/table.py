@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sealwax.aws.dynamodb import ConditionFailed, Table, value_of
+from sealwax.aws.shards import SHARDS
 from sealwax.ledger.entry import LedgerEntry
 from sealwax.ledger.errors import LedgerDenied, LedgerUnreachable
 
@@ -93,10 +94,18 @@ class LedgerTable(Table):
 class Writer:
     """What the parts of the ledger share."""
 
-    def __init__(self, table: LedgerTable, *, keep: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        table: LedgerTable,
+        *,
+        keep: float,
+        clock: Callable[[], float],
+        shards: int = SHARDS,
+    ) -> None:
         self._table = table
         self._keep = keep
         self._clock = clock
+        self._shards = shards
 
     def _update(self, job_id: str, update: str, condition: str, values: dict[str, Any]) -> bool:
         return isinstance(self._table.update(job_id, update, condition, values), Written)

@@ -111,6 +111,14 @@ class _Expression:
             path = self.path()
             self.take(")")
             return (path in self.item) == wanted
+        if self.peek() == "begins_with":
+            self.take()
+            self.take("(")
+            whole = _plain(self.operand())
+            self.take(",")
+            prefix = _plain(self.operand())
+            self.take(")")
+            return isinstance(whole, str) and whole.startswith(prefix)
         first, operator = self.operand(), self.take()
         if operator == "IN":
             self.take("(")
@@ -172,19 +180,19 @@ class FakeDynamoDB:
 
     def get_item(self, **more: Any) -> dict[str, Any]:
         """Answer `GetItem` for one key."""
-        item = self.items.get(more["Key"]["id"]["S"])
+        item = self.items.get(self._key(more["Key"]))
         return {"Item": copy.deepcopy(item)} if item else {}
 
     def put_item(self, **more: Any) -> dict[str, Any]:
         """Answer `PutItem` under its condition."""
-        key = more["Item"]["id"]["S"]
+        key = self._key(more["Item"])
         self._check(key, more)
-        self.items[key] = copy.deepcopy(more["Item"])
+        self._store(key, copy.deepcopy(more["Item"]))
         return {}
 
     def update_item(self, **more: Any) -> dict[str, Any]:
         """Answer `UpdateItem` under its condition."""
-        key = more["Key"]["id"]["S"]
+        key = self._key(more["Key"])
         self._check(key, more)
         old = self.items.get(key, copy.deepcopy(more["Key"]))
         new = copy.deepcopy(old)
@@ -203,8 +211,14 @@ class FakeDynamoDB:
                 new.update(changes)
                 touched += changes
         assert len(touched) == len(set(touched)), "two paths of an update overlap"
-        self.items[key] = new
+        self._store(key, new)
         return {"Attributes": copy.deepcopy(new)} if more.get("ReturnValues") == "ALL_NEW" else {}
+
+    def _key(self, item: Item) -> str:
+        return str(item["id"]["S"])
+
+    def _store(self, key: str, item: Item) -> None:
+        self.items[key] = item
 
     def _expression(self, text: str, item: Item, more: dict[str, Any]) -> _Expression:
         names = more.get("ExpressionAttributeNames", {})

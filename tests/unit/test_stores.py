@@ -6,9 +6,14 @@ import ast
 from pathlib import Path
 
 import pytest
+from support.lab_dynamodb import LabTable
+from support.ledger import Clock, new_job, numbered
 
 import sealwax
-from sealwax.settings import load_settings
+from sealwax.errors import ConfigurationError
+from sealwax.ledger import Ledger
+from sealwax.provision import desired_state
+from sealwax.settings import Settings, load_settings
 from sealwax.stores import Stores
 
 ROOT = Path(sealwax.__file__).parent
@@ -49,3 +54,21 @@ def test_a_store_is_made_once_a_process_and_without_a_call(
     assert stores.letters.audit is stores.letters.audit
     assert stores.control is not Stores(stores.settings).control
     assert not stores.aws.calls
+
+
+def test_shards_spread_keys_and_read_finds_them() -> None:
+    (jobs,) = (t for t in desired_state(Settings()).tables if t.name.endswith("-jobs"))
+    table, clock = LabTable(jobs), Clock()
+
+    def ledger(**given: int) -> Ledger:
+        stores = Stores(load_settings(ledger=given), clock=clock)
+        vars(stores)["dynamodb"] = table
+        return stores.ledger
+
+    for number in range(60):
+        ledger(shards=6).accept(new_job(clock, numbered(number)))
+    assert len({item["watch"]["S"] for item in table.items.values()}) == 6
+    assert len(ledger(shards=2, shards_read=6).watching("open#default").entries) == 60
+    assert len(ledger(shards=2).watching("open#default").entries) < 60
+    with pytest.raises(ConfigurationError, match="would not be found"):
+        load_settings(ledger={"shards": 6, "shards_read": 5})

@@ -11,6 +11,7 @@ from sealwax.ledger import (
     JobPage,
     JobState,
     LedgerEntry,
+    is_cursor,
     is_job_id,
     open_watch,
 )
@@ -72,8 +73,7 @@ def cursor(text: str | None) -> str | None:
     """Check what a page gave as `after`; anything else must not reach DynamoDB."""
     if not text:
         return None
-    created, _, job_id = text.partition("/")
-    if not is_job_id(job_id) or not created.replace(".", "", 1).isdecimal():
+    if not is_cursor(text):
         raise Problem("validation-failed", detail="`after` is not one that a page gave.")
     return text
 

@@ -46,6 +46,8 @@ SHOWN_BY = {
     "::test_payloads_are_revealed_to_operators_keys_but_on_a_laptop",
     "reveal.per_hour": "tests/integration/worker/test_reveal.py"
     "::test_so_many_payloads_an_hour_are_revealed_and_not_one_more",
+    "ledger.shards": "tests/unit/test_stores.py::test_shards_spread_keys_and_read_finds_them",
+    "ledger.shards_read": "tests/unit/test_stores.py::test_shards_spread_keys_and_read_finds_them",
     "keys.per_lane": f"{EFFECTS_FILE}::test_per_lane_gives_each_lane_keys_of_its_own",
     "demo.task": DEMO,
     "demo.payload": DEMO,
@@ -116,12 +118,14 @@ HOLDERS = {
     "limits": r"limits",
     "aws": r"(?:aws|timeouts)",
     "steward": r"steward",
+    "ledger": r"settings\.ledger",
     "schedules.<name>": r"schedule",
 }
 
 #: A setting's noun and unit, where its value is a number.
 UNITS = re.compile(
-    r"\b(seconds?|bytes|attempts|tasks|messages|requests|deaths|0: no limit)\b", re.IGNORECASE
+    r"\b(seconds?|bytes|attempts|tasks|messages|requests|queries|deaths|0: no limit)\b",
+    re.IGNORECASE,
 )
 
 
