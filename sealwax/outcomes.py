@@ -30,6 +30,7 @@ __all__ = [
     "Transient",
     "classify",
     "decide",
+    "is_soft_limit",
 ]
 
 
@@ -151,6 +152,11 @@ class Failure:
     retry_after: float | None = None
 
 
+def is_soft_limit(error: BaseException) -> bool:
+    """Whether an error is a soft time limit's: billiard's, by name, to stay free of Celery."""
+    return type(error).__name__ == "SoftTimeLimitExceeded"
+
+
 def classify(error: BaseException, policy: RetryPolicy) -> Failure:
     """Return what a task's exception means under `policy`.
 
@@ -165,7 +171,7 @@ def classify(error: BaseException, policy: RetryPolicy) -> Failure:
         )
     if policy.permanent and isinstance(error, policy.permanent):
         return Failure(kind="permanent", cause="permanent-error", error=name)
-    if name == "SoftTimeLimitExceeded":  # billiard's; by name, to stay free of Celery
+    if is_soft_limit(error):
         return Failure(kind="transient", cause="time-limit", error=name)
     if isinstance(error, MemoryError):
         return Failure(kind="transient", cause="out-of-memory", error=name)

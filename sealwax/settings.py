@@ -162,6 +162,13 @@ class Limits(BaseModel):
     attempts: int = Field(
         8, ge=1, le=100, description="Attempts of a task that declares no policy of its own."
     )
+    record_seconds: float = Field(
+        600,
+        ge=0,
+        le=41_400,
+        description="Seconds for which a worker records an attempt's outcome again that the "
+        "ledger did not take; at least the lane's `lease`, at most until the task's time limit.",
+    )
     crashes: int = Field(3, ge=1, le=20, description="Deaths of the child before a job is dead.")
     requests_per_second: float = Field(
         200, ge=0, description="Requests a second and tenant, for each API process; 0: no limit."

@@ -162,6 +162,8 @@ def _value(typed: dict[str, Any]) -> Any:
     if kind == "N":
         number = float(value)
         return int(number) if number.is_integer() else number
+    if kind == "SS":
+        return frozenset(value)
     if kind == "NS":
         return frozenset(int(each) for each in value)
     if kind == "L":
@@ -187,6 +189,8 @@ def value_of(value: Any) -> dict[str, Any]:
         return {"N": repr(value)}
     if isinstance(value, bytes):
         return {"B": value}
+    if isinstance(value, frozenset) and value and all(isinstance(each, str) for each in value):
+        return {"SS": sorted(value)}
     if isinstance(value, frozenset):
         return {"NS": sorted(repr(number) for number in value)}
     if isinstance(value, list | tuple):

@@ -23,6 +23,7 @@ __all__ = [
     "is_denied",
     "is_gone",
     "is_retryable",
+    "refuses_content",
 ]
 
 #: What boto3 raises: no answer came, or AWS answered with an error.
@@ -82,6 +83,19 @@ FINAL = GONE | {
     "ValidationException",
 }
 
+#: Requests whose content is at fault: too large an item or a value that is none.
+#: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+CONTENT = frozenset(
+    {
+        "ItemCollectionSizeLimitExceededException",
+        "RequestEntityTooLarge",
+        "RequestEntityTooLargeException",
+        "SerializationException",
+        "ValidationError",
+        "ValidationException",
+    }
+)
+
 
 class StoreUnreachable(SealwaxError):
     """AWS does not serve a store now; try again later."""
@@ -110,6 +124,19 @@ def is_denied(error: BaseException) -> bool:
         isinstance(error, ClientError)
         and _status(error) < 500
         and error_code(error) in FINAL | DENIED
+    )
+
+
+def refuses_content(error: BaseException) -> bool:
+    """Whether AWS refused what was to be written, rather than who wrote it or when.
+
+    Looks through a store's error to the one of botocore that it stands for.
+    """
+    cause = error if isinstance(error, ClientError) else error.__cause__
+    return (
+        isinstance(cause, ClientError)
+        and _status(cause) < 500
+        and (error_code(cause) in CONTENT or _status(cause) == 413)
     )
 
 

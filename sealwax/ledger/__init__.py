@@ -5,7 +5,7 @@ payload: only states, times, counts, keyed hashes and the sealed result.
 """
 
 from sealwax.ledger.acceptance import CLAIM_CHECKS_MAX, Accepted
-from sealwax.ledger.attempts import EARLY, SUSPICIONS, Claimed, Refused
+from sealwax.ledger.attempts import EARLY, LOST_MOST, SUSPICIONS, Claimed, Refused
 from sealwax.ledger.entry import (
     DEAD_WATCH,
     FINAL,
@@ -33,6 +33,7 @@ __all__ = [
     "EARLY",
     "ERASED",
     "FINAL",
+    "LOST_MOST",
     "MAX_GENERATION",
     "SUSPICIONS",
     "Accepted",

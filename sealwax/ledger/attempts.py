@@ -17,7 +17,7 @@ from sealwax.ledger.entry import DEAD_WATCH, JobState, LedgerEntry
 from sealwax.ledger.errors import ClaimLost
 from sealwax.ledger.table import Conflict, Writer, Written, of_generation
 
-__all__ = ["EARLY", "SUSPICIONS", "Attempts", "Claimed", "Refused"]
+__all__ = ["EARLY", "LOST_MOST", "SUSPICIONS", "Attempts", "Claimed", "Refused"]
 
 #: How much before its time a retry may start, in seconds: SQS counts in whole
 #: ones, and no two clocks agree.
@@ -25,6 +25,13 @@ EARLY = 2.0
 
 #: Whole workers lost under a job after which it runs alone.
 SUSPICIONS = 2
+
+#: Whole workers lost under a job after which each further one is its crash, alone or not:
+#: its neighbours change, it was there each time.
+LOST_MOST = 6
+
+#: Follows a token in `suspected` whose loss counted as a crash.
+_CHARGED = "!"
 
 
 #: The stored one names a shard, and not always of as many as there are now.
@@ -180,14 +187,20 @@ class Attempts(Writer):
         Its whole worker is gone, or cut off, and nobody knows whether the job
         did it or a neighbour: the attempt is given back and leaves a suspicion.
         After two of them the job runs alone; an attempt lost alone is the job's
-        own crash, and counted.
+        own crash, and counted. So is each after `LOST_MOST` in a row.
+
+        A worker that was only cut off takes it back at its next word: the token
+        is remembered for that.
         """
-        counts = "crashes :one" if entry.alone else "suspicions :one, attempts :less"
+        charged = entry.alone or entry.suspicions >= LOST_MOST
+        counts = "crashes :one" if charged else "suspicions :one, attempts :less"
         done = self._table.update(
             entry.id,
-            f"SET #state = :retrying, updated = :now ADD {counts} REMOVE lease_until, #due, alone",
+            f"SET #state = :retrying, updated = :now ADD {counts}, suspected :suspected "
+            "REMOVE lease_until, #due, alone",
             "#state = :running AND #token = :token AND lease_until < :now",
             {
+                ":suspected": frozenset([f"{entry.token}{_CHARGED if charged else ''}"]),
                 ":running": JobState.RUNNING,
                 ":retrying": JobState.RETRYING,
                 ":token": entry.token,
@@ -199,34 +212,62 @@ class Attempts(Writer):
         )
         return done.entry if isinstance(done, Written) else None
 
+    def _came_back(self, entry: LedgerEntry | None, token: str) -> bool:
+        """Take back what an attempt's lost lease was held against its job for: its worker lives.
+
+        Returns whether there was something to take back. Called with what stood
+        in the way of an attempt's write: it costs a call only where there was.
+        """
+        if entry is None or entry.final:
+            return False
+        for suspect, count in ((token, "suspicions"), (f"{token}{_CHARGED}", "crashes")):
+            if suspect in entry.suspected:
+                self._table.update(
+                    entry.id,
+                    f"DELETE suspected :suspected ADD {count} :less",
+                    f"contains(suspected, :suspect) AND {count} > :zero",
+                    {
+                        ":suspected": frozenset([suspect]),
+                        ":suspect": suspect,
+                        ":less": -1,
+                        ":zero": 0,
+                    },
+                )
+                return True
+        return False
+
+    def _held(self, job_id: str, token: str, update: str, values: dict[str, Any]) -> bool:
+        """Update an entry for the attempt that holds it; False where the claim is lost."""
+        done = self._table.update(
+            job_id,
+            update,
+            "#state = :running AND #token = :token",
+            values | {":running": JobState.RUNNING, ":token": token, ":now": self._clock()},
+        )
+        if isinstance(done, Conflict):
+            self._came_back(done.entry, token)
+        return isinstance(done, Written)
+
     def renew(self, job_id: str, *, token: str, lease: float) -> bool:
         """Push the lease's end out; False where the claim is lost."""
-        now = self._clock()
-        return self._update(
-            job_id,
-            "SET lease_until = :lease, updated = :now",
-            "#state = :running AND #token = :token",
-            {":running": JobState.RUNNING, ":token": token, ":lease": now + lease, ":now": now},
-        )
+        update = "SET lease_until = :lease, updated = :now"
+        return self._held(job_id, token, update, {":lease": self._clock() + lease})
+
+    def not_alone(self, job_id: str, *, token: str) -> bool:
+        """Record that an attempt which began alone has neighbours now; False: claim lost."""
+        return self._held(job_id, token, "SET updated = :now REMOVE alone", {})
 
     def progress(
         self, job_id: str, *, token: str, done: int, total: int | None, phase: str | None
     ) -> bool:
         """Record how far an attempt is; False where the claim is lost."""
-        values: dict[str, Any] = {
-            ":running": JobState.RUNNING,
-            ":token": token,
-            ":now": self._clock(),
-            ":done": done,
-        }
+        values: dict[str, Any] = {":done": done}
         sets = ["updated = :now", "progress_done = :done"]
         for name, value in (("progress_total", total), ("phase", phase)):
             if value is not None:
                 sets.append(f"{name} = :{name}")
                 values[f":{name}"] = value
-        return self._update(
-            job_id, "SET " + ", ".join(sets), "#state = :running AND #token = :token", values
-        )
+        return self._held(job_id, token, "SET " + ", ".join(sets), values)
 
     def succeed(
         self, job_id: str, *, token: str, result: str | None, omitted: str | None = None
@@ -249,8 +290,23 @@ class Attempts(Writer):
             values[":omitted"] = omitted
         self._finish(job_id, token, sets, values, remove="lease_until, #due, watch")
 
-    def retry(self, job_id: str, *, token: str, due: float, cause: str, error: str) -> bool:
+    def retry(
+        self,
+        job_id: str,
+        *,
+        token: str,
+        due: float,
+        cause: str,
+        error: str,
+        suspicions: int = 0,
+    ) -> bool:
         """Record a failed attempt that will be tried again at `due` (epoch seconds).
+
+        Parameters
+        ----------
+        suspicions
+            The job's as it was claimed: its worker has survived this attempt,
+            so one of them goes.
 
         Returns
         -------
@@ -261,24 +317,28 @@ class Attempts(Writer):
         ------
         ClaimLost
         """
+        sets = [
+            "#state = :state",
+            "updated = :now",
+            "#due = :due",
+            "#cause = :cause",
+            "#error = :error",
+        ]
+        if suspicions > 1:
+            sets.append("suspicions = :left")
         recorded = self._finish(
             job_id,
             token,
-            [
-                "#state = :state",
-                "updated = :now",
-                "#due = :due",
-                "#cause = :cause",
-                "#error = :error",
-            ],
+            sets,
             {
                 ":state": JobState.RETRYING,
                 ":now": self._clock(),
                 ":due": due,
                 ":cause": cause,
                 ":error": error,
+                ":left": suspicions - 1,
             },
-            remove="lease_until, alone",
+            remove="lease_until, alone" + (", suspicions" if suspicions == 1 else ""),
             unless_cancelled=True,
         )
         if not recorded:
@@ -364,7 +424,7 @@ class Attempts(Writer):
                 values[":generation"] = generation
         else:
             values[":token"] = token
-        done = self._update(
+        done = self._table.update(
             job_id,
             "SET #state = :state, updated = :now, finished = :now, #reason = :reason, "
             "watch = :dead, #cause = :cause, #error = :error "
@@ -372,9 +432,11 @@ class Attempts(Writer):
             condition,
             values,
         )
-        if done:
+        if isinstance(done, Written):
             return True
-        entry = self._table.get(job_id)
+        entry = done.entry or self._table.get(job_id)
+        if token is not None:
+            self._came_back(entry, token)
         return entry is not None and entry.state is JobState.DEAD
 
     def crash(self, job_id: str, *, token: str, due: float | None = None) -> LedgerEntry:
@@ -405,6 +467,8 @@ class Attempts(Writer):
             },
             new=True,
         )
+        if isinstance(done, Conflict):
+            self._came_back(done.entry, token)
         if isinstance(done, Conflict) or done.entry is None:
             raise ClaimLost
         return done.entry
@@ -432,6 +496,8 @@ class Attempts(Writer):
             return True
         # The first try's response may have been lost: then it is recorded already.
         entry = done.entry or self._table.get(job_id)
+        if self._came_back(entry, token):
+            raise ClaimLost
         if entry is not None and entry.token == token:
             if entry.state == values[":state"]:
                 return True

@@ -128,6 +128,9 @@ class LedgerEntry:
         Epoch seconds when somebody asked the running attempt to stop.
     suspicions
         Whole workers that were lost while this job ran on them among others.
+    suspected
+        Tokens of those attempts, and, with a `!` behind it, of those that were
+        counted as crashes: their workers may come back, and take it back.
     alone
         The running attempt shares its worker with no other.
     claim_checks
@@ -174,6 +177,7 @@ class LedgerEntry:
     cancel_asked: float | None = None
     run_before: float | None = None
     suspicions: int = 0
+    suspected: frozenset[str] = frozenset()
     alone: bool = False
     claim_checks: tuple[str, ...] | None = None
 
@@ -207,6 +211,8 @@ class LedgerEntry:
                 values[name] = number if known[name].type in _FLOATS else int(number)
             elif kind in ("S", "BOOL"):
                 values[name] = value
+            elif kind == "SS":
+                values[name] = frozenset(value)
             elif kind == "L":
                 values[name] = tuple(each["S"] for each in value)
         values["state"] = JobState(values["state"])

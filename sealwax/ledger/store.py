@@ -175,7 +175,7 @@ class Ledger(Acceptance, Attempts):
             "ADD replays :one "
             "REMOVE finished, acceptance, #reason, #cause, #error, #due, "
             "progress_done, progress_total, phase, cancel_asked, run_before, not_before, "
-            "suspicions, alone",
+            "suspicions, suspected, alone",
             f"#state = :dead AND {of_generation(generation)}",
             {
                 ":accepted": JobState.ACCEPTED,

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 Item = dict[str, dict[str, Any]]
 
 _TOKEN = re.compile(r"\s*(<>|<=|>=|[=<>(),+\-]|[#:]?[A-Za-z_][A-Za-z0-9_]*)")
-_CLAUSE = re.compile(r"\b(SET|REMOVE|ADD)\b")
+_CLAUSE = re.compile(r"\b(SET|REMOVE|ADD|DELETE)\b")
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "=": lambda a, b: bool(a == b),
     "<>": lambda a, b: bool(a != b),
@@ -119,6 +119,12 @@ class _Expression:
             prefix = _plain(self.operand())
             self.take(")")
             return isinstance(whole, str) and whole.startswith(prefix)
+        if self.peek() == "contains":
+            self.take()
+            self.take("(")
+            within, _, wanted_value = self.operand(), self.take(","), self.operand()
+            self.take(")")
+            return within is not None and _plain(wanted_value) in _plain(within)
         first, operator = self.operand(), self.take()
         if operator == "IN":
             self.take("(")
@@ -162,11 +168,25 @@ class _Expression:
         return found
 
     def additions(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        while self.peek():
+            path, value = self.path(), self.values[self.take()]
+            before = _plain(self.item.get(path))
+            if "SS" in value:
+                found[path] = {"SS": sorted({*(before or ()), *value["SS"]})}
+            else:
+                found[path] = {"N": repr((before or 0) + _plain(value))}
+            if self.peek():
+                self.take(",")
+        return found
+
+    def deletions(self) -> dict[str, dict[str, Any]]:
+        """Return the sets that something is taken from; an empty one is gone."""
         found = {}
         while self.peek():
-            path = self.path()
-            before = _plain(self.item.get(path)) or 0
-            found[path] = {"N": repr(before + _plain(self.values[self.take()]))}
+            path, value = self.path(), self.values[self.take()]
+            left = set(_plain(self.item.get(path)) or ()) - set(value["SS"])
+            found[path] = {"SS": sorted(left)}
             if self.peek():
                 self.take(",")
         return found
@@ -206,6 +226,12 @@ class FakeDynamoDB:
                 for path in paths:
                     new.pop(path, None)
                 touched += paths
+            elif clause == "DELETE":
+                changes = expression.deletions()
+                new.update(changes)
+                for path in [path for path, value in changes.items() if not value["SS"]]:
+                    del new[path]
+                touched += changes
             else:
                 changes = expression.assignments() if clause == "SET" else expression.additions()
                 new.update(changes)

@@ -32,6 +32,8 @@ class Background:
         self._sequence = itertools.count()
         self._threads = 0
         self._waiting = 0
+        #: Of those who wait, how many were called and have not woken yet.
+        self._called = 0
         self._running = 0
         self._gate = gate()
 
@@ -39,7 +41,9 @@ class Background:
         """Call `work(*args)` on a background thread after `delay` seconds."""
         with self._condition:
             heapq.heappush(self._jobs, (self._clock() + delay, next(self._sequence), work, args))
-            if self._waiting == 0 and self._threads < self._most:
+            if self._waiting > self._called:
+                self._called += 1
+            elif self._threads < self._most:
                 self._threads += 1
                 threading.Thread(target=self._serve, name="sealwax-background", daemon=True).start()
             self._condition.notify()
@@ -85,3 +89,4 @@ class Background:
                 self._waiting += 1
                 self._condition.wait(wait)
                 self._waiting -= 1
+                self._called = max(0, self._called - 1)

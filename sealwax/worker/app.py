@@ -12,7 +12,6 @@ from typing import Any
 
 from celery import Celery
 
-from sealwax.ledger import is_job_id
 from sealwax.outbox.store import Item
 from sealwax.outcomes import DeadLetter, Reason
 from sealwax.producer.celery_app import common_options, make_celery
@@ -23,6 +22,7 @@ from sealwax.transport.dead_letters import DeadLetterEvent
 from sealwax.transport.parking import Parked
 from sealwax.transport.pauses import ConsumerPauses
 from sealwax.worker.isolation import JobIsolation
+from sealwax.worker.lease_renewal import LeaseRenewal
 from sealwax.worker.letter_signature import signed_members
 from sealwax.worker.provenance import Own, Stray, judge
 from sealwax.worker.settlement import EarlyDeaths, bury_unclaimed
@@ -57,7 +57,7 @@ def make_app(
     app = make_celery(
         settings,
         lane or next(iter(settings.lanes)),
-        _transport_options(settings, runtime, lane) | {"pauses": pauses},
+        _transport_options(settings, runtime, lane, pauses) | {"pauses": pauses},
         prefetch=settings.lanes[lane].prefetch if lane else 1,
     )
     # Celery's own tasks (group, chord, accumulate, ...) run whatever an
@@ -96,7 +96,9 @@ def _make_task(
     )
 
 
-def _transport_options(settings: Settings, runtime: Runtime, lane: str | None) -> dict[str, Any]:
+def _transport_options(
+    settings: Settings, runtime: Runtime, lane: str | None, pauses: ConsumerPauses | None
+) -> dict[str, Any]:
     options = common_options(settings, [lane] if lane is not None else list(settings.lanes))
     if lane is None:
         options["send_timeout"] = settings.limits.send_seconds
@@ -124,17 +126,6 @@ def _transport_options(settings: Settings, runtime: Runtime, lane: str | None) -
         """Say whose message a dead letter was, and vouch for it."""
         return signed_members(runtime.current(), event, members)
 
-    def renew(deliveries: list[tuple[str, str]]) -> None:
-        """Renew the claims of running jobs along with their messages' leases.
-
-        By the delivery's token: two messages may bear one job's id, and only
-        the one that holds the claim renews it.
-        """
-        current = runtime.current()
-        for job, token in deliveries:
-            if is_job_id(job):
-                current.ledger.renew(job, token=token, lease=options["lease"])
-
     def park(parked: Parked) -> None:
         """Keep what waits too long for its queue; the steward sends it when it is due."""
         current = runtime.current()
@@ -160,7 +151,10 @@ def _transport_options(settings: Settings, runtime: Runtime, lane: str | None) -
     options["on_dead_letter"] = verdict
     options["sign_letter"] = sign
     options["headers"] = OBEYED
-    options["on_renew"] = renew
+    if lane is not None:
+        options["on_renew"] = LeaseRenewal(
+            runtime, lease=options["lease"], pauses=pauses, queue=settings.queue_name(lane)
+        ).renew
     return options
 
 

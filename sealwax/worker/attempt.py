@@ -16,13 +16,16 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
 from pydantic import BaseModel, ValidationError
 
+from sealwax.aws.errors import refuses_content
 from sealwax.envelope import (
     Context,
     EnvelopeError,
@@ -50,11 +53,19 @@ from sealwax.worker.claiming import JobClaimer
 from sealwax.worker.isolation import JobIsolation
 from sealwax.worker.job_context import FollowUpSender, LeaseChecker, ProgressReporter
 from sealwax.worker.provenance import Own, Stray, verified_context
-from sealwax.worker.settlement import CRASHED, SHORT, Settlement, bury_unclaimed
+from sealwax.worker.recording import OutcomeRecorder
+from sealwax.worker.settlement import CRASHED, SHORT, GivenUp, Settlement, bury_unclaimed
 
 __all__ = ["Attempt", "ReceivedJob"]
 
 log = structlog.get_logger("sealwax.worker")
+
+#: Seconds after the soft time limit for which an outcome is still recorded: its process
+#: is killed `sealwax.worker.task.KILL_AFTER` after it.
+_AFTER_LIMIT = 5.0
+
+#: The job was done, and the ledger refuses for good to be told so: a person looks at it.
+_UNRECORDED = DeadLetter(reason=Reason.REJECTED, cause="success-refused", error="LedgerDenied")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +128,17 @@ class Attempt:
         self._publisher = publisher
         self._isolation = isolation
         self._claimed: LedgerEntry | None = None
-        self._returned: tuple[LedgerEntry, Any] | None = None
+        #: Records what the attempt has come to, once that is known.
+        self._ending: Callable[[], Outcome] | None = None
         self._chance = chance
         self._log = log.bind(job=delivery.job_id, task=delivery.task)
+        limit = definition.time_limit or runtime.settings.limits.task_seconds
+        self._recorder = OutcomeRecorder(
+            until=time.monotonic() + limit + _AFTER_LIMIT,
+            seconds=max(lease, runtime.settings.limits.record_seconds),
+            failed=runtime.ledger_failed,
+            log=self._log,
+        )
 
     def run(self) -> Outcome:
         """Run the attempt; return the message's outcome."""
@@ -148,12 +167,13 @@ class Attempt:
                     ):
                         result = self._definition.function(payload, job)
                 except BaseException as error:  # noqa: BLE001 - a task that calls sys.exit() has failed
-                    return self._raised(entry, error)
-                self._returned = (entry, result)
-                return self._succeeded(entry, result)
+                    self._ending = partial(self._raised, entry, error)
+                else:
+                    self._ending = partial(self._succeeded, entry, result)
+                return self._ending()
         except (LedgerError, PayloadStoreUnreachable) as error:
-            # Nothing was decided: the message comes back, and the next claim is
-            # answered by the ledger.
+            # Nothing was decided, or not recorded: the message comes back, and the
+            # next claim is answered by the ledger.
             return self._unavailable(error)
         except Exception as error:  # noqa: BLE001 - no exception leaves an attempt
             return self._interrupted(error)
@@ -161,19 +181,23 @@ class Attempt:
     def _unavailable(self, error: LedgerError | PayloadStoreUnreachable) -> Retry:
         if isinstance(error, LedgerError):
             self._runtime.ledger_failed()
-        self._log.warning("store unavailable", error=type(error).__name__)
-        return Retry(SHORT)
+        if self._ending is not None:
+            self._log.error("outcome not recorded", error=type(error).__name__)
+        else:
+            self._log.warning("store unavailable", error=type(error).__name__)
+        # A claim may have been recorded although no answer came.
+        return GivenUp(SHORT)
 
     def _interrupted(self, error: Exception) -> Outcome:
         """End an attempt that a time limit, or a fault of ours, met outside the task.
 
-        What the task returned stays its outcome: recording is repeated, which
-        does nothing where it had been done.
+        What the task returned or raised stays its outcome: recording is repeated,
+        which does nothing where it had been done.
         """
         self._log.warning("attempt interrupted", error=describe_exception(error))
         try:
-            if self._returned is not None:
-                return self._succeeded(*self._returned)
+            if self._ending is not None:
+                return self._ending()
             if self._claimed is not None:
                 failure = classify(error, self._policy)
                 return self._settlement().failed(self._claimed, failure, token=self._delivery.token)
@@ -289,7 +313,7 @@ class Attempt:
         """Settle an attempt by what the task raised, or what kept it from running."""
         if isinstance(error, LeaseLost):
             self._log.warning("lease lost")
-            return Retry(SHORT)
+            return GivenUp(SHORT)
         if isinstance(error, Cancelled):
             return self._stopped(entry)
         failure = classify(error, self._policy)
@@ -301,18 +325,40 @@ class Attempt:
     def _succeeded(self, entry: LedgerEntry, result: Any) -> Outcome:
         sealed, omitted = self._seal_result(entry, result)
         try:
-            self._runtime.ledger.succeed(
-                entry.id, token=self._delivery.token, result=sealed, omitted=omitted
-            )
+            self._record_success(entry, sealed, omitted)
         except ClaimLost:
             self._log.warning("late success refused")
             return Retry(SHORT)
+        except LedgerError as error:
+            if sealed is None or not refuses_content(error):
+                return self._not_recorded(entry, error)
+            # Larger, with all else that the item holds, than an item may be.
+            self._log.warning("result refused by the ledger")
+            omitted = "refused"
+            try:
+                self._record_success(entry, None, omitted)
+            except LedgerError as again:
+                return self._not_recorded(entry, again)
         self._log.info("job succeeded", result_omitted=omitted)
         return self._settlement().drop(entry)
 
+    def _record_success(self, entry: LedgerEntry, sealed: str | None, omitted: str | None) -> None:
+        ledger, token = self._runtime.ledger, self._delivery.token
+        self._recorder.record(
+            lambda: ledger.succeed(entry.id, token=token, result=sealed, omitted=omitted)
+        )
+
+    def _not_recorded(self, entry: LedgerEntry, error: LedgerError) -> Outcome:
+        """End a job whose success cannot be recorded: it must not run for ever, done each time."""
+        if isinstance(error, ClaimLost) or not refuses_content(error):
+            raise error
+        return self._settlement().dead(entry, _UNRECORDED, token=self._delivery.token)
+
     def _stopped(self, entry: LedgerEntry) -> Outcome:
         try:
-            self._runtime.ledger.stop(entry.id, token=self._delivery.token)
+            self._recorder.record(
+                lambda: self._runtime.ledger.stop(entry.id, token=self._delivery.token)
+            )
         except ClaimLost:
             self._log.warning("late stop refused")
             return Retry(SHORT)
@@ -353,4 +399,5 @@ class Attempt:
             envelope=self._delivery.envelope,
             log=self._log,
             chance=self._chance,
+            recorder=self._recorder,
         )

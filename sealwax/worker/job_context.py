@@ -90,13 +90,16 @@ class LeaseChecker:
     def __call__(self) -> None:
         """See `sealwax.job.Job.check`."""
         now = time.monotonic()
-        if now < self._next:
+        # In the margin each check looks: between two of them the lease might end.
+        if now < min(self._next, self._until - self._margin):
             return
         self._next = now + _CHECK_SECONDS
         try:
             entry = self._runtime.ledger.get(self._job_id)
         except LedgerError:
-            if now >= self._until - self._margin:
+            self._runtime.ledger_failed()
+            # The call may have taken longer than the lease had left.
+            if time.monotonic() >= self._until - self._margin:
                 # Whether it was renewed cannot be known: others may have it soon.
                 raise LeaseLost from None
             return
@@ -107,7 +110,7 @@ class LeaseChecker:
         left = entry.lease_until - self._runtime.clock()
         if left < self._margin:
             raise LeaseLost
-        self._until = now + left
+        self._until = time.monotonic() + left
 
 
 class FollowUpSender:

@@ -24,8 +24,18 @@ from sealwax.outcomes import Ack, DeadLetter, Failure, Outcome, Reason, Retry, d
 from sealwax.runtime import Runtime
 from sealwax.task_definition import TaskDefinition
 from sealwax.worker.provenance import Own, Stray, disagreement
+from sealwax.worker.recording import OutcomeRecorder
 
-__all__ = ["CRASHED", "SHORT", "UNKNOWN_JOB", "EarlyDeaths", "LostAttempt", "Settlement"]
+__all__ = [
+    "CRASHED",
+    "SHORT",
+    "UNKNOWN_JOB",
+    "EarlyDeaths",
+    "GivenUp",
+    "LostAttempt",
+    "Settlement",
+    "bury_unclaimed",
+]
 
 #: Seconds until a message comes back that waits for something of ours: the
 #: ledger, a key, the end of another attempt's lease.
@@ -33,6 +43,14 @@ SHORT = 5.0
 
 #: The same, where the next receive finds the answer in the ledger.
 _AT_ONCE = 1.0
+
+
+@dataclass(frozen=True)
+class GivenUp(Retry):
+    """The attempt has ended, and the ledger may still hold it as running.
+
+    Its worker lives and says so to the ledger, so that nobody suspects the job.
+    """
 
 
 class EarlyDeaths:
@@ -139,8 +157,7 @@ def bury_unclaimed(
 class Settlement:
     """Settlement of the failed attempts of one message.
 
-    Methods raise `LedgerError` where the ledger cannot be reached: nothing is
-    decided then, and the message comes back.
+    Methods raise `LedgerError` where the ledger cannot be reached.
 
     Parameters
     ----------
@@ -151,6 +168,9 @@ class Settlement:
         Bound to the job.
     chance
         Random numbers in [0, 1) for the jitter.
+    recorder
+        Repeats records of attempts that ended in this process; None: each is
+        tried once, and the caller asks again.
     """
 
     def __init__(
@@ -162,7 +182,9 @@ class Settlement:
         envelope: str = "",
         log: Any = None,
         chance: Callable[[], float] = random.random,
+        recorder: OutcomeRecorder | None = None,
     ) -> None:
+        self._recorder = recorder
         self._runtime = runtime
         self._policy = definition.policy(runtime.settings)
         self._job_id = job_id
@@ -189,13 +211,17 @@ class Settlement:
         outcome = self._decide(entry, failure)
         if isinstance(outcome, DeadLetter):
             return self.dead(entry, replace(outcome, place=place), token=token)
+        due = self._runtime.clock() + outcome.after
         try:
-            again = self._runtime.ledger.retry(
-                self._job_id,
-                token=token,
-                due=self._runtime.clock() + outcome.after,
-                cause=failure.cause,
-                error=failure.error,
+            again = self._record(
+                lambda: self._runtime.ledger.retry(
+                    self._job_id,
+                    token=token,
+                    due=due,
+                    cause=failure.cause,
+                    error=failure.error,
+                    suspicions=entry.suspicions,
+                )
             )
         except ClaimLost:
             self._log.warning("late failure refused")
@@ -221,7 +247,7 @@ class Settlement:
             another attempt holds it.
         """
         letter = self.letter(letter, entry)
-        if not self._die(letter, token=token):
+        if not self._record(lambda: self._die(letter, token=token)):
             self._log.warning("late death refused")
             return Retry(SHORT)
         self._log.warning("job dead", reason=letter.reason.value, cause=letter.cause)
@@ -312,6 +338,9 @@ class Settlement:
         return letter if done else Retry(SHORT)
 
     # -- parts
+
+    def _record(self, write: Callable[[], bool]) -> bool:
+        return write() if self._recorder is None else self._recorder.record(write)
 
     def _claim_checks(self, entry: LedgerEntry) -> tuple[str, ...]:
         """Return what S3 keeps for a job: by the ledger's word, not by a message's."""

@@ -7,6 +7,7 @@ stores them and pickles them to the parent process.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from typing import Any, ClassVar, Literal
 
@@ -14,19 +15,19 @@ import structlog
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.exceptions import Retry as CeleryRetry
 
-from sealwax.ledger import LedgerError, is_job_id, read_generation
-from sealwax.outbox.payloads import PayloadStoreUnreachable
+from sealwax.aws.backoff import jittered
+from sealwax.ledger import ClaimLost, LedgerError, is_job_id, read_generation
 from sealwax.outcomes import DeadLetter, Outcome, Retry
 from sealwax.producer.publish import CeleryPublisher
 from sealwax.runtime import Runtime
 from sealwax.task_definition import TaskDefinition
-from sealwax.transport.celery.request import Request
+from sealwax.transport.celery.request import HOOK_WAIT, Request
 from sealwax.transport.celery.task import Task
 from sealwax.transport.codec import loads
 from sealwax.worker.attempt import Attempt, ReceivedJob
 from sealwax.worker.isolation import JobIsolation
 from sealwax.worker.provenance import Stray, judge, only_argument
-from sealwax.worker.settlement import SHORT, EarlyDeaths, LostAttempt, Settlement
+from sealwax.worker.settlement import EarlyDeaths, GivenUp, LostAttempt, Settlement
 
 __all__ = ["SealedTask"]
 
@@ -36,8 +37,35 @@ log = structlog.get_logger("sealwax.worker")
 KILL_AFTER = 10
 
 
+#: Tries of the main process to tell the ledger how an attempt ended, with waits of up to
+#: 10 s: as long as `limits.record_seconds` by default.
+TRIES = 60
+
+
+class GivenUpRetry(CeleryRetry):
+    """A retry of an attempt that the ledger may still hold as running."""
+
+
 class SealedRequest(Request):
-    """A request whose soft time limit asks the ledger."""
+    """A request whose ends are told to the ledger for as long as it takes."""
+
+    hook_attempts = TRIES
+
+    def on_retry(self, exc_info: Any) -> None:
+        """Postpone the message; say what an attempt could not that has ended."""
+        super().on_retry(exc_info)
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if isinstance(error, GivenUpRetry):
+            self._settler.engine.counters.add("given_up")
+            self._in_background(self._give_back, 0)
+
+    def _give_back(self, tries: int) -> None:
+        try:
+            self.task.give_back(self)
+        except LedgerError:
+            if tries + 1 < TRIES:
+                wait = jittered(tries, base=1.0, cap=HOOK_WAIT)
+                self._in_background(self._give_back, tries + 1, delay=wait)
 
     def _failed(self, error: BaseException, *, already_stored: bool) -> None:
         """Ask the ledger after a soft time limit that met the attempt outside of our hands."""
@@ -102,6 +130,8 @@ class SealedTask(Task):
         )
         outcome = attempt.run()
         # Celery has exceptions for these; our Request reads them.
+        if isinstance(outcome, GivenUp):
+            raise GivenUpRetry(when=outcome.after)
         if isinstance(outcome, Retry):
             raise CeleryRetry(when=outcome.after)
         if isinstance(outcome, DeadLetter):
@@ -120,16 +150,16 @@ class SealedTask(Task):
     def on_attempt_lost(self, request: Any, kind: Literal["timeout", "crashed"]) -> Outcome:
         """Settle an attempt whose process is gone; the parent calls this in a thread.
 
-        The ledger hears of it first. Where it cannot, the message comes back
-        and waits for the end of the claim's lease.
+        The ledger hears of it first.
+
+        Raises
+        ------
+        LedgerError, PayloadStoreUnreachable
+            It cannot be reached: to be called again, while the leases are renewed.
         """
         runtime = self.runtime.current()
         delivery = request.delivery
-        try:
-            found = judge(runtime, delivery.body)
-        except (PayloadStoreUnreachable, LedgerError) as error:
-            log.warning("lost attempt not judged", error=type(error).__name__)
-            return Retry(SHORT)
+        found = judge(runtime, delivery.body)
         if isinstance(found, Stray):
             return found.letter()
         job_id = found.context.job
@@ -141,12 +171,23 @@ class SealedTask(Task):
             own=found,
             queue=sqs.get("queue"),
         )
-        settlement = Settlement(runtime, self.definition, job_id)
         try:
-            return settlement.lost(lost, self.early_deaths)
-        except LedgerError as error:
-            log.warning("lost attempt not recorded", job=job_id, error=type(error).__name__)
-            return Retry(SHORT)
+            return Settlement(runtime, self.definition, job_id).lost(lost, self.early_deaths)
+        except LedgerError:
+            runtime.ledger_failed()
+            raise
+
+    def give_back(self, request: Any) -> None:
+        """Tell the ledger that an attempt has ended which it may hold as running.
+
+        Raises
+        ------
+        LedgerError
+            It cannot be reached.
+        """
+        sqs = (request.delivery_info or {}).get("sqs", {})
+        with contextlib.suppress(ClaimLost):  # it does not hold it, or not any more
+            self.runtime.current().ledger.release(str(request.id), token=str(sqs.get("token")))
 
 
 def _refused(job_id: str, generation: int | None, argument: str | None) -> DeadLetter | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ import structlog
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, multiple, rule
 
-from sealwax.ledger import EARLY, ClaimLost, JobState, Ledger, LedgerEntry, NewJob
+from sealwax.ledger import EARLY, LOST_MOST, ClaimLost, JobState, Ledger, LedgerEntry, NewJob
 from sealwax.outcomes import Ack, DeadLetter, Retry
 from sealwax.worker.claiming import JobClaimer
 
@@ -45,8 +45,27 @@ class Book:
     alone: bool = False
     claims: int = 0
     crashes: int = 0
+    suspicions: int = 0
+    #: Tokens of attempts that were thought lost, and what that counted as.
+    suspected: dict[str, str] = field(default_factory=dict)
     generation: int = 0
     ended: JobState | None = None
+
+    def lost(self) -> None:
+        """Take the job from its holder, as from a worker that is gone."""
+        assert self.holder is not None
+        kind = "crashes" if self.alone or self.suspicions >= LOST_MOST else "suspicions"
+        setattr(self, kind, getattr(self, kind) + 1)
+        self.suspected[self.holder.token] = kind
+        self.holder = None
+
+    def came_back(self, token: str) -> None:
+        """Take back what a lost attempt was counted as: its worker has said a word."""
+        kind = self.suspected.pop(token, None)
+        if kind is not None and getattr(self, kind) > 0:
+            setattr(self, kind, getattr(self, kind) - 1)
+        elif kind is not None:
+            self.suspected[token] = kind
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -144,7 +163,8 @@ class LedgerMachine(RuleBasedStateMachine):
             assert self.ledger.replay(book.job.id, generation=before.generation) == after
             book.generation += 1
             book.ended, book.holder = None, None
-            book.crashes = 0
+            book.crashes = book.suspicions = 0
+            book.suspected = {}
         self.compare(book.job.id)
 
     @rule(which=st.integers(0, 1))
@@ -204,8 +224,8 @@ class LedgerMachine(RuleBasedStateMachine):
         lost = before.state is JobState.RUNNING
         assert lost or (before.due or 0.0) <= self.now + EARLY
         assert (before.not_before or 0.0) <= self.now + EARLY
-        if lost and before.alone:
-            book.crashes += 1
+        if lost:
+            book.lost()
         assert entry.alone == (entry.suspicions >= 2)
         book.claims += 1
         book.ended = None
@@ -217,8 +237,8 @@ class LedgerMachine(RuleBasedStateMachine):
             assert self.entry(book) == before
             return
         after = self.entry(book)
-        if after.final and book.ended is None and before.state is JobState.RUNNING and before.alone:
-            book.crashes += 1
+        if after.final and book.ended is None and before.state is JobState.RUNNING:
+            book.lost()
         if after.state is JobState.CANCELLED and book.ended is None:
             assert before.cancel_asked is not None
             book.ended, book.holder = JobState.CANCELLED, None
@@ -242,7 +262,27 @@ class LedgerMachine(RuleBasedStateMachine):
         assert done == self.holds(attempt)
         if done:
             book.lease_until = self.now + LEASE
+        else:
+            self.said_a_word(attempt)
         self.compare(attempt.job)
+
+    @rule(attempt=attempts)
+    def neighbours_come_in(self, attempt: Attempt) -> None:
+        book = self.books[attempt.job]
+        done = self.ledger.not_alone(attempt.job, token=attempt.token)
+        assert done == self.holds(attempt)
+        if done:
+            book.alone = False
+            assert not self.entry(book).alone
+        else:
+            self.said_a_word(attempt)
+        self.compare(attempt.job)
+
+    def said_a_word(self, attempt: Attempt) -> None:
+        """A worker has tried to write for an attempt that does not hold its job."""
+        book = self.books[attempt.job]
+        if book.ended is None:
+            book.came_back(attempt.token)
 
     @rule(attempt=consumes(attempts), how=st.sampled_from(["succeed", "retry", "die", "release"]))
     def finish(self, attempt: Attempt, how: str) -> None:
@@ -265,6 +305,7 @@ class LedgerMachine(RuleBasedStateMachine):
             entry = self.ledger.crash(attempt.job, token=attempt.token)
         except ClaimLost:
             assert not held
+            self.said_a_word(attempt)
         else:
             assert held
             book.crashes += 1
@@ -282,6 +323,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.ledger.stop(attempt.job, token=attempt.token)
         except ClaimLost:
             assert not held
+            self.said_a_word(attempt)
         else:
             if held:
                 book.ended, book.holder = JobState.CANCELLED, None
@@ -292,17 +334,21 @@ class LedgerMachine(RuleBasedStateMachine):
         book = self.books[attempt.job]
         before, held = self.entry(book), self.holds(attempt)
         try:
-            recorded = self.record(attempt, how)
+            recorded = self.record(attempt, how, before)
         except ClaimLost:
             recorded = None
         after = self.entry(book)
         if not held:
-            assert after == before, f"a late {how} was recorded"
+            same = {"suspicions": 0, "crashes": 0, "suspected": frozenset()}
+            assert replace(after, **same) == replace(before, **same), f"a late {how} was recorded"
+            self.said_a_word(attempt)
             # Only where it says again what it had said before.
             assert not recorded or before.token == attempt.token or before.state is JobState.DEAD
         else:
             assert recorded is not None
             book.holder = None
+            if how == "retry" and before.cancel_asked is None:
+                book.suspicions = max(0, book.suspicions - 1)
             asked = before.cancel_asked is not None
             ends = {"succeed": JobState.SUCCEEDED, "die": JobState.DEAD}
             book.ended = ends.get(how, JobState.CANCELLED if how == "retry" and asked else None)
@@ -310,13 +356,16 @@ class LedgerMachine(RuleBasedStateMachine):
             assert after.state is expected
         self.compare(attempt.job)
 
-    def record(self, attempt: Attempt, how: str) -> bool:
+    def record(self, attempt: Attempt, how: str, before: LedgerEntry) -> bool:
         """Record an outcome; False where the ledger says that it did not."""
         ledger, job, token = self.ledger, attempt.job, attempt.token
         if how == "succeed":
             ledger.succeed(job, token=token, result="sealed")
         elif how == "retry":
-            ledger.retry(job, token=token, due=self.now + 20, cause="x", error="E")
+            ledger.retry(
+                job, token=token, due=self.now + 20, cause="x", error="E",
+                suspicions=before.suspicions,
+            )  # fmt: skip
         elif how == "release":
             ledger.release(job, token=token)
         else:
@@ -343,9 +392,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if book.holder is not None and entry.state is JobState.RETRYING:
             # Taken from a holder whose lease had ended, and not claimed again.
             assert book.lease_until < self.now
-            if book.alone:
-                book.crashes += 1
-            book.holder = None
+            book.lost()
         assert entry.final == (book.ended is not None)
         assert book.ended is None or entry.state is book.ended
         assert (entry.state is JobState.RUNNING) == (book.holder is not None)
@@ -355,6 +402,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert entry.fence == book.claims
         assert 0 <= entry.attempts <= book.claims
         assert entry.crashes == book.crashes
+        assert entry.suspicions == book.suspicions
         watch = None if entry.final else f"open#{LANE}"
         assert entry.watch == ("dead" if entry.state is JobState.DEAD else watch)
         assert (entry.expires is None) == (entry.state is JobState.DEAD)

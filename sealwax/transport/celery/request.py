@@ -44,7 +44,15 @@ HOOK_WAIT = 10.0
 
 
 class Request(CeleryRequest):
-    """A request whose message stands on the Sealwax transport."""
+    """A request whose message stands on the Sealwax transport.
+
+    Attributes
+    ----------
+    hook_attempts
+        Calls of the task's hook after a lost attempt, until one returns.
+    """
+
+    hook_attempts = HOOK_ATTEMPTS
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
@@ -213,7 +221,7 @@ class Request(CeleryRequest):
             outcome = self.task.on_attempt_lost(self, kind)
         except Exception:
             logger.exception("The task could not settle the lost attempt of %s", self.id)
-            if attempt + 1 < HOOK_ATTEMPTS:
+            if attempt + 1 < self.hook_attempts:
                 wait = backoff(attempt, base=1.0, cap=HOOK_WAIT)
                 self._in_background(self._ask, kind, error, attempt + 1, delay=wait)
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import replace
 
@@ -9,10 +10,12 @@ import pytest
 from support.ledger import JOB, Clock, new_job
 
 from sealwax.ledger import (
+    LOST_MOST,
     Claimed,
     ClaimLost,
     JobState,
     Ledger,
+    LedgerEntry,
     Refused,
 )
 
@@ -273,3 +276,104 @@ def test_an_earlier_jobs_message_claims_nothing(ledger: Ledger, clock: Clock) ->
     early = ledger.claim(JOB, token="t1", lease=30, born_by=clock.now - 1)
     assert isinstance(early, Refused)
     assert isinstance(ledger.claim(JOB, token="t1", lease=30, born_by=clock.now), Claimed)
+
+
+def lose(ledger: Ledger, clock: Clock, token: str, *, alone: bool = False) -> None:
+    """Let an attempt's lease end, and take the job from it."""
+    claim = ledger.claim(JOB, token=token, lease=30, alone=alone)
+    assert isinstance(claim, Claimed)
+    clock.now += 31
+    assert ledger.suspect(claim.entry) is not None
+
+
+def counts(ledger: Ledger) -> tuple[int, int]:
+    """Return the job's suspicions and crashes."""
+    entry = ledger.get(JOB)
+    assert entry is not None
+    return entry.suspicions, entry.crashes
+
+
+WORDS = {
+    "renew": lambda ledger: ledger.renew(JOB, token="t1", lease=30),
+    "progress": lambda ledger: ledger.progress(JOB, token="t1", done=1, total=None, phase=None),
+    "succeed": lambda ledger: ledger.succeed(JOB, token="t1", result=None),
+    "retry": lambda ledger: ledger.retry(JOB, token="t1", due=0, cause="x", error="E"),
+    "stop": lambda ledger: ledger.stop(JOB, token="t1"),
+    "release": lambda ledger: ledger.release(JOB, token="t1"),
+    "crash": lambda ledger: ledger.crash(JOB, token="t1"),
+    "die": lambda ledger: ledger.die(JOB, token="t1", reason="rejected", cause="x", error="E"),
+}
+
+
+@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("taken", [False, True], ids=["waits", "runs-elsewhere"])
+def test_a_worker_that_comes_back_takes_its_suspicion_back(
+    ledger: Ledger, clock: Clock, word: str, *, taken: bool
+) -> None:
+    ledger.accept(new_job(clock))
+    lose(ledger, clock, "t0")
+    lose(ledger, clock, "t1")
+    if taken:
+        ledger.claim(JOB, token="t2", lease=30, alone=True)
+    assert counts(ledger) == (2, 0)
+    for _ in range(2):  # once, however often it speaks
+        with contextlib.suppress(ClaimLost):
+            WORDS[word](ledger)
+        assert counts(ledger) == (1, 0)
+    assert ledger.renew(JOB, token="t2", lease=30) == taken
+
+
+def test_a_worker_that_comes_back_takes_the_crash_of_a_lone_loss_back(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock))
+    lose(ledger, clock, "t0")
+    lose(ledger, clock, "t1", alone=True)
+    assert counts(ledger) == (1, 1)
+    assert not ledger.renew(JOB, token="t1", lease=30)
+    assert counts(ledger) == (1, 0)
+
+
+def test_an_attempt_that_its_worker_survived_takes_a_suspicion_away(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock))
+    for number in range(2):
+        lose(ledger, clock, f"lost{number}")
+    for number, left in enumerate((1, 0, 0)):
+        claim = ledger.claim(JOB, token=f"t{number}", lease=30, alone=not number)
+        assert isinstance(claim, Claimed)
+        ledger.retry(
+            JOB, token=f"t{number}", due=0, cause="x", error="E",
+            suspicions=claim.entry.suspicions,
+        )  # fmt: skip
+        assert counts(ledger) == (left, 0)
+    # A late word of a worker lost before that takes nothing away twice.
+    ledger.renew(JOB, token="lost0", lease=30)
+    assert counts(ledger) == (0, 0)
+
+
+def test_a_loss_among_others_is_a_crash_only_after_many_in_a_row(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept(new_job(clock))
+    for number in range(LOST_MOST):
+        claim = ledger.claim(JOB, token=f"t{number}", lease=30, alone=True)
+        assert isinstance(claim, Claimed)
+        # Neighbours came in before it was lost.
+        assert ledger.not_alone(JOB, token=f"t{number}")
+        clock.now += 31
+        assert ledger.suspect(_entry(ledger)) is not None
+        assert counts(ledger) == (number + 1, 0)
+    lose_last = ledger.claim(JOB, token="last", lease=30, alone=True)
+    assert isinstance(lose_last, Claimed)
+    assert ledger.not_alone(JOB, token="last")
+    clock.now += 31
+    assert ledger.suspect(_entry(ledger)) is not None
+    assert counts(ledger) == (LOST_MOST, 1)
+
+
+def _entry(ledger: Ledger) -> LedgerEntry:
+    entry = ledger.get(JOB)
+    assert entry is not None
+    return entry

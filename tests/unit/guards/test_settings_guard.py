@@ -71,6 +71,8 @@ SHOWN_BY = {
     "limits.send_seconds": f"{EFFECTS_FILE}::test_send_seconds_bound_a_send",
     "limits.attempts": "tests/unit/test_task_definition.py"
     "::test_a_task_without_its_own_policy_has_the_settings_attempts",
+    "limits.record_seconds": "tests/integration/worker/test_outcomes.py"
+    "::test_an_outcome_is_recorded_again_for_so_many_seconds",
     "limits.crashes": CONSUMES,
     "limits.requests_per_second": RATES,
     "limits.request_burst": RATES,
