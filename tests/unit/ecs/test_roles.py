@@ -154,7 +154,9 @@ def test_a_steward_sends_what_the_outbox_holds_and_leads_its_duties(stacks):
     for action in ("BatchGetItem", "BatchWriteItem", "DeleteItem", "UpdateItem"):
         assert may(stacks, "steward", f"dynamodb:{action}", TABLES["outbox"])
     assert may(stacks, "steward", "dynamodb:Query", f"{TABLES['outbox']}/index/by-due")
-    assert may(stacks, "steward", "dynamodb:UpdateItem", TABLES["control"])
+    assert control(stacks, "steward", "UpdateItem", "leader")
+    for kind in ("worker", "pause", "drain", "reveal", "session"):
+        assert not control(stacks, "steward", "UpdateItem", kind)
     assert may(stacks, "steward", "dynamodb:Query", f"{TABLES['jobs']}/index/by-watch")
     for action in ("Scan", "DeleteItem", "BatchWriteItem"):
         assert not may(stacks, "steward", f"dynamodb:{action}", TABLES["jobs"])
