@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from sealwax.aws.clients import Aws
 from sealwax.local.emulator import Emulator
@@ -33,6 +35,19 @@ def emulator_environment() -> Path:
     if os.environ.get("SEALWAX_EMULATOR_ENV"):
         return default_folder()
     return REPOSITORY / ".venv-emulator"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_are_read_once() -> Iterator[None]:
+    """Let all sessions of a test process share what botocore reads from its files.
+
+    A session reads the models of its services anew, megabytes of JSON: a third of
+    what a test with clients of its own takes.
+    """
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        read = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
+        monkeypatch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        yield
 
 
 @pytest.fixture(scope="session")
