@@ -174,6 +174,24 @@ class Limits(BaseModel):
         200, ge=0, description="Requests a second and tenant, for each API process; 0: no limit."
     )
     request_burst: int = Field(400, ge=1, description="Requests a tenant may make at once.")
+    tenant_requests: int = Field(
+        12,
+        ge=0,
+        description="Requests of one tenant under way at once in an API process, three quarters "
+        "of its 16 threads; more are refused with 429 at once; 0: no limit.",
+    )
+    system_requests: int = Field(
+        4,
+        ge=1,
+        description="Requests of an API process that may wait for one internal system at once; "
+        "jobs that need it beyond that are refused with 503 at once.",
+    )
+    enrich_seconds: float = Field(
+        10,
+        ge=0.1,
+        le=60,
+        description="Seconds that all requests of one enrichment may take together.",
+    )
     token_cache_seconds: float = Field(
         30,
         ge=0,

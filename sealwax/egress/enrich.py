@@ -14,7 +14,12 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from sealwax.egress.client import OutgoingClient
-from sealwax.egress.errors import DownstreamStatus, OutgoingError, OutgoingRefused
+from sealwax.egress.errors import (
+    DownstreamBusy,
+    DownstreamStatus,
+    OutgoingError,
+    OutgoingRefused,
+)
 from sealwax.egress.rules import HttpRule, parse_target
 from sealwax.errors import SealwaxError
 
@@ -116,7 +121,7 @@ class Enricher(Generic[Answer]):
             return answer
         if isinstance(failure, DownstreamStatus) and failure.status == 404:
             raise NotFoundUpstream(self._system)
-        wait = failure.retry_after if isinstance(failure, DownstreamStatus) else None
+        wait = getattr(failure, "retry_after", None)
         cause = failure.cause if failure is not None else "downstream-invalid"
         raise UpstreamDown(self._system, cause, wait)
 
@@ -133,6 +138,6 @@ class Enricher(Generic[Answer]):
 
 
 def _worth_another(error: OutgoingError) -> bool:
-    if isinstance(error, DownstreamStatus) and error.retry_after:
+    if isinstance(error, DownstreamStatus | DownstreamBusy) and error.retry_after:
         return False
     return error.transient

@@ -11,6 +11,7 @@ from typing import Literal
 from sealwax.errors import SealwaxError
 
 __all__ = [
+    "DownstreamBusy",
     "DownstreamGarbage",
     "DownstreamStatus",
     "DownstreamTimeout",
@@ -85,6 +86,26 @@ class DownstreamUnreachable(OutgoingError):
         self.cause = f"downstream-{cause}"
         super().__init__(
             f"{host} gave no answer ({self.cause}); check name, network and certificate."
+        )
+
+
+class DownstreamBusy(OutgoingError):
+    """The request was not sent: its system's share of this process is used up, or it is silent.
+
+    Parameters
+    ----------
+    cause
+        `share`: as many requests as may wait for it do; `silent`: the last ones got no answer.
+    retry_after
+        Seconds after which to ask again.
+    """
+
+    def __init__(self, host: str, cause: Literal["share", "silent"], *, retry_after: float) -> None:
+        self.cause = f"downstream-{cause}"
+        self.retry_after = retry_after
+        super().__init__(
+            f"{host} was not asked ({self.cause}); it answers too slowly: ask its operator, or "
+            "raise limits.system_requests."
         )
 
 

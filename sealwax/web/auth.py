@@ -19,6 +19,8 @@ from sealwax.web.tokens import Principal
 
 __all__ = ["caller_address", "principal", "requires"]
 
+_UNDER_WAY = "Too many requests are under way; wait for some of them to end."
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -47,7 +49,12 @@ def requires(scope: str | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 granted == scope or granted.startswith(f"{scope}:") for granted in who.scopes
             ):
                 raise Problem("forbidden", detail=f"The token lacks the scope {scope}.")
-            return view(*args, **kwargs)
+            if not edge.under_way.enter(who.tenant):
+                raise Problem("rate-limited", detail=_UNDER_WAY, retry_after=1)
+            try:
+                return view(*args, **kwargs)
+            finally:
+                edge.under_way.leave(who.tenant)
 
         guarded.sealwax_scope = scope  # type: ignore[attr-defined]
         return guarded

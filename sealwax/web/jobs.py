@@ -11,7 +11,6 @@ import structlog
 from flask import Blueprint, Response, jsonify, request, url_for
 from pydantic import ValidationError
 
-from sealwax.egress import shared_client
 from sealwax.enrichment import EnrichmentContext
 from sealwax.envelope import EnvelopeError, Expected, Purpose, open_envelope
 from sealwax.ledger import JobState, LedgerEntry
@@ -127,7 +126,9 @@ def _enricher(definition: TaskDefinition[Any], model: Any) -> Callable[[], Any] 
     runtime = services().runtime
     edge = EnrichmentContext(
         settings=services().settings,
-        client=shared_client(),
+        client=services().systems.client(
+            tenant=principal().tenant, seconds=runtime.settings.limits.enrich_seconds
+        ),
         secrets={name: runtime.secrets[name] for name in definition.edge_secrets(runtime.settings)},
     )
     return lambda: enrich(model, edge).model_dump(mode="json")

@@ -1,14 +1,14 @@
-"""How many requests a tenant may make: a token bucket for each, in each process."""
+"""How many requests a tenant may make, a second and at once, in each process."""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
-__all__ = ["RateLimiter"]
+__all__ = ["RateLimiter", "RequestsUnderWay"]
 
 #: Tenants remembered at once; the one longest unseen is forgotten, and so has
 #: its whole burst again.
@@ -60,3 +60,33 @@ class RateLimiter:
             while len(self._buckets) > _TENANTS:
                 self._buckets.popitem(last=False)
         return None if allowed else max(1, math.ceil((1.0 - level) / self._rate))
+
+
+class RequestsUnderWay:
+    """Counts of requests under way by tenant: one tenant never has all threads. Thread-safe.
+
+    Parameters
+    ----------
+    most
+        Requests of one tenant at once; 0 sets no limit.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def enter(self, tenant: str) -> bool:
+        """Whether one more may begin; where True, `leave` must follow."""
+        with self._lock:
+            if self._most and self._counts[tenant] >= self._most:
+                return False
+            self._counts[tenant] += 1
+            return True
+
+    def leave(self, tenant: str) -> None:
+        """Say that one has ended."""
+        with self._lock:
+            self._counts[tenant] -= 1
+            if not self._counts[tenant]:
+                del self._counts[tenant]

@@ -11,6 +11,8 @@ from sealwax.control import Heartbeats, Pauses
 from sealwax.control.fleet import Fleet
 from sealwax.deadletters.reveal import Reveals
 from sealwax.deadletters.service import Letters
+from sealwax.egress import shared_client
+from sealwax.egress.shares import SystemShares
 from sealwax.producer.celery_app import make_producer
 from sealwax.producer.publish import CeleryPublisher, Publisher
 from sealwax.producer.submit import Submitter
@@ -19,7 +21,7 @@ from sealwax.runtime import START_PATIENCE, Runtime
 from sealwax.settings import Settings
 from sealwax.task_definition import TaskDefinition, discover
 from sealwax.web.admission import Admission
-from sealwax.web.rate_limits import RateLimiter
+from sealwax.web.rate_limits import RateLimiter, RequestsUnderWay
 from sealwax.web.refused_sign_ins import RefusedSignIns
 from sealwax.web.tokens import TOKEN_KEY, TokenStore, make_tokens
 
@@ -40,6 +42,8 @@ class Services:
     tokens: TokenStore
     submitter: Submitter
     limiter: RateLimiter
+    under_way: RequestsUnderWay
+    systems: SystemShares
     admission: Admission
     letters: Letters
     fleet: Fleet
@@ -66,6 +70,8 @@ def make_services(
         tokens=make_tokens(runtime.stores, runtime.secrets[TOKEN_KEY]),
         submitter=Submitter(runtime, publisher),
         limiter=RateLimiter(limits.requests_per_second, limits.request_burst),
+        under_way=RequestsUnderWay(limits.tenant_requests),
+        systems=SystemShares(limits.system_requests, shared_client()),
         admission=Admission(settings, runtime.ledger),
         letters=runtime.letters,
         refused=RefusedSignIns(runtime.letters.audit),

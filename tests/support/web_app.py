@@ -22,7 +22,7 @@ from sealwax.settings import Settings, load_settings
 from sealwax.web.app import create_app
 from support.aws import settings_for
 
-__all__ = ["app", "auth", "client", "settings", "shared_app", "token"]
+__all__ = ["app", "auth", "client", "serving", "settings", "shared_app", "token"]
 
 ROUTES = {
     "webhooks": {
@@ -39,7 +39,7 @@ ROUTES = {
 
 
 @contextmanager
-def _serving(settings: Settings) -> Iterator[Flask]:
+def serving(settings: Settings) -> Iterator[Flask]:
     source = make_source(settings, Aws())
     init_keys(settings, source)
     source.put("app/webhooks/plain", "whsec_" + "c2VjcmV0" * 4)
@@ -57,7 +57,7 @@ def settings(provisioned: Settings) -> Settings:
 
 @pytest.fixture
 def app(settings: Settings) -> Iterator[Flask]:
-    with _serving(settings) as served:
+    with serving(settings) as served:
         yield served
 
 
@@ -69,7 +69,7 @@ def shared_app(ministack: Emulator, tmp_path_factory: pytest.TempPathFactory) ->
         settings = load_settings(environment=environment, tasks=ROUTES)
         provision(settings, Aws())
         # Within the context: clients are made when they are first needed.
-        with _serving(settings) as served:
+        with serving(settings) as served:
             yield served
 
 

@@ -68,6 +68,12 @@ SHOWN_BY = {
     "limits.audit_retention_seconds": f"{EFFECTS_FILE}"
     "::test_audit_retention_seconds_bound_how_long_a_line_is_kept",
     "limits.delay_seconds": f"{EFFECTS_FILE}::test_delay_seconds_bound_a_delay",
+    "limits.tenant_requests": "tests/attacks/test_hanging_systems.py"
+    "::test_a_tenant_never_has_all_threads",
+    "limits.system_requests": "tests/attacks/test_hanging_systems.py"
+    "::test_a_system_that_hangs_holds_its_share_of_threads_and_no_more",
+    "limits.enrich_seconds": "tests/attacks/test_hanging_systems.py"
+    "::test_an_enrichment_ends_in_its_time_however_slow_its_answers_drip",
     "limits.send_seconds": f"{EFFECTS_FILE}::test_send_seconds_bound_a_send",
     "limits.attempts": "tests/unit/test_task_definition.py"
     "::test_a_task_without_its_own_policy_has_the_settings_attempts",

@@ -1,4 +1,4 @@
-from sealwax.web.rate_limits import RateLimiter
+from sealwax.web.rate_limits import RateLimiter, RequestsUnderWay
 
 
 class Clock:
@@ -38,3 +38,18 @@ def test_a_look_takes_nothing() -> None:
     clock.now = 0.5
     assert limiter.wait("a") is None
     assert RateLimiter(0, 1).wait("a") is None
+
+
+def test_a_tenant_has_so_many_requests_under_way_and_others_theirs() -> None:
+    under_way = RequestsUnderWay(2)
+    assert [under_way.enter("a") for _ in range(3)] == [True, True, False]
+    assert under_way.enter("b")
+    under_way.leave("a")
+    assert [under_way.enter("a") for _ in range(2)] == [True, False]
+
+
+def test_none_is_counted_where_there_is_no_limit() -> None:
+    under_way = RequestsUnderWay(0)
+    assert {under_way.enter("a") for _ in range(100)} == {True}
+    for _ in range(100):
+        under_way.leave("a")

@@ -89,6 +89,7 @@ def test_the_forms_cookie_is_no_session_and_no_session_is_the_forms(app: Flask, 
     csrf = csrf_of(client.get("/console/sign-in").text)
     form = client.get_cookie(FORM_COOKIE, path="/console")
     assert form is not None
+    assert form is not None
     assert not signs_in(with_cookie(app, form.value))
     # The value in a page of the session, with the session in the form's place.
     swapped = app.test_client()
@@ -133,6 +134,7 @@ def test_signing_in_anew_ends_the_session_that_the_browser_had(app: Flask) -> No
     client = app.test_client()
     csrf = csrf_of(client.get("/console/sign-in").text)
     form = client.get_cookie(FORM_COOKIE, path="/console")
+    assert form is not None
     sign_in(client, token_of(app))
     former = cookie_of(client)
     client.set_cookie(FORM_COOKIE, form.value, path="/console")  # a second tab's form
