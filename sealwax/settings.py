@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -51,13 +52,17 @@ Section = TypeVar("Section", bound=BaseModel)
 SQS_RETENTION_MAX = 14 * 24 * 3600
 
 
+#: Lanes' names, which stand in names of queues, roles and secrets.
+_LANE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*(\.fifo)?")
+
+
 class Lane(BaseModel):
     """A queue with its dead-letter queue, its worker service and its limits."""
 
     model_config = ConfigDict(extra="forbid")
 
     queue: str | None = Field(
-        None, description="SQS queue name; default `<prefix>-<lane>`. FIFO queues end in `.fifo`."
+        None, description="SQS queue name; default `<prefix>_<lane>`. FIFO queues end in `.fifo`."
     )
     pool: Literal["prefork", "threads", "solo"] = Field(
         "prefork",
@@ -354,9 +359,10 @@ class Settings(BaseSettings):
 
     environment: str = Field(
         "local",
-        pattern=r"^[a-z][a-z0-9-]{0,30}$",
+        pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$",
+        max_length=31,
         description="Name of the installation: stands in all resources' names and is bound to "
-        "each secret.",
+        "each secret. Letters, digits and single dashes.",
     )
     prefix: str | None = Field(
         None,
@@ -393,7 +399,8 @@ class Settings(BaseSettings):
     bucket: str | None = Field(
         None,
         pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
-        description="S3 bucket of payloads too big for a message; default `<prefix>-payloads`.",
+        description="S3 bucket of payloads too big for a message; default `<prefix>-payloads`. In "
+        "AWS the data layer's output `PayloadsBucketName`: it has the account's number behind it.",
     )
     suite: Literal["x-wing", "x25519"] = Field("x-wing", description="KEM of new keys.")
     ledger: LedgerSettings = Field(
@@ -446,6 +453,30 @@ class Settings(BaseSettings):
         default_factory=dict, description="A section for each task module, read by it."
     )
 
+    @field_validator("lanes")
+    @classmethod
+    def _name_lanes(cls, lanes: dict[str, Lane]) -> dict[str, Lane]:
+        for name in lanes:
+            if not _LANE.fullmatch(name) or name.removesuffix(".fifo").endswith("-dlq"):
+                raise ValueError(
+                    f"the lane {name!r} needs another name: lower-case letters, digits and single "
+                    "dashes, a letter first, with `.fifo` behind it where its queue is FIFO, and "
+                    "no `-dlq` at its end, which names dead-letter queues"
+                )
+        return lanes
+
+    @model_validator(mode="after")
+    def _keep_queues_apart(self) -> Self:
+        owners: dict[str, str] = {}
+        for lane in self.lanes:
+            for queue in (self.queue_name(lane), self.dead_letter_queue_name(lane)):
+                if owners.setdefault(queue, lane) != lane:
+                    raise ValueError(
+                        f"the lanes {owners[queue]!r} and {lane!r} share the queue {queue!r}; "
+                        f"set another lanes.{lane}.queue"
+                    )
+        return self
+
     @property
     def name_prefix(self) -> str:
         """What all names of AWS resources begin with."""
@@ -463,7 +494,9 @@ class Settings(BaseSettings):
                 f"Lane {lane!r} is not configured; add [lanes.{lane}] or use one of "
                 f"{', '.join(sorted(self.lanes))}."
             )
-        return self.lanes[lane].queue or f"{self.name_prefix}-{lane}"
+        # No environment's name has an underscore: `prod` with a lane `eu-default` and
+        # `prod-eu` with a lane `default` must not be one queue.
+        return self.lanes[lane].queue or f"{self.name_prefix}_{lane}"
 
     def dead_letter_queue_name(self, lane: str) -> str:
         """Return the name of a lane's dead-letter queue: FIFO queues need a FIFO one."""
@@ -516,7 +549,7 @@ class Settings(BaseSettings):
 
 def _explain(error: ValidationError, prefix: str = "") -> str:
     lines = [
-        f"{prefix}{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+        f"{prefix}{'.'.join(str(part) for part in item['loc'])}: {item['msg']}".removeprefix(": ")
         for item in error.errors(include_input=False, include_url=False)
     ]
     return "The configuration does not fit: " + "; ".join(lines)

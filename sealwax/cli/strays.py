@@ -76,7 +76,7 @@ def discard(
 
     \b
     Example:
-      sealwax strays discard --queue sealwax-prod-default --why "a scanner" --yes
+      sealwax strays discard --queue sealwax-prod_default --why "a scanner" --yes
     """
     if sum(map(bool, (ids, queue, everything))) != 1:
         raise click.UsageError("choose strays by IDs, with --queue, or with --all")

@@ -22,6 +22,11 @@ __all__ = [
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
 MAX_RECEIVE_COUNT = 1_000
 
+#: Bytes of a message, in every queue alike: SQS's maximum. Queues that were made before
+#: August 2025 have 262,144, whatever the default is now.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
+MAX_MESSAGE_BYTES = 1_048_576
+
 ROLES: tuple[Literal["api", "worker", "steward", "shared"], ...] = (
     "api",
     "worker",
@@ -93,7 +98,10 @@ def desired_state(settings: Settings) -> DesiredState:
             if name.endswith(".fifo")
             else {}
         )
-        retention = {"MessageRetentionPeriod": str(SQS_RETENTION_MAX)}
+        retention = {
+            "MessageRetentionPeriod": str(SQS_RETENTION_MAX),
+            "MaximumMessageSize": str(MAX_MESSAGE_BYTES),
+        }
         queues.append(QueueSpec(dead, {**retention, **fifo}))
         queues.append(
             QueueSpec(

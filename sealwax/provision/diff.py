@@ -142,4 +142,5 @@ def _audit_key(spec: KeySpec, kms: KMSClient) -> Difference:
 def _audit_bucket(name: str, s3: S3Client) -> Difference:
     if bucket_exists(s3, name):
         return Difference("bucket", name)
-    return Difference("bucket", name, "it does not exist", _MAKE)
+    remedy = f"{_MAKE}, or set `bucket` to its output PayloadsBucketName"
+    return Difference("bucket", name, "it does not exist", remedy)

@@ -72,7 +72,7 @@ class Enforcer:
                 raise ClientError(refusal, operation)
 
     def _asked(self, service: str, operation: str, params: dict[str, Any]) -> Iterator[Request]:
-        for request in requests(self.settings, service, operation, params):
+        for request in requests(self.settings.environment, service, operation, params):
             yield request
             yield from self.account.behind(self.settings.environment, request)
 

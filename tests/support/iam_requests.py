@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sealwax.settings import Settings
 from support.templates import ACCOUNT, REGION, Request
 
-__all__ = ["requests"]
+__all__ = ["LEADING", "requests"]
 
 #: Name of each table's partition key.
 LEADING = {
@@ -23,7 +22,7 @@ LEADING = {
 
 
 def requests(
-    settings: Settings, service: str, operation: str, params: dict[str, Any]
+    environment: str, service: str, operation: str, params: dict[str, Any]
 ) -> Iterator[Request]:
     """Yield what one call needs; several items are several requests."""
     arn = f"arn:aws:{service}:{REGION}:{ACCOUNT}:"
@@ -31,9 +30,9 @@ def requests(
         name = params.get("QueueName") or params["QueueUrl"].rpartition("/")[2]
         yield Request(f"sqs:{operation.removesuffix('Batch')}", arn + name)
     elif service == "dynamodb":
-        yield from _of_table(settings, operation, params)
+        yield from _of_table(operation, params)
     elif service == "kms":
-        yield _of_key(settings, arn, operation, params)
+        yield _of_key(environment, arn, operation, params)
     elif service == "s3":
         yield from _of_bucket(operation, params)
 
@@ -54,7 +53,7 @@ def _of_bucket(operation: str, params: dict[str, Any]) -> Iterator[Request]:
         yield Request(f"s3:{operation}", bucket)
 
 
-def _of_key(settings: Settings, arn: str, operation: str, params: dict[str, Any]) -> Request:
+def _of_key(environment: str, arn: str, operation: str, params: dict[str, Any]) -> Request:
     context = params.get("EncryptionContext", {})
     # What decrypts names no key: it stands in the ciphertext. Each owner's secrets have one.
     owner = (
@@ -64,40 +63,40 @@ def _of_key(settings: Settings, arn: str, operation: str, params: dict[str, Any]
     )
     return Request(
         f"kms:{operation}",
-        f"{arn}key/{settings.environment}/{owner.capitalize()}Key",
+        f"{arn}key/{environment}/{owner.capitalize()}Key",
         {f"kms:EncryptionContext:{name}": value for name, value in context.items()},
     )
 
 
-def _of_table(settings: Settings, operation: str, params: dict[str, Any]) -> Iterator[Request]:
+def _of_table(operation: str, params: dict[str, Any]) -> Iterator[Request]:
     if operation == "BatchGetItem":
         for table, asked in params["RequestItems"].items():
             for key in asked["Keys"]:
-                yield _of_item(settings, operation, {"TableName": table, "Key": key})
+                yield _of_item(operation, {"TableName": table, "Key": key})
     elif operation == "BatchWriteItem":
         for table, asked in params["RequestItems"].items():
             for item in asked:
                 (fields, *_) = item.values()
-                yield _of_item(settings, operation, {"TableName": table, **fields})
+                yield _of_item(operation, {"TableName": table, **fields})
     elif operation == "TransactWriteItems":
         for item in params["TransactItems"]:
             (kind, fields), *_ = item.items()
-            request = _of_item(settings, f"{kind.removesuffix('Item')}Item", fields)
+            request = _of_item(f"{kind.removesuffix('Item')}Item", fields)
             if kind == "ConditionCheck":
                 request.action = "dynamodb:ConditionCheckItem"
             request.context["dynamodb:EnclosingOperation"] = [operation]
             yield request
     elif "TableName" in params:
-        yield _of_item(settings, operation, params)
+        yield _of_item(operation, params)
 
 
-def _of_item(settings: Settings, operation: str, params: dict[str, Any]) -> Request:
+def _of_item(operation: str, params: dict[str, Any]) -> Request:
     """Return what IAM asks for one item or query, with the leading key that it names."""
     name = params["TableName"]
     arn = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"
     if "IndexName" in params:
         arn += f"/index/{params['IndexName']}"
-    leading = LEADING.get(name.removeprefix(f"{settings.name_prefix}-"))
+    leading = LEADING.get(name.rpartition("-")[2])
     values = params.get("ExpressionAttributeValues", {})
     found = (params.get("Key") or params.get("Item") or {}).get(leading)
     if found is None and operation == "Query":

@@ -330,7 +330,7 @@ class LiveStack:
 
     def queue_url(self, lane: str = "default", *, dead: bool = False, suffix: str = "") -> str:
         """Return the URL of a lane's queue or dead-letter queue; `suffix`: `.fifo` of such ones."""
-        name = f"sealwax-{self.environment_name}-{lane}{'-dlq' if dead else ''}{suffix}"
+        name = f"sealwax-{self.environment_name}_{lane}{'-dlq' if dead else ''}{suffix}"
         return self.client("sqs").get_queue_url(QueueName=name)["QueueUrl"]
 
     def dead_letters(self, *, seconds: float = 0) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "cluster": {},
     "api": {
         "Image": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/sealwax@sha256:0",
-        "LaneQueueArns": [f"arn:aws:sqs:{REGION}:{ACCOUNT}:sealwax-prod-default"],
+        "LaneQueueArns": [f"arn:aws:sqs:{REGION}:{ACCOUNT}:sealwax-prod_default"],
         "VpcId": "vpc-1",
         "LoadBalancerSubnetIds": ["subnet-1", "subnet-2"],
         "TaskSubnetIds": ["subnet-3", "subnet-4"],
@@ -47,8 +47,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "steward": {
         "Image": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/sealwax@sha256:0",
-        "LaneQueueArns": [f"arn:aws:sqs:{REGION}:{ACCOUNT}:sealwax-prod-default"],
-        "DeadLetterQueueArns": [f"arn:aws:sqs:{REGION}:{ACCOUNT}:sealwax-prod-default-dlq"],
+        "LaneQueueArns": [f"arn:aws:sqs:{REGION}:{ACCOUNT}:sealwax-prod_default"],
+        "DeadLetterQueueArns": [f"arn:aws:sqs:{REGION}:{ACCOUNT}:sealwax-prod_default-dlq"],
         "VpcId": "vpc-1",
         "SubnetIds": ["subnet-3", "subnet-4"],
         "EndpointSecurityGroupId": "sg-1",
@@ -130,6 +130,16 @@ class Stack:
             if resource["Type"] == kind
         }
 
+    def broken_rules(self) -> list[str]:
+        """Return what CloudFormation would say before it makes anything."""
+        return [
+            assertion["AssertDescription"]
+            for rule in self.template.get("Rules", {}).values()
+            if self.resolve(rule.get("RuleCondition", True))
+            for assertion in rule["Assertions"]
+            if not self.resolve(assertion["Assert"])
+        ]
+
     def _condition(self, name: str) -> bool:
         return bool(self.resolve(self.template["Conditions"][name]))
 
@@ -161,6 +171,8 @@ class Stack:
             return not resolved[0]
         if function == "And":
             return all(resolved)
+        if function == "Contains":
+            return resolved[1] in resolved[0]
         if function == "Join":
             return resolved[0].join(map(str, resolved[1]))
         if function == "ImportValue":

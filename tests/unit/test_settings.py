@@ -196,11 +196,11 @@ def test_names_of_resources() -> None:
         },
     )
     assert [settings.queue_name(lane) for lane in settings.lanes] == [
-        "sealwax-prod-default", "their-queue", "theirs.fifo", "sealwax-prod-audit.fifo",
+        "sealwax-prod_default", "their-queue", "theirs.fifo", "sealwax-prod_audit.fifo",
     ]  # fmt: skip
     assert [settings.dead_letter_queue_name(lane) for lane in settings.lanes] == [
-        "sealwax-prod-default-dlq", "their-queue-dlq", "theirs-dlq.fifo",
-        "sealwax-prod-audit-dlq.fifo",
+        "sealwax-prod_default-dlq", "their-queue-dlq", "theirs-dlq.fifo",
+        "sealwax-prod_audit-dlq.fifo",
     ]  # fmt: skip
     assert settings.table_name("jobs") == "sealwax-prod-jobs"
     assert settings.kms_alias("worker") == "alias/sealwax-prod-worker"
@@ -251,3 +251,36 @@ def test_a_mistyped_variable_is_refused_with_a_hint(monkeypatch, name: str, hint
     monkeypatch.setenv(name, "1")
     with pytest.raises(ConfigurationError, match=hint):
         load_settings()
+
+
+@pytest.mark.parametrize("name", ["a", "prod", "prod-eu", "prod-worker", "a1-2b", "a" * 31])
+def test_environments_names_are_plain(name):
+    assert Settings(environment=name).name_prefix == f"sealwax-{name}"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "1a", "prod_eu", "prod--eu", "prod-", "Prod", "a.b", "a" * 32]
+)
+def test_environments_names_that_could_be_read_in_two_ways_are_refused(name):
+    with pytest.raises(ConfigurationError, match="environment"):
+        load_settings(environment=name)
+
+
+@pytest.mark.parametrize("name", ["default", "eu-default", "ordered.fifo", "dlq"])
+def test_lanes_names_are_plain(name):
+    assert load_settings(lanes={name: {}}).queue_name(name) == f"sealwax-local_{name}"
+
+
+@pytest.mark.parametrize(
+    "name", ["a_b", "a--b", "a-", "A", "a/b", "a*", "x-dlq", "x-dlq.fifo", "a.b", "", ".fifo"]
+)
+def test_lanes_names_that_could_be_read_in_two_ways_are_refused(name):
+    with pytest.raises(ConfigurationError, match="needs another name"):
+        load_settings(lanes={name: {}})
+
+
+def test_no_two_lanes_share_a_queue():
+    with pytest.raises(ConfigurationError, match=r"^The .* 'a' and 'b' share the queue 'theirs'"):
+        load_settings(lanes={"a": {"queue": "theirs"}, "b": {"queue": "theirs"}})
+    with pytest.raises(ConfigurationError, match=r"share the queue 'theirs-dlq'.*lanes\.b\.queue"):
+        load_settings(lanes={"a": {"queue": "theirs"}, "b": {"queue": "theirs-dlq"}})

@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 import pytest
-from support.templates import PARAMETERS, Request, Stack, allows, as_parameters, load, text
+from support.templates import ACCOUNT, PARAMETERS, Request, Stack, allows, as_parameters, load, text
 
 from sealwax.aws.clients import Aws
 from sealwax.keys.keyring import Keyring
@@ -40,7 +40,10 @@ LANES = {"default": {}, "slow": {"lease": 60}, "ordered.fifo": {}}
 @pytest.fixture
 def settings(moto_env: Settings) -> Settings:
     return moto_env.model_copy(
-        update={"lanes": {name: Lane.model_validate(lane) for name, lane in LANES.items()}}
+        update={
+            "lanes": {name: Lane.model_validate(lane) for name, lane in LANES.items()},
+            "bucket": f"{moto_env.bucket_name}-{ACCOUNT}",
+        }
     )
 
 
@@ -230,11 +233,11 @@ def test_the_services_stand_on_the_other_layers(settings, deployer, aws, network
     ecs = aws.client("ecs")
     services = ecs.describe_services(
         cluster=cluster["ClusterName"],
-        services=[f"{prefix}-api", f"{prefix}-worker-default", f"{prefix}-worker-ordered"],
+        services=[f"{prefix}-api", f"{prefix}-worker_default", f"{prefix}-worker_ordered"],
     )
     assert [item["status"] for item in services["services"]] == ["ACTIVE"] * 3
     assert services["failures"] == []
-    definition = ecs.describe_task_definition(taskDefinition=f"{prefix}-worker-ordered")
+    definition = ecs.describe_task_definition(taskDefinition=f"{prefix}-worker_ordered")
     (container,) = definition["taskDefinition"]["containerDefinitions"]
     assert "ordered.fifo" in container["command"]
     # moto leaves a hole where a list's item is AWS::NoValue.
@@ -242,12 +245,12 @@ def test_the_services_stand_on_the_other_layers(settings, deployer, aws, network
     assert environment["SEALWAX_BUCKET"] == settings.bucket_name
     for lane in ("default", "ordered"):
         document = aws.client("iam").get_role_policy(
-            RoleName=f"{prefix}-worker-{lane}", PolicyName="worker"
+            RoleName=f"{prefix}-worker_{lane}", PolicyName="worker"
         )["PolicyDocument"]
         # moto gives a policy from a template as Python text, with the same holes.
         policy = [item for item in ast.literal_eval(str(document))["Statement"] if item]
         # Imported from the lane's own stack.
         consumable = [arn for arn in arns if allows(policy, Request("sqs:ReceiveMessage", arn))]
-        assert [arn.rpartition(":")[2].removeprefix(f"{prefix}-") for arn in consumable] == [
+        assert [arn.rpartition(":")[2].removeprefix(f"{prefix}_") for arn in consumable] == [
             "default" if lane == "default" else "ordered.fifo"
         ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from support.enforcer import Enforcer, enforced
 from support.letters import EVIDENCE, PUBLIC
 from support.steward_parts import Parts
+from support.templates import Stack
 
 from sealwax.aws.clients import Aws
 from sealwax.aws.s3 import Bucket, ObjectMissing
@@ -87,6 +90,35 @@ def test_a_letter_is_archived_and_leaves_its_queue(settings, enforcer, parts, si
     enforcer.role = None
     assert bool(objects(settings, f"letters/{letter.id}/")) is (size > 65_536)
     assert enforcer.refused == []
+
+
+@pytest.mark.parametrize("trouble", ["not archived", "not read"])
+def test_a_letter_that_cannot_be_kept_is_counted_by_the_alarm(
+    settings, enforcer, parts, trouble, monkeypatch
+):
+    """What a steward logs of it is what the log group's metric filter looks for."""
+    bury(parts, "x" * 70_000, {"reason": "malformed"})
+    duty = DeadLetterCollector(settings, parts.sqs, parts.letters, parts.ledger, EVIDENCE)
+    if trouble == "not archived":
+        for policy in enforcer.account.policies:
+            policy.statements[:] = [
+                item for item in policy.statements if item["Sid"] != "BigLettersEncrypted"
+            ]
+    else:
+        monkeypatch.setattr(duty, "_sort", lambda *_: {}["nothing"])
+    enforcer.role = "steward"
+    with capture_logs() as lines:
+        duty.turn(Leading())
+    enforcer.role = None
+    assert duty.counters.snapshot()["refused"] == 1
+    (pattern,) = (
+        item["FilterPattern"]
+        for item in Stack("steward", {}).of_type("AWS::Logs::MetricFilter").values()
+    )
+    events = re.findall(r'\$\.event = "([^"]+)"', pattern)
+    assert [line["event"] for line in lines if line["event"] in events] == [f"letter {trouble}"]
+    (alarm,) = Stack("steward", {}).of_type("AWS::CloudWatch::Alarm").values()
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("Sealwax/prod", "RefusedLetters")
 
 
 def test_a_discarded_jobs_payloads_are_found_and_deleted(settings, enforcer):

@@ -59,7 +59,7 @@ def test_on_fifo_it_keeps_its_group_and_is_never_swallowed_as_a_repeat():
 
 def test_on_a_fair_queue_a_replay_joins_its_tenants_first_sends_and_names_no_tenant() -> None:
     hashes = KeyedHashes.load(json.dumps(HASHES))
-    queue = "sealwax-local-default"
+    queue = "sealwax-local_default"
     settings = Settings(lanes={"default": Lane.model_validate({"fair": True})})
     resender = LetterResender(settings, None, fair_group=hashes.fair_group)
     text = LetterText(BODY, {}, None)

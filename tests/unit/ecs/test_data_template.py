@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.templates import Stack
+from support.templates import ACCOUNT, NAMES, Stack, load
 
 from sealwax.provision import MAX_RECEIVE_COUNT, QueueSpec, TableSpec, desired_state
 from sealwax.settings import Lane, Settings
 
 #: What templates set beyond what the settings derive.
-EXTRA_QUEUE_PROPERTIES = {"QueueName", "SqsManagedSseEnabled", "RedrivePolicy"}
+EXTRA_QUEUE_PROPERTIES = {
+    "QueueName",
+    "RedriveAllowPolicy",
+    "RedrivePolicy",
+    "SqsManagedSseEnabled",
+}
 
 
 @pytest.fixture
@@ -121,7 +126,7 @@ def test_tables_are_those_of_the_settings(settings, data):
 def test_tables_are_on_demand_and_can_be_restored_and_not_be_deleted(data):
     for properties in data.of_type("AWS::DynamoDB::Table").values():
         assert properties["BillingMode"] == "PAY_PER_REQUEST"
-        assert properties["DeletionProtectionEnabled"] is True
+        assert properties["DeletionProtectionEnabled"] == "true"
         assert properties["PointInTimeRecoverySpecification"] == {
             "PointInTimeRecoveryEnabled": True
         }
@@ -140,8 +145,12 @@ def test_keys_are_those_of_the_settings_and_one_for_the_bucket(settings, data):
 
 
 def test_the_bucket_is_that_of_the_settings(settings, data):
+    """What is one worldwide bears the account's number; the settings are told."""
     (bucket,) = data.of_type("AWS::S3::Bucket").values()
-    assert (bucket["BucketName"],) == desired_state(settings).buckets
+    assert bucket["BucketName"] == f"{settings.bucket_name}-{ACCOUNT}"
+    assert data.output("PayloadsBucketName") == bucket["BucketName"]
+    told = settings.model_copy(update={"bucket": bucket["BucketName"]})
+    assert desired_state(told).buckets == (bucket["BucketName"],)
 
 
 def test_the_bucket_may_have_another_name_and_says_which():
@@ -170,27 +179,93 @@ def test_a_deleted_payload_is_gone_and_live_ones_never_expire(data):
     assert not [name for name in rule if "Expiration" in name]
 
 
-@pytest.mark.parametrize("template", ["data", "queues"])
-def test_nothing_that_holds_data_goes_with_its_stack(template):
-    stack = Stack(template, {})
-    for logical, resource in stack.resources.items():
-        if resource["Type"] in (
-            "AWS::DynamoDB::Table",
-            "AWS::SQS::Queue",
-            "AWS::KMS::Key",
-            "AWS::S3::Bucket",
-        ):
-            assert resource["DeletionPolicy"] == "Retain", logical
+#: Types that hold what nobody can make again.
+HOLDING = {
+    "AWS::DynamoDB::Table",
+    "AWS::KMS::Key",
+    "AWS::Logs::LogGroup",
+    "AWS::S3::Bucket",
+    "AWS::SQS::Queue",
+}
+
+
+@pytest.mark.parametrize("template", NAMES)
+def test_what_holds_data_outlives_its_stack_but_not_a_first_deployment_that_fails(template):
+    """Kept by a roll-back, the names would be taken for the second try."""
+    holding = set()
+    for logical, resource in load(template)["Resources"].items():
+        policy = resource.get("DeletionPolicy")
+        assert policy in (None, "RetainExceptOnCreate"), logical
+        if resource["Type"] in HOLDING:
+            holding.add(resource["Type"])
+            assert policy == "RetainExceptOnCreate", logical
             assert resource["UpdateReplacePolicy"] == "Retain", logical
+    assert bool(holding) is (template in ("data", "queues", "cluster"))
+
+
+def test_tables_can_be_deleted_until_the_first_deployment_has_ended_well():
+    for parameters, protected in (({}, "true"), ({"DeletionProtection": "false"}, "false")):
+        for table in Stack("data", parameters).of_type("AWS::DynamoDB::Table").values():
+            assert table["DeletionProtectionEnabled"] == protected
+
+
+def alarms(**parameters: str) -> dict[str, dict[str, Any]]:
+    return Stack("queues", parameters).of_type("AWS::CloudWatch::Alarm")
 
 
 @pytest.mark.parametrize("fifo", ["false", "true"])
 def test_a_dead_letter_that_nobody_collects_is_an_alarm(fifo: str) -> None:
-    stack = Stack("queues", {"Fifo": fifo, "AlarmTopicArn": "arn:aws:sns:x:1:topic"})
-    (alarm,) = stack.of_type("AWS::CloudWatch::Alarm").values()
-    assert alarm["MetricName"] == "ApproximateAgeOfOldestMessage"
-    (dimension,) = alarm["Dimensions"]
-    assert "-dlq" in dimension["Value"]
-    assert alarm["AlarmActions"] == ["arn:aws:sns:x:1:topic"]
-    (silent,) = Stack("queues", {}).of_type("AWS::CloudWatch::Alarm").values()
-    assert not silent.get("AlarmActions")
+    made = alarms(Fifo=fifo, AlarmTopicArn="arn:aws:sns:x:1:topic")
+    old = made["OldDeadLetter"]
+    assert old["MetricName"] == "ApproximateAgeOfOldestMessage"
+    (dimension,) = old["Dimensions"]
+    assert dimension["Value"].endswith("-dlq.fifo" if fifo == "true" else "-dlq")
+    assert {tuple(alarm["AlarmActions"]) for alarm in made.values()} == {("arn:aws:sns:x:1:topic",)}
+    assert not [alarm for alarm in alarms().values() if alarm.get("AlarmActions")]
+
+
+def in_alarm(alarm: dict[str, Any], minutes: list[tuple[float | None, float | None]]) -> bool:
+    """Evaluate an alarm on counts that a queue has reported: (visible, in flight) a minute."""
+    series = {}
+    for query in alarm["Metrics"]:
+        if "MetricStat" in query:
+            name = query["MetricStat"]["Metric"]["MetricName"]
+            column = {"ApproximateNumberOfMessagesVisible": 0}.get(name, 1)
+            assert query["MetricStat"]["Period"] == 60
+            series[query["Id"]] = [minute[column] or 0 for minute in minutes]  # FILL(…, 0)
+    (watched,) = [query for query in alarm["Metrics"] if query["ReturnData"]]
+    added = watched["Expression"].replace("FILL(", "").replace(", 0)", "").split(" + ")
+    sums = [sum(values) for values in zip(*(series[name] for name in added), strict=True)]
+    latest = sums[-alarm["EvaluationPeriods"] :]
+    return sum(value >= alarm["Threshold"] for value in latest) >= alarm["DatapointsToAlarm"]
+
+
+def test_a_letter_that_is_received_again_and_again_is_an_alarm_by_count():
+    """SQS leaves what was received three times out of the metric of age."""
+    stuck = alarms()["StuckDeadLetter"]
+    assert stuck["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+    queues = {
+        query["MetricStat"]["Metric"]["Dimensions"][0]["Value"]
+        for query in stuck["Metrics"]
+        if "MetricStat" in query
+    }
+    assert queues == {"sealwax-prod_default-dlq"}
+    # Now visible, now in flight, in no pattern: one of the two at every minute.
+    always = [(1.0, 0.0) if minute % 3 else (0.0, 1.0) for minute in range(40)]
+    assert in_alarm(stuck, always)
+    # Letters that are collected within a minute, however many.
+    passing = [(50.0, 10.0) if minute % 7 else (0.0, 0.0) for minute in range(40)]
+    assert not in_alarm(stuck, passing)
+    assert not in_alarm(stuck, [(0.0, 0.0)] * 11 + always[:29])
+    assert in_alarm(stuck, [(0.0, 0.0)] * 10 + always[:30])
+    assert not in_alarm(stuck, [(None, None)] * 40)
+
+
+@pytest.mark.parametrize("fifo", ["false", "true"])
+def test_a_dead_letter_queue_serves_its_own_queue_alone(fifo: str) -> None:
+    stack = Stack("queues", {"Fifo": fifo})
+    allowed = stack.resources["DeadLetterQueue"]["Properties"]["RedriveAllowPolicy"]
+    assert allowed == {
+        "redrivePermission": "byQueue",
+        "sourceQueueArns": [stack.output("QueueArn")],
+    }

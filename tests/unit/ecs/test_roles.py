@@ -11,19 +11,20 @@ from typing import Any
 import pytest
 from support.templates import ACCOUNT, NAMES, REGION, Request, Stack, allows, listed
 
+from sealwax.keys.public import private_name
 from sealwax.settings import Settings
 
-SETTINGS = Settings(environment="prod")
+SETTINGS = Settings(environment="prod", bucket=f"sealwax-prod-payloads-{ACCOUNT}")
 SQS = f"arn:aws:sqs:{REGION}:{ACCOUNT}:"
 DEFAULT = SQS + SETTINGS.queue_name("default")
 DEAD = SQS + SETTINGS.dead_letter_queue_name("default")
-OTHER = SQS + "sealwax-prod-slow"
+OTHER = SQS + "sealwax-prod_slow"
 TABLES = {
     name: f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{SETTINGS.table_name(name)}"
     for name in ("jobs", "tokens", "secrets", "outbox", "letters", "audit", "control")
 }
 BUCKET = f"arn:aws:s3:::{SETTINGS.bucket_name}"
-ROLES = {"api": "sealwax-prod-api", "worker": "sealwax-prod-worker-default"}
+ROLES = {"api": "sealwax-prod-api", "worker": "sealwax-prod-worker_default"}
 
 #: Actions that AWS lets nobody scope.
 UNSCOPED = {"ecr:GetAuthorizationToken"}
@@ -464,6 +465,23 @@ def test_a_worker_decrypts_no_other_lane_s_keys(stacks):
         assert not may_use_key(stacks, "worker", "kms:Decrypt", "worker", name), name
 
 
+def test_a_fifo_lane_s_worker_reads_the_keys_of_its_lane(data):
+    """The lane `ordered.fifo` of the settings is the templates' `ordered` with Fifo."""
+    worker = Stack("worker", {"Lane": "ordered", "Fifo": "true"}, dict(data.exports))
+    (policy,) = worker.resources["TaskRole"]["Properties"]["Policies"]
+    statements = policy["PolicyDocument"]["Statement"]
+    for name, allowed in (
+        (private_name("worker", "ordered.fifo"), True),
+        (private_name("worker", "ordered"), False),
+    ):
+        context = {"dynamodb:LeadingKeys": [name]}
+        row = Request("dynamodb:GetItem", TABLES["secrets"], context)
+        assert allows(statements, row) is allowed, name
+        context = {"kms:EncryptionContext:environment": "prod", "kms:EncryptionContext:name": name}
+        key = Request("kms:Decrypt", data.exports["sealwax-prod-worker-key-arn"], context)
+        assert allows(statements, key) is allowed, name
+
+
 def test_no_role_writes_the_keyring_that_says_who_is_an_operator(stacks):
     """Whoever could write it would enrol a key of their own, and read every dead letter."""
     keys = {"dynamodb__LeadingKeys": ["shared/keyring"]}
@@ -493,8 +511,8 @@ def test_neither_role_makes_data_keys_for_secrets(stacks, role):
 
 PRINCIPALS = {
     "api": "role/sealwax-prod-api",
-    "worker": "role/sealwax-prod-worker-default",
-    "other lane": "role/sealwax-prod-worker-slow",
+    "worker": "role/sealwax-prod-worker_default",
+    "other lane": "role/sealwax-prod-worker_slow",
     "steward": "role/sealwax-prod-steward",
     "execution": "role/sealwax-prod-execution",
     "other environment": "role/sealwax-test-api",

@@ -240,6 +240,76 @@ def test_a_worker_reaches_what_its_egress_says(parameters, expected):
     assert open_to_all == ({"NAT"} if parameters["Egress"] == "nat" else set())
 
 
+def test_stewards_behind_a_nat_gateway_need_no_endpoints():
+    nat = {"Egress": "nat", "EndpointSecurityGroupId": ""}
+    rules = egress(Stack("steward", nat), "SecurityGroup")
+    assert set(rules) == {"S3", "DynamoDB", "NAT"}
+    assert [name for name, rule in rules.items() if rule.get("CidrIp") == ANYWHERE] == ["NAT"]
+    assert set(egress(Stack("steward", {"Egress": "nat"}), "SecurityGroup")) == {
+        "S3",
+        "DynamoDB",
+        "Interface endpoints",
+        "NAT",
+    }
+
+
+@pytest.mark.parametrize("name", ["api", "worker", "steward"])
+def test_a_way_to_aws_is_asked_for_before_anything_is_made(name):
+    nowhere = {"Egress": "none", "EndpointSecurityGroupId": ""}
+    assert Stack(name, nowhere).broken_rules()
+    assert not Stack(name, {**nowhere, "Egress": "nat"}).broken_rules()
+    assert not Stack(name, {"Egress": "none"}).broken_rules()
+
+
+def on_fargate(cpu: int, memory: int) -> bool:
+    """Whether Fargate takes a size.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-cpu-memory-error.html
+    """
+    least, most, step = {
+        256: (512, 2_048, 1_024),
+        512: (1_024, 4_096, 1_024),
+        1_024: (2_048, 8_192, 1_024),
+        2_048: (4_096, 16_384, 1_024),
+        4_096: (8_192, 30_720, 1_024),
+        8_192: (16_384, 61_440, 4_096),
+        16_384: (32_768, 122_880, 8_192),
+    }[cpu]
+    return least <= memory <= most and (memory % step == 0 or memory == least)
+
+
+def test_sizes_are_taken_as_fargate_takes_them(stack):
+    parameters = load(stack.name)["Parameters"]
+    for cpu in parameters["Cpu"]["AllowedValues"]:
+        for memory in parameters["Memory"]["AllowedValues"]:
+            broken = Stack(stack.name, {"Cpu": cpu, "Memory": memory}).broken_rules()
+            assert (not broken) is on_fargate(int(cpu), int(memory)), (cpu, memory)
+
+
+def test_idle_connections_are_kept_alive_below_what_nat_and_endpoints_forget(stack):
+    """350 s: https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html"""
+    kernel = {item["Namespace"]: int(item["Value"]) for item in container(stack)["SystemControls"]}
+    idle, every, probes = (
+        kernel[f"net.ipv4.tcp_keepalive_{name}"] for name in ("time", "intvl", "probes")
+    )
+    assert (idle, every, probes) == (60, 15, 4)
+    assert idle + every * probes < 350
+    # One container: in awsvpc mode the settings are the whole task's.
+    assert service(stack)["PlatformVersion"] == "LATEST"
+    assert container(stack)["LinuxParameters"]["InitProcessEnabled"] is True
+
+
+def test_requests_go_where_fewest_wait():
+    (group,) = Stack("api", {}).of_type("AWS::ElasticLoadBalancingV2::TargetGroup").values()
+    attributes = {item["Key"]: item["Value"] for item in group["TargetGroupAttributes"]}
+    assert attributes["load_balancing.algorithm.type"] == "least_outstanding_requests"
+
+
+def test_callers_may_agree_on_keys_in_a_post_quantum_way():
+    (listener,) = Stack("api", {}).of_type("AWS::ElasticLoadBalancingV2::Listener").values()
+    assert listener["SslPolicy"] == "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09"
+
+
 def test_stewards_reach_endpoints_only_and_two_of_them_run():
     stack = Stack("steward", {})
     assert set(egress(stack, "SecurityGroup")) == {"S3", "DynamoDB", "Interface endpoints"}
