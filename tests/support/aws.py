@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import pickle
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,8 +46,11 @@ def _models_are_read_once() -> Iterator[None]:
     what a test with clients of its own takes.
     """
     with pytest.MonkeyPatch.context() as monkeypatch:
-        read = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
-        monkeypatch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        load = functools.partial(JSONFileLoader.load_file, JSONFileLoader())
+        read = functools.cache(lambda path: pickle.dumps(load(path)))
+        # A copy for each: botocore writes into what it has read, and a client with a
+        # model that another has used knows no exceptions of its service.
+        monkeypatch.setattr(JSONFileLoader, "load_file", lambda _, path: pickle.loads(read(path)))
         yield
 
 
