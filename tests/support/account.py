@@ -16,7 +16,7 @@ from support.templates import ACCOUNT, Request, Stack, statement_applies
 
 __all__ = ["Account", "Policy", "Principal"]
 
-#: The person whom OperatorArns names, and the one to whom the erasers' policy is attached.
+#: Those whom OperatorArns names: one has the operators' policy, one the erasers' alone.
 OPERATOR, ERASER = "role/operator", "role/eraser"
 
 
@@ -65,7 +65,7 @@ class Account:
 
     def _deploy(self, environment: str, parameters: Mapping[str, Mapping[str, Any]]) -> None:
         common = {"Environment": environment}
-        arns = [f"arn:aws:iam::{ACCOUNT}:{OPERATOR}-{environment}"]
+        arns = [f"arn:aws:iam::{ACCOUNT}:{who}-{environment}" for who in (OPERATOR, ERASER)]
         data = Stack("data", {**common, "OperatorArns": arns, **parameters.get("data", {})})
         imports, stacks = dict(data.exports), {"data": data}
         for lane in self.lanes[environment]:
@@ -141,16 +141,22 @@ class Account:
 
     def allows(self, who: Principal, request: Request) -> bool:
         """Whether AWS lets somebody make a call."""
-        context = {"aws:PrincipalArn": who.arn, "aws:SecureTransport": "true", **request.context}
-        asked = Request(request.action, request.resource, context)
-        own = _effects((item for policy in who.policies for item in policy.statements), asked)
-        attached = self._attached.get(_owner(request.resource))
-        others = _effects(attached.statements if attached else (), asked)
+        own, others = self.judged(who, request)
         if "Deny" in own | others:
             return False
         if request.action.startswith("kms:"):
             return "Allow" in own and "Allow" in others
         return "Allow" in own
+
+    def judged(self, who: Principal, request: Request) -> tuple[set[str], set[str]]:
+        """Return what somebody's own policies say of a call, and what its target's policy says."""
+        context = {"aws:PrincipalArn": who.arn, "aws:SecureTransport": "true", **request.context}
+        asked = Request(request.action, request.resource, context)
+        attached = self._attached.get(_owner(request.resource))
+        return (
+            _effects((item for policy in who.policies for item in policy.statements), asked),
+            _effects(attached.statements if attached else (), asked),
+        )
 
     def behind(self, environment: str, request: Request) -> list[Request]:
         """Return what AWS asks of the caller besides: S3 uses the bucket's key in its name."""

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from sealwax.aws.clients import Aws
 from sealwax.settings import Settings
 from support.account import Account
+from support.call_recorder import note
 from support.iam_requests import requests
 from support.templates import Request
 
@@ -70,6 +71,7 @@ class Enforcer:
                     "ResponseMetadata": {"HTTPStatusCode": 403 if service == "s3" else 400},
                 }
                 raise ClientError(refusal, operation)
+        note(service, operation, params, self.role)
 
     def _asked(self, service: str, operation: str, params: dict[str, Any]) -> Iterator[Request]:
         for request in requests(self.settings.environment, service, operation, params):

@@ -25,6 +25,9 @@ FILE = Path(__file__).parent.parent / "data" / "aws-calls.json"
 #: Tables whose policies look at the leading key.
 KEYED = frozenset({"control", "secrets", "letters", "audit"})
 
+#: What keys in the bucket of payloads begin with.
+PREFIXES = ("live", "dead", "letters")
+
 
 @dataclass(frozen=True, order=True)
 class Call:
@@ -81,13 +84,13 @@ def write_calls(calls: Iterable[Call], path: Path = FILE) -> None:
     path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
 
 
-def shape(who: str, request: Request, *, lane: str = "default") -> Call | None:
+def shape(who: str, request: Request, *, lane: str | None = None) -> Call | None:
     """Return a request without the names of its run; None where it is on nothing of ours.
 
     Parameters
     ----------
     lane
-        The worker's own.
+        The worker's own; None where that is not known: then each is taken for it.
     """
     on = _on(who, request.resource, lane)
     if on is None:
@@ -101,7 +104,7 @@ def shape(who: str, request: Request, *, lane: str = "default") -> Call | None:
     return Call(who, request.action, on, tuple(sorted(context.items())))
 
 
-def _on(who: str, resource: str, lane: str) -> str | None:
+def _on(who: str, resource: str, lane: str | None) -> str | None:
     service, name = resource.split(":")[2], resource.split(":", 5)[5]
     if service == "dynamodb":
         _, table, *index = name.split("/")
@@ -111,21 +114,23 @@ def _on(who: str, resource: str, lane: str) -> str | None:
         return f"key/{name.rpartition('/')[2]}"
     if service == "s3":
         bucket, _, key = name.partition("/")
-        if "payloads" not in bucket:
-            return None
+        if "payloads" not in bucket or (key and key.partition("/")[0] not in PREFIXES):
+            return None  # a task's own
         return f"bucket/{key.partition('/')[0]}/x" if key else "bucket"
     base = name.removesuffix(".fifo")
     kind = "dlq" if base.endswith("dlq") else "queue"
-    own = base.removesuffix("dlq").rstrip("-_").endswith(lane.removesuffix(".fifo"))
-    return f"{kind}/{'own' if own or who != 'worker' else 'other'}"
+    name = base.removesuffix("dlq").rstrip("-_")
+    own = who != "worker" or lane is None or name.endswith(lane.removesuffix(".fifo"))
+    return f"{kind}/{'own' if own else 'other'}"
 
 
-def _anonymous(name: str, text: str, lane: str) -> str:
+def _anonymous(name: str, text: str, lane: str | None) -> str:
     if name == "s3:prefix":
         return f"{text.partition('/')[0]}/x"
     if name == "kms:EncryptionContext:environment":
         return "{environment}"
     if text.startswith("worker/") and text.endswith("/keys"):
-        return "worker/{lane}/keys" if text == f"worker/{lane}/keys" else "worker/other/keys"
+        own = lane is None or text == f"worker/{lane}/keys"
+        return "worker/{lane}/keys" if own else "worker/other/keys"
     text = re.sub(r"\d{4}-\d\d-\d\d", "0-0-0", text)
     return re.sub(r"\d+", "0", re.sub(r"[0-9a-f]{16,}", "0", text))

@@ -105,7 +105,7 @@ def test_a_letter_that_cannot_be_kept_is_counted_by_the_alarm(
                 item for item in policy.statements if item["Sid"] != "BigLettersEncrypted"
             ]
     else:
-        monkeypatch.setattr(duty, "_sort", lambda *_: {}["nothing"])
+        monkeypatch.setattr(duty, "_sort", lambda *_: 1 // 0)
     enforcer.role = "steward"
     with capture_logs() as lines:
         duty.turn(Leading())
