@@ -141,8 +141,11 @@ class Limits(BaseModel):
     )
     retention_seconds: int = Field(
         14 * 86_400,
-        ge=60,
-        description="Seconds a finished job stays in the ledger after `max_age_seconds`.",
+        # The last attempt may begin at the job's greatest age and take 41,410 s, and what it
+        # held is seen again 43,200 s later at most: DynamoDB must not delete its entry.
+        ge=86_400,
+        description="Seconds a finished job stays in the ledger after `max_age_seconds`; longer "
+        "than the longest attempt and lease together.",
     )
     letter_retention_seconds: int = Field(
         30 * 86_400,

@@ -154,7 +154,7 @@ def test_all_that_does_not_fit_is_named_at_once(tmp_path: Path) -> None:
         ("result_bytes", 0, None),
         ("task_seconds", 1, 41_400),
         ("max_age_seconds", 60, 864_000),
-        ("retention_seconds", 60, None),
+        ("retention_seconds", 86_400, None),
         ("attempts", 1, 100),
         ("crashes", 1, 20),
         ("requests_per_second", 0, None),
@@ -284,3 +284,21 @@ def test_no_two_lanes_share_a_queue():
         load_settings(lanes={"a": {"queue": "theirs"}, "b": {"queue": "theirs"}})
     with pytest.raises(ConfigurationError, match=r"share the queue 'theirs-dlq'.*lanes\.b\.queue"):
         load_settings(lanes={"a": {"queue": "theirs"}, "b": {"queue": "theirs-dlq"}})
+
+
+def test_no_entry_expires_while_its_last_attempt_may_run():
+    """DynamoDB deletes what has expired, a running job's entry too."""
+    most = {
+        name: next(bound.le for bound in field.metadata if hasattr(bound, "le"))
+        for name, field in (
+            ("attempt", Limits.model_fields["task_seconds"]),
+            ("lease", Lane.model_fields["lease"]),
+        )
+    }
+    kept = next(
+        bound.ge for bound in Limits.model_fields["retention_seconds"].metadata
+        if hasattr(bound, "ge")
+    )  # fmt: skip
+    assert kept > most["attempt"] + 10 + most["lease"]
+    with pytest.raises(ConfigurationError, match=r"limits\.retention_seconds"):
+        load_settings(limits={"retention_seconds": 60})
