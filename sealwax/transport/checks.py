@@ -48,7 +48,12 @@ def check_queue(engine: Engine, queue: str) -> None:
         attributes = engine.quick.get_queue_attributes(QueueUrl=url, AttributeNames=["All"]).get(
             "Attributes", {}
         )
-        check_attributes(queue, attributes, has_dead_letter_queue=_dead_letters(engine, queue))
+        check_attributes(
+            queue,
+            attributes,
+            has_dead_letter_queue=_dead_letters(engine, queue),
+            message_bytes=engine.options.message_bytes,
+        )
         for action, call in (
             ("sqs:DeleteMessage", engine.quick.delete_message_batch),
             ("sqs:ChangeMessageVisibility", engine.quick.change_message_visibility_batch),
@@ -65,9 +70,18 @@ def check_queue(engine: Engine, queue: str) -> None:
 
 
 def check_attributes(
-    queue: str, attributes: dict[str, Any], *, has_dead_letter_queue: bool
+    queue: str,
+    attributes: dict[str, Any],
+    *,
+    has_dead_letter_queue: bool,
+    message_bytes: int = 0,
 ) -> None:
     """Check a queue's attributes. Pure.
+
+    Parameters
+    ----------
+    message_bytes
+        Bytes of the largest message that we send.
 
     Raises
     ------
@@ -89,6 +103,16 @@ def check_attributes(
             "itself may dead-letter jobs that are well; set it to 1000",
             queue,
             most,
+        )
+
+    largest = int(attributes.get("MaximumMessageSize") or message_bytes)
+    if largest < message_bytes:
+        logger.warning(
+            "Queue %s takes messages of %d bytes, we send up to %d: SQS would refuse the larger "
+            "ones; set its MaximumMessageSize, and that of its dead-letter queue, to 1048576",
+            queue,
+            largest,
+            message_bytes,
         )
 
 
