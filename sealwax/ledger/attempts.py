@@ -65,6 +65,7 @@ class Attempts(Writer):
         lease: float,
         generation: int = 0,
         alone: bool = False,
+        beside: bool = False,
         task: str | None = None,
         tenant: str | None = None,
         lane: str | None = None,
@@ -90,6 +91,8 @@ class Attempts(Writer):
             The message's: each replay of the job raises the job's.
         alone
             Whether nothing else runs in this worker meanwhile.
+        beside
+            Whether it may be claimed beside others although it should run alone.
         task, tenant
             As the envelope's signature binds it; refused where the entry has others.
         lane
@@ -110,7 +113,9 @@ class Attempts(Writer):
             ),
             "created <= :born_by": born_by,
         }
-        done = self._claim(job_id, token, lease, generation, alone=alone, bound=bound)
+        done = self._claim(
+            job_id, token, lease, generation, alone=alone, beside=beside, bound=bound
+        )
         if isinstance(done, Conflict):
             entry = done.entry or self._table.get(job_id)
             if entry is None or entry.generation != generation:
@@ -130,6 +135,7 @@ class Attempts(Writer):
         generation: int,
         *,
         alone: bool,
+        beside: bool,
         bound: Mapping[str, str | float | None],
     ) -> Written | Conflict:
         now = self._clock()
@@ -156,6 +162,7 @@ class Attempts(Writer):
             sets.append("alone = :yes")
         else:
             removes += ", alone"
+        if not (alone or beside):
             conditions.append("(attribute_not_exists(suspicions) OR suspicions < :suspicions)")
         return self._table.update(
             job_id,

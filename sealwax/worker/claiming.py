@@ -7,14 +7,18 @@ crashes.
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
-from sealwax.ledger import EARLY, SUSPICIONS, Claimed, JobState, LedgerEntry
+from sealwax.aws.backoff import jittered
+from sealwax.ledger import EARLY, SUSPICIONS, Claimed, JobState, LedgerEntry, LedgerError
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
 from sealwax.runtime import Runtime
-from sealwax.worker.isolation import JobIsolation
+from sealwax.worker.isolation import CLOSED_MOST, JobIsolation
 from sealwax.worker.provenance import Own, Stray, born_by, disagreement, lane_of
 from sealwax.worker.settlement import UNKNOWN_JOB, Settlement
 
@@ -24,15 +28,17 @@ __all__ = ["JobClaimer"]
 #: abandoned job may be accepted again.
 _DROPPED = (JobState.SUCCEEDED, JobState.CANCELLED, JobState.EXPIRED)
 
-#: Seconds that a message waits in its child for a job that runs alone, and
-#: then outside.
-_SHARED_WAIT = 5.0
+#: Seconds that a message waits in its child while the worker is closed for a job that
+#: runs alone: a little longer than that can be.
+_SHARED_WAIT = CLOSED_MOST + 2.0
 
-#: Seconds that a job waits for its neighbours' ends, so as to run alone.
-_EXCLUSIVE_WAIT = 60.0
+#: Seconds until the next try, in this worker or another, of a job that must run alone
+#: and may not yet: the least and the most.
+_ALONE_SOONEST, _ALONE_LATEST = 1.0, 60.0
 
-#: Seconds until the next try, in this worker or another, when they did not end in time.
-_EXCLUSIVE_RETRY = 10.0
+#: Seconds after which such a job runs beside others: where these never end in time, it
+#: would never run.
+_ALONE_PATIENCE = 600.0
 
 
 class JobClaimer:
@@ -90,8 +96,22 @@ class JobClaimer:
                 yield found
                 return
         with self._exclusive() as entered:
-            found = self._claim(alone=True) if entered else Retry(_EXCLUSIVE_RETRY)
-            yield Retry(_EXCLUSIVE_RETRY) if isinstance(found, _MustRunAlone) else found
+            if entered:
+                found = self._claim(alone=True)
+                yield self._later() if isinstance(found, _MustRunAlone) else found
+                return
+        if self._runtime.clock() - found.since < _ALONE_PATIENCE:
+            yield self._later()
+            return
+        with self._shared() as entered:
+            found = self._claim(alone=False, beside=True) if entered else self._later()
+            yield self._later() if isinstance(found, _MustRunAlone) else found
+
+    def _later(self) -> Retry:
+        """Wait until this worker may be closed again; not all that wait at the same time."""
+        wait = self._isolation.open_again() if self._isolation is not None else 0.0
+        spread = 1 + random.random()  # noqa: S311 - jitter, not a secret
+        return Retry(min(_ALONE_LATEST, max(_ALONE_SOONEST, wait) * spread))
 
     def _shared(self) -> AbstractContextManager[bool]:
         if self._isolation is None:
@@ -102,9 +122,20 @@ class JobClaimer:
         self._log.info("waits to run alone")
         if self._isolation is None:
             return nullcontext(True)  # noqa: FBT003 - entered
-        return self._isolation.exclusive(wait=_EXCLUSIVE_WAIT)
+        return self._isolation.exclusive(opens=self._neighbours_come)
 
-    def _claim(self, *, alone: bool) -> LedgerEntry | Outcome | _MustRunAlone:
+    def _neighbours_come(self) -> None:
+        """Record that the job is alone no more: a loss from now on may be a neighbour's fault."""
+        for tries in range(5):
+            try:
+                self._runtime.ledger.not_alone(self._job_id, token=self._token)
+            except LedgerError as error:
+                self._log.info("neighbours not recorded", error=type(error).__name__)
+                time.sleep(jittered(tries))
+            else:
+                return
+
+    def _claim(self, *, alone: bool, beside: bool = False) -> LedgerEntry | Outcome | _MustRunAlone:
         for _ in range(3):
             claim = self._runtime.ledger.claim(
                 self._job_id,
@@ -112,6 +143,7 @@ class JobClaimer:
                 lease=self._lease,
                 generation=self._generation,
                 alone=alone,
+                beside=beside,
                 **self._bound(),
             )
             if isinstance(claim, Claimed):
@@ -194,8 +226,11 @@ class JobClaimer:
             # A copy of a message that waits for its time.
             self._log.info("not due yet", seconds=round(wait, 1))
             return Retry(wait)
-        return _MustRunAlone() if entry.suspicions >= SUSPICIONS else None
+        return _MustRunAlone(entry.updated) if entry.suspicions >= SUSPICIONS else None
 
 
+@dataclass(frozen=True)
 class _MustRunAlone:
-    """The job may be claimed by an attempt without neighbours only."""
+    """The job may be claimed by an attempt without neighbours only; it waits since `since`."""
+
+    since: float

@@ -12,6 +12,7 @@ import secrets
 from typing import Any, ClassVar, Literal
 
 import structlog
+from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.exceptions import Retry as CeleryRetry
 
@@ -54,7 +55,9 @@ class SealedRequest(Request):
     def on_retry(self, exc_info: Any) -> None:
         """Postpone the message; say what an attempt could not that has ended."""
         super().on_retry(exc_info)
-        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):  # as the pool hands it over
+            error = error.exc
         if isinstance(error, GivenUpRetry):
             self._settler.engine.counters.add("given_up")
             self._in_background(self._give_back, 0)

@@ -261,6 +261,8 @@ class Fault:
     seconds: float = 0.0
     operations: tuple[str, ...] = ()
     times: int | None = None
+    #: Returns whether it meets this call; None: it meets all.
+    chance: Callable[[], bool] | None = None
 
 
 #: Faults under which an answer that is already under way is lost too.
@@ -350,6 +352,8 @@ class FaultProxy(Proxy):
     def _take(self, operation: str) -> Fault | None:
         fault = self.fault
         if fault is None or (fault.operations and operation not in fault.operations):
+            return None
+        if fault.chance is not None and not fault.chance():
             return None
         if fault.times is not None:
             fault.times -= 1

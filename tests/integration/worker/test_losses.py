@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,8 @@ def test_after_two_suspicions_the_job_runs_alone(bench: Bench, tmp_path: Path) -
 def test_a_job_that_must_run_alone_waits_outside_a_full_room(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sealwax.worker.claiming._EXCLUSIVE_WAIT", 0.1)
     isolation = JobIsolation(tmp_path)
+    monkeypatch.setattr(isolation, "exclusive", partial(isolation.exclusive, wait=0.1))
     job_id = bench.submit()
     lose(bench, job_id)
     lose(bench, job_id)
@@ -70,6 +71,53 @@ def test_a_job_that_must_run_alone_waits_outside_a_full_room(
         assert isinstance(attempt.run(), Retry)
     entry = bench.entry(job_id)
     assert (entry.state, entry.attempts) == (JobState.RETRYING, 0)
+
+
+def test_where_others_never_end_it_runs_beside_them_after_a_while(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolation = JobIsolation(tmp_path)
+    monkeypatch.setattr(isolation, "exclusive", partial(isolation.exclusive, wait=0.1))
+    job_id = bench.submit()
+    lose(bench, job_id)
+    lose(bench, job_id)
+
+    def attempt() -> Any:
+        return Attempt(
+            bench.worker, bench.definition, bench.deliver(job_id), lease=30, isolation=isolation
+        ).run()
+
+    alone: list[bool] = []
+    bench.does[0] = lambda payload, job: alone.append(bench.entry(job_id).alone)
+    with isolation.shared(wait=0):
+        bench.clock.now += 599
+        assert isinstance(attempt(), Retry)
+        bench.clock.now += 2
+        assert attempt() == Ack()
+    assert alone == [False]
+
+
+def test_neighbours_that_come_in_are_recorded_first(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolation = JobIsolation(tmp_path)
+    monkeypatch.setattr(isolation, "exclusive", partial(isolation.exclusive, most=0.1))
+    seen: list[bool] = []
+
+    def work(payload: Number, job: Job):
+        seen.append(bench.entry(job_id).alone)
+        with isolation.shared(wait=60) as here:
+            seen.extend([here, bench.entry(job_id).alone])
+
+    bench.does[0] = work
+    job_id = bench.submit()
+    lose(bench, job_id)
+    lose(bench, job_id)
+    attempt = Attempt(
+        bench.worker, bench.definition, bench.deliver(job_id), lease=30, isolation=isolation
+    )
+    assert attempt.run() == Ack()
+    assert seen == [True, True, False]
 
 
 def test_jobs_make_way_for_one_that_runs_alone_and_pay_nothing(
