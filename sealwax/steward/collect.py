@@ -9,6 +9,7 @@ most. One queue's trouble, or one message's, never holds up the others.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -60,6 +61,10 @@ REMEMBERED = 30 * 86_400
 #: Seconds after which a message is looked at again whose signer the keys, as they were
 #: last read, did not know; and by how much AWS's clock and ours may differ.
 UNKNOWN_SIGNER = 10
+
+#: Letters of one batch that may fail one by one for want of an answer, before the rest
+#: is left for later: where a service is away, each takes as long as its time-outs.
+TROUBLES = 3
 
 Kept = tuple[Letter, LetterText]
 
@@ -159,11 +164,18 @@ class DeadLetterCollector:
             return 0
         found: list[Kept] = []
         done: list[dict[str, Any]] = []
+        troubles: list[Exception] = []
         for message in messages:
             try:
                 kept, ended = self._sort(message, lane, url)
-            except (SealwaxError, *AWS_ERRORS):
-                raise
+            except (SealwaxError, *AWS_ERRORS) as error:
+                # The ledger, or a queue, did not answer for this one: it comes again.
+                self.counters.add(f"trouble.{type(error).__name__}")
+                log.warning("letter put off", lane=lane, error=error_code(error))
+                troubles.append(error)
+                if len(troubles) >= TROUBLES:
+                    break
+                continue
             except Exception as error:
                 # Whatever one message does to us, its mates are collected.
                 self.counters.add("refused")
@@ -173,7 +185,9 @@ class DeadLetterCollector:
             done += [message] if kept or ended else []
         done = self._archive(found, done)
         self._delete(url, done)
-        return len(messages)
+        if troubles and not done:
+            raise troubles[0]
+        return len(messages) if not troubles else 0
 
     def _sort(self, message: dict[str, Any], lane: str, url: str) -> tuple[Kept | None, bool]:
         """Return a message's letter, if it is one, and whether it is done with without one."""
@@ -243,23 +257,40 @@ class DeadLetterCollector:
             return done
         try:
             new = self._letters.archive.put(found)
-        except LettersUnreachable:
-            raise
         except Exception as error:
-            # One letter that cannot be kept must not hold up its batch mates.
-            if len(found) == 1:
-                self.counters.add("refused")
-                log.exception("letter not archived", error=type(error).__name__)
-                body = found[0][1].body
-                return [
-                    each for each in done if each["Body"].encode("utf-8", "surrogatepass") != body
-                ]
-            kept = done
-            for each in found:
-                kept = self._archive([each], kept)
-            return kept
+            # One letter that cannot be kept, or whose body S3 does not take now, must
+            # not hold up its batch mates.
+            if len(found) > 1:
+                return self._archive_each(found, done, error)
+            if isinstance(error, LettersUnreachable):
+                raise
+            self.counters.add("refused")
+            log.exception("letter not archived", error=type(error).__name__)
+            return _without(done, found[0])
         self.counters.add("archived", new)
         log.info("letters archived", new=new, copies=len(found) - new)
+        return done
+
+    def _archive_each(
+        self, found: list[Kept], done: list[dict[str, Any]], error: Exception
+    ) -> list[dict[str, Any]]:
+        """Put letters one by one; return the messages whose letters are kept."""
+        troubles = 0
+        for each in found:
+            if troubles >= TROUBLES:
+                # Not this letter's trouble: the archive is away.
+                done = _without(done, each)
+                continue
+            try:
+                done = self._archive([each], done)
+            except LettersUnreachable as trouble:
+                troubles += 1
+                error = trouble
+                self.counters.add(f"trouble.{type(trouble).__name__}")
+                log.warning("letter put off", error=type(trouble).__name__)
+                done = _without(done, each)
+        if troubles and not done:
+            raise error
         return done
 
     # -- what SQS itself moved -------------------------------------------------------
@@ -344,20 +375,27 @@ class DeadLetterCollector:
     def _may_return(self, entry: LedgerEntry, now: float) -> int:
         """Count a return; answer with the seconds to wait where the last was too short ago."""
         place = key(entry.id, f"backstop.{entry.generation}")
+        by = secrets.token_hex(8)
         try:
             self._letters.table.update(
                 {
                     "Update": {
                         "Key": place,
-                        "UpdateExpression": "SET #last = :now, expires = :expires ADD #times :one",
+                        "UpdateExpression": "SET #last = :now, expires = :expires, "
+                        "#by = :by ADD #times :one",
                         "ConditionExpression": "attribute_not_exists(id) OR #last <= :before",
-                        "ExpressionAttributeNames": {"#last": "last", "#times": "times"},
+                        "ExpressionAttributeNames": {
+                            "#last": "last",
+                            "#times": "times",
+                            "#by": "by",
+                        },
                         "ExpressionAttributeValues": typed(
                             {
                                 ":now": now,
                                 ":before": now - RETURN_EVERY,
                                 ":expires": int(now + REMEMBERED),
                                 ":one": 1,
+                                ":by": by,
                             }
                         ),
                     }
@@ -365,6 +403,9 @@ class DeadLetterCollector:
             )
         except ConditionFailed:
             known = self._letters.table.get(place["id"]["S"], place["sort"]["S"]) or {}
+            if known.get("by") == by:
+                # Ours, whose answer was lost: the first try was counted.
+                return 0
             return max(1, int(known.get("last", now) + RETURN_EVERY - now) + 1)
         return 0
 
@@ -382,3 +423,9 @@ class DeadLetterCollector:
         )
         # It comes again, and collapses into its letter.
         self.counters.add("not-deleted", len(answer.get("Failed", [])))
+
+
+def _without(messages: list[dict[str, Any]], kept: Kept) -> list[dict[str, Any]]:
+    """Return the messages but for that of a letter."""
+    body = kept[1].body
+    return [each for each in messages if each["Body"].encode("utf-8", "surrogatepass") != body]

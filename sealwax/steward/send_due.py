@@ -1,8 +1,8 @@
 """The duty of the outbox: send what is due, then delete it.
 
 A crash in between sends a message twice, which the ledger absorbs. One queue's
-refusals never hold up the others; SQS away altogether fails the turn, and
-everything stays where it is.
+refusals, throttling or silence never hold up the others; SQS away altogether
+fails the turn, and everything stays where it is.
 """
 
 from __future__ import annotations
@@ -36,6 +36,12 @@ TURN = 4.0
 #: Seconds that a refused item waits, doubled with each refusal, up to the last.
 FIRST_WAIT, LONGEST_WAIT = 5.0, 3_600.0
 
+#: The same where its queue takes nothing now: it may again in a moment.
+LONGEST_TROUBLE = 60.0
+
+#: Seconds between items of one queue that are put off together, so that they keep their order.
+APART = 0.001
+
 
 class OutboxDuty:
     """Sends what is due.
@@ -64,6 +70,8 @@ class OutboxDuty:
         self._clock = clock
         self._monotonic = monotonic
         self._urls = QueueUrls(sqs)
+        #: Queues that took nothing the last time: their turn comes last.
+        self._troubled: frozenset[str] = frozenset()
 
     def turn(self, lead: Leader) -> bool:
         """Send one page of due items.
@@ -71,7 +79,7 @@ class OutboxDuty:
         Raises
         ------
         QueueUnreachable
-            SQS is away; nothing was changed for what it did not take.
+            No queue took anything. What is on a page that was not full has not changed.
         """
         end = self._monotonic() + TURN
         items = self._outbox.due(self._clock(), ITEMS)
@@ -79,15 +87,40 @@ class OutboxDuty:
         waiting = [(message_of(item), item) for item in items]
         # By identity: two messages may be equal.
         item_of = {id(message): item for message, item in waiting}
-        for batch in plan_batches(message for message, _ in waiting):
+        batches = list(plan_batches(message for message, _ in waiting))
+        batches.sort(key=lambda batch: batch[0].queue in self._troubled)
+        troubles: dict[str, QueueUnreachable] = {}
+        asked: set[str] = set()
+        more = False
+        for batch in batches:
+            queue = batch[0].queue
+            if queue in troubles:
+                continue
             if self._monotonic() > end or not lead.held():
-                return True
+                more = True
+                break
             # A group's next must not overtake what was refused before it.
             ready = [message for message in batch if message.group not in held_up]
-            refused = self._send(ready, item_of) if ready else []
-            held_up |= {each.group for each in refused if each.fifo and each.group}
+            asked.add(queue)
+            try:
+                refused = self._send(ready, item_of) if ready else []
+            except QueueUnreachable as error:
+                troubles[queue] = error
+            else:
+                held_up |= {each.group for each in refused if each.fifo and each.group}
+        self._troubled = frozenset(troubles)
         # A shard may be full while the others are empty.
-        return len(items) >= ITEMS // SHARDS
+        full = len(items) >= ITEMS // SHARDS
+        for queue, trouble in troubles.items():
+            code = error_code(trouble.__cause__ or trouble)
+            log.warning("queue takes nothing", queue=queue, error=code)
+            if full and lead.held():
+                # Other queues' items may stand behind these.
+                those = [item for item in items if item.queue == queue]
+                self._put_off(those, code, longest=LONGEST_TROUBLE)
+        if troubles and asked == set(troubles):
+            raise next(iter(troubles.values()))
+        return more or full
 
     def _send(
         self, batch: list[OutgoingMessage], item_of: dict[int, Item]
@@ -111,10 +144,10 @@ class OutboxDuty:
             self._put_off([item_of[id(message)]], code)
         return [message for message, _ in refused]
 
-    def _put_off(self, items: Sequence[Item], code: str) -> None:
-        for item in items:
-            wait = backoff(item.tries, base=FIRST_WAIT, cap=LONGEST_WAIT)
-            self._outbox.release(item, due=self._clock() + wait)
+    def _put_off(self, items: Sequence[Item], code: str, *, longest: float = LONGEST_WAIT) -> None:
+        for number, item in enumerate(items):
+            wait = backoff(item.tries, base=FIRST_WAIT, cap=longest)
+            self._outbox.release(item, due=self._clock() + wait + APART * number)
             log.warning(
                 "outbox item refused", job=item.job, task=item.task, code=code, tries=item.tries + 1
             )

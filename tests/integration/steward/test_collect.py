@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from dataclasses import replace
@@ -12,14 +13,15 @@ from support.letters import EVIDENCE, PUBLIC, TENANT, body_of, sealed
 from support.waiting import wait_for
 
 from sealwax.deadletters import Filter, explain, make_letters
+from sealwax.deadletters.errors import LettersUnreachable
 from sealwax.deadletters.letter import read
 from sealwax.deadletters.signature import body_digest
 from sealwax.envelope import SigningKey
 from sealwax.keys.documents import KeyDocuments
 from sealwax.keys.public import PublicKeyring
-from sealwax.ledger import Ledger, NewJob
+from sealwax.ledger import Ledger, LedgerUnreachable, NewJob
 from sealwax.outbox.payloads import PayloadStoreUnreachable
-from sealwax.steward.collect import DeadLetterCollector
+from sealwax.steward.collect import TROUBLES, DeadLetterCollector
 
 JOB = "0123456789abcdef0123456789abcdef"
 MALFORMED = json.loads(
@@ -344,3 +346,88 @@ def test_a_letter_that_cannot_be_kept_does_not_hold_up_its_mates(scene, message,
         what="all but one are collected",
     )
     assert len(scene.letters.archive.page().letters) == 2
+
+
+def test_s3_trouble_with_one_letter_does_not_hold_up_its_mates(scene, message, monkeypatch):
+    put = scene.letters.archive.put
+
+    def away(found):
+        if any(text.body == b"bad" for _, text in found):
+            raise LettersUnreachable
+        return put(found)
+
+    monkeypatch.setattr(scene.letters.archive, "put", away)
+    for body in ("bad", None, None, None):
+        scene.bury(message(body=body))
+    wait_for(
+        lambda: scene.duty.turn(Always()) or scene.left(scene.dead) == 1,
+        seconds=60,
+        what="all but one are collected",
+    )
+    assert len(scene.letters.archive.page().letters) == 3
+    assert scene.duty.counters.snapshot()["trouble.LettersUnreachable"] >= 1
+
+
+def test_an_archive_that_is_away_is_asked_a_few_times_and_fails_the_turn(
+    scene, message, monkeypatch
+):
+    asked: list[int] = []
+
+    def away(found):
+        asked.append(len(found))
+        raise LettersUnreachable
+
+    monkeypatch.setattr(scene.letters.archive, "put", away)
+    for _ in range(8):
+        scene.bury(message())
+
+    def failed() -> bool:
+        asked.clear()
+        try:
+            scene.duty.turn(Always())
+        except LettersUnreachable:
+            return max(asked) >= 2
+        return False
+
+    wait_for(failed, seconds=60, what="a batch that fails the turn")
+    assert len(asked) <= 1 + TROUBLES
+    assert scene.left(scene.dead) == 8
+
+
+def test_a_ledger_that_does_not_answer_for_one_message_holds_up_no_other(
+    scene, message, monkeypatch
+):
+    scene.accept()
+    scene.redrive(body_of(JOB, "any"))
+
+    def away(*_: Any) -> Any:
+        raise LedgerUnreachable
+
+    monkeypatch.setattr(scene.duty, "_judged", away)
+    scene.bury(message())
+
+    def collected() -> bool:
+        with contextlib.suppress(LedgerUnreachable):  # where a receive brought that one alone
+            scene.duty.turn(Always())
+        return len(scene.letters.archive.page().letters) == 1
+
+    wait_for(collected, seconds=60, what="the other is collected")
+    assert scene.left(scene.dead) == 1
+
+
+def test_a_return_whose_answer_was_lost_is_recognised(scene, message, monkeypatch):
+    genuine, lost = scene.letters.table.update, []
+
+    def update(operation):
+        genuine(operation)
+        if not lost:  # botocore's own second try meets what the first has written
+            lost.append(operation)
+            genuine(operation)
+
+    monkeypatch.setattr(scene.letters.table, "update", update)
+    scene.accept()
+    entry = scene.ledger.get(JOB)
+    assert scene.duty._may_return(entry, scene.now[0]) == 0
+    assert len(lost) == 1
+    # A genuine second return, an hour too early, is still refused.
+    assert scene.duty._may_return(entry, scene.now[0] + 5) > 3_000

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from sealwax.outbox.store import Item
-from sealwax.steward.send_due import OutboxDuty
+from sealwax.steward.send_due import ITEMS, OutboxDuty
 from sealwax.transport.errors import QueueUnreachable
 
 
@@ -122,3 +123,69 @@ def test_nothing_is_sent_once_the_lead_is_lost():
     outbox, sqs = FakeOutbox(item(1)), FakeSqs()
     assert duty(outbox, sqs).turn(Leading(turns=0))
     assert not sqs.sent
+
+
+def throttled() -> ClientError:
+    return ClientError(
+        {"Error": {"Code": "RequestThrottled"}, "ResponseMetadata": {"HTTPStatusCode": 403}},
+        "SendMessageBatch",
+    )
+
+
+def test_a_throttled_queue_holds_up_no_other_and_its_items_stay_as_they_are():
+    outbox = FakeOutbox(item(1, queue="busy"), item(2), item(3, queue="busy"), item(4))
+    sqs = FakeSqs()
+    sqs.broken["busy"] = throttled()
+    made = duty(outbox, sqs)
+    assert not made.turn(Leading())
+    assert len(sqs.sent) == 2
+    assert {(each.id, each.due, each.tries) for each in outbox.items.values()} == {
+        ("i1", 1, 0),
+        ("i3", 3, 0),
+    }
+    del sqs.broken["busy"]
+    made.turn(Leading())
+    assert not outbox.items
+
+
+def test_a_queue_that_was_silent_comes_last_the_next_time():
+    outbox, sqs = FakeOutbox(item(1, queue="mute")), FakeSqs()
+    sqs.broken["mute"] = ReadTimeoutError(endpoint_url="http://sqs")
+    now = [0.0]
+    made = OutboxDuty(outbox, sqs, clock=lambda: 1_000.0, monotonic=lambda: now[0])
+    with pytest.raises(QueueUnreachable):
+        made.turn(Leading())
+    outbox.items["i2"] = item(2)
+    genuine = sqs.send_message_batch
+
+    def slow(**request: Any) -> dict[str, Any]:
+        now[0] += 15.0 * request["QueueUrl"].endswith("mute")  # longer than a turn
+        return genuine(**request)
+
+    sqs.send_message_batch = slow
+    assert not made.turn(Leading())
+    assert set(outbox.items) == {"i1"}
+
+
+def test_what_fills_the_page_for_a_queue_that_takes_nothing_is_put_off_in_its_order():
+    busy = [item(n, queue="busy.fifo", group="g") for n in range(ITEMS)]
+    outbox, sqs = FakeOutbox(*busy, item(ITEMS + 1)), FakeSqs()
+    sqs.broken["busy.fifo"] = throttled()
+    made = duty(outbox, sqs)
+    with pytest.raises(QueueUnreachable):
+        made.turn(Leading())
+    put_off = sorted((i for i in outbox.items.values() if i.tries), key=lambda i: i.due)
+    assert [each.id for each in put_off] == [each.id for each in busy]
+    assert 1_005.0 <= put_off[0].due <= put_off[-1].due < 1_006.0
+    assert len({each.due for each in put_off}) == ITEMS
+    made.turn(Leading())
+    assert len(sqs.sent) == 1  # the other queue's, which stood behind the page
+
+
+def test_a_queue_that_takes_nothing_is_asked_again_within_a_minute():
+    busy = [replace(item(n, queue="busy"), tries=50) for n in range(ITEMS)]
+    outbox, sqs = FakeOutbox(*busy), FakeSqs()
+    sqs.broken["busy"] = throttled()
+    with pytest.raises(QueueUnreachable):
+        duty(outbox, sqs).turn(Leading())
+    assert max(each.due for each in outbox.items.values()) < 1_061.0
