@@ -416,7 +416,8 @@ def test_a_ledger_that_does_not_answer_for_one_message_holds_up_no_other(
 
 
 def test_a_return_whose_answer_was_lost_is_recognised(scene, message, monkeypatch):
-    genuine, lost = scene.letters.table.update, []
+    genuine = scene.letters.table.update
+    lost: list[Any] = []
 
     def update(operation):
         genuine(operation)

@@ -162,7 +162,7 @@ def test_a_queue_that_was_silent_comes_last_the_next_time():
         now[0] += 15.0 * request["QueueUrl"].endswith("mute")  # longer than a turn
         return genuine(**request)
 
-    sqs.send_message_batch = slow
+    sqs.send_message_batch = slow  # type: ignore[method-assign]
     assert not made.turn(Leading())
     assert set(outbox.items) == {"i1"}
 
