@@ -15,6 +15,8 @@ import boto3
 from botocore.config import Config
 from pydantic import BaseModel, ConfigDict, Field
 
+from sealwax.aws.rate import AdaptiveRate
+
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
     from types_boto3_kms.client import KMSClient
@@ -38,6 +40,13 @@ class AwsTimeouts(BaseModel):
     )
     attempts: int = Field(
         3, ge=1, le=10, description="Attempts of one call to AWS, the first included."
+    )
+    slow_down: float = Field(
+        1,
+        ge=0,
+        le=5,
+        description="Most seconds that an attempt is held up while DynamoDB throttles this "
+        "process, so that it sends what DynamoDB takes; 0: it is never held up.",
     )
 
 
@@ -101,6 +110,8 @@ class Aws:
                 made = getattr(self._session, kind)(service, config=Config(**settings))
                 client = made if kind == "client" else made.meta.client
                 client.meta.events.register("before-send", self._count)
+                if service == "dynamodb" and self.timeouts.slow_down > 0:
+                    AdaptiveRate(self.timeouts.slow_down).register(client.meta.events, service)
                 self._clients[key] = made
             return self._clients[key]
 
