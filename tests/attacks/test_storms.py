@@ -83,7 +83,9 @@ def storm(
         each.proxy.close()
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    "seed", [1, pytest.param(2, marks=pytest.mark.long), pytest.param(3, marks=pytest.mark.long)]
+)
 def test_throttling_doubles_suspects_and_charges_no_job(
     storm: Callable[..., Storm], seed: int
 ) -> None:
@@ -104,10 +106,12 @@ def test_throttling_doubles_suspects_and_charges_no_job(
     assert made.proxy.faulted["UpdateItem"] > len(jobs)
 
 
+@pytest.mark.long
 def test_a_slow_ledger_loses_no_lease(storm: Callable[..., Storm]) -> None:
     made = storm(concurrency=8, lease=10)
+    # Received at once, so that all leases are due at once.
+    jobs = [made.lab.submit("lost.long", seconds=30) for _ in range(8)]
     made.start()
-    jobs = [made.lab.submit("lost.long", seconds=20) for _ in range(8)]
     for job_id in jobs:
         wait_for(partial(made.lab.started, job_id, 1), seconds=120, what="all eight run")
     made.proxy.break_with(Fault("slow", seconds=3, operations=("UpdateItem",)))
