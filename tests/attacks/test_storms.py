@@ -108,14 +108,15 @@ def test_throttling_doubles_suspects_and_charges_no_job(
 
 @pytest.mark.long
 def test_a_slow_ledger_loses_no_lease(storm: Callable[..., Storm]) -> None:
-    made = storm(concurrency=8, lease=10)
+    made = storm(concurrency=8, lease=30)
     # Received at once, so that all leases are due at once.
-    jobs = [made.lab.submit("lost.long", seconds=30) for _ in range(8)]
+    jobs = [made.lab.submit("lost.long", seconds=40, checks=True) for _ in range(8)]
     made.start()
     for job_id in jobs:
         wait_for(partial(made.lab.started, job_id, 1), seconds=120, what="all eight run")
     made.proxy.break_with(Fault("slow", seconds=3, operations=("UpdateItem",)))
     made.judge(jobs)
+    assert len(made.lab.notes("start")) == len(jobs)
 
 
 def test_lost_answers_double_suspect_and_charge_no_job(storm: Callable[..., Storm]) -> None:

@@ -29,6 +29,8 @@ class Length(BaseModel):
     seconds: float
     #: While this file is there, the task waits on after its time.
     until_gone: str | None = None
+    #: Whether it asks all the time if it still holds its lease.
+    checks: bool = False
 
 
 def note(event: str, job: Job) -> None:
@@ -87,6 +89,8 @@ def long(payload: Length, job: Job) -> dict[str, Any]:
     end = time.monotonic() + payload.seconds
     while time.monotonic() < end or (payload.until_gone and Path(payload.until_gone).exists()):
         time.sleep(0.05)
+        if payload.checks:
+            job.check()
     note("end", job)
     return {"by": os.getpid()}
 
