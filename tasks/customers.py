@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
-from typing import Any, Self
+from collections.abc import Iterable, Iterator
+from typing import Self
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -50,6 +50,22 @@ __all__ = [
 _PARTICLES = frozenset(
     "af av da das de del della den der di do dos du la le van von zu zur".split()  # noqa: SIM905
 )
+
+
+#: Characters that are letters, marks or symbols by category and show nothing.
+_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]")
+
+#: Zero-width joiner and non-joiner, which spell names in the scripts below and nowhere else.
+_JOINERS = "\u200c\u200d"
+_JOINED_SCRIPTS = (
+    "ARABIC", "BENGALI", "DEVANAGARI", "GUJARATI", "GURMUKHI", "KANNADA", "MALAYALAM",
+    "MONGOLIAN", "ORIYA", "SINHALA", "SYRIAC", "TAMIL", "TELUGU",
+)  # fmt: skip
+
+#: Atoms of an address, joined by dots: no second `@`, no scheme, no display name (RFC 5322, 3.2.3).
+_ATOMS = r"[^\s@<>()\[\],:;\\\".]+"
+_LOCAL = re.compile(rf"{_ATOMS}(\.{_ATOMS})*")
+_DOMAIN = re.compile(rf"{_ATOMS}(\.{_ATOMS})+")
 
 
 class CustomerSync(BaseModel):
@@ -104,7 +120,7 @@ class Synced(BaseModel):
     """What became of it: names of fields only, no values."""
 
     status: int
-    dropped: list[str] = Field(description="Fields whose value could not be used.")
+    dropped: list[str] = Field(description="Fields whose value could not be used, or only in part.")
 
 
 class CustomerSettings(BaseModel):
@@ -139,12 +155,31 @@ class CustomerSettings(BaseModel):
 
 
 def tidy(text: str) -> str:
-    """Return text in NFC, without control characters, with single spaces."""
-    composed = unicodedata.normalize("NFC", text)
-    visible = "".join(
-        " " if unicodedata.category(char) in {"Cc", "Zl", "Zp"} else char for char in composed
-    )
-    return " ".join(visible.split())
+    """Return text in NFC, without controls and what nobody sees, with single spaces."""
+    composed = unicodedata.normalize("NFC", "".join(_seen(text)))
+    return " ".join(composed.split())
+
+
+def _seen(text: str) -> Iterator[str]:
+    """Yield what is seen: controls and separators of lines as spaces, the invisible not at all."""
+    for place, char in enumerate(text):
+        if unicodedata.category(char) in {"Cc", "Zl", "Zp"}:
+            yield " "
+        elif not _invisible(char) or (char in _JOINERS and _joins(text[place - 1 : place])):
+            yield char
+
+
+def _invisible(char: str) -> bool:
+    return unicodedata.category(char) in {"Cf", "Cn", "Co", "Cs"} or bool(_BLANK.match(char))
+
+
+def _joins(before: str) -> bool:
+    return bool(before) and unicodedata.name(before, "").startswith(_JOINED_SCRIPTS)
+
+
+def has_invisible(text: str) -> bool:
+    """Return whether `tidy` takes something out that nobody sees, other than at a line's end."""
+    return any(_invisible(char) for char in text) and len("".join(_seen(text))) < len(text)
 
 
 def normalise_name(name: str) -> str | None:
@@ -167,16 +202,22 @@ def normalise_name(name: str) -> str | None:
 def normalise_phone(phone: str, country: str) -> str | None:
     """Return a phone number in E.164, read as one of `country` unless it says its own.
 
-    None where it is no possible number.
+    None where it is no possible number, where it can be dialled within its area
+    alone, and where it has an extension, for which E.164 has no place.
     """
     # Its tables take long to load, and the API needs the contract only.
     import phonenumbers
 
     try:
-        parsed = phonenumbers.parse(tidy(phone), country or None)
+        parsed = phonenumbers.parse(tidy(phone), country or None, keep_raw_input=True)
     except phonenumbers.NumberParseException:
         return None
-    if not phonenumbers.is_possible_number(parsed):
+    possible = phonenumbers.is_possible_number_with_reason(parsed)
+    if possible != phonenumbers.ValidationResult.IS_POSSIBLE or parsed.extension:
+        return None
+    # Of what names no country the length says too little: parts of numbers have it too.
+    local = parsed.country_code_source == phonenumbers.CountryCodeSource.FROM_DEFAULT_COUNTRY
+    if local and not phonenumbers.is_valid_number(parsed):
         return None
     return str(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164))
 
@@ -194,13 +235,13 @@ def normalise_postcode(postcode: str, country: str) -> str | None:
 def normalise_email(email: str) -> str | None:
     """Return an address with its domain in small letters; None where it is none."""
     local, _, domain = tidy(email).rpartition("@")
-    if not local or " " in local or not re.fullmatch(r"[^\s@.]+(\.[^\s@.]+)+", domain):
+    if not _LOCAL.fullmatch(local) or not _DOMAIN.fullmatch(domain):
         return None
     return f"{local}@{domain.lower()}"
 
 
 def normalise(customer: Customer) -> tuple[Contact, list[str]]:
-    """Return the contact, and the fields that had a value which could not be used."""
+    """Return the contact, and the fields that had a value which could not be used as it is."""
     country = tidy(customer.address.country).upper()
     known = country if re.fullmatch(r"[A-Z]{2}", country) else ""
     contact = Contact(
@@ -214,13 +255,21 @@ def normalise(customer: Customer) -> tuple[Contact, list[str]]:
         postcode=normalise_postcode(customer.address.postcode, known),
         country=known or None,
     )
-    given: dict[str, Any] = {
+    address = customer.address
+    given = {
+        "given_name": customer.given_name,
+        "family_name": customer.family_name,
         "email": customer.email,
         "phone": customer.phone,
-        "country": customer.address.country,
+        "street": address.street,
+        "city": address.city,
+        "postcode": address.postcode,
+        "country": address.country,
     }
     dropped = [
-        name for name, value in given.items() if tidy(value) and getattr(contact, name) is None
+        name
+        for name, value in given.items()
+        if has_invisible(value) or (tidy(value) and getattr(contact, name) is None)
     ]
     return contact, dropped
 

@@ -62,6 +62,19 @@ def test_names_are_stable_once_normalised(name):
         ("1", "DE", None),
         ("call me", "DE", None),
         ("", "DE", None),
+        # Only within an area, for which a number of another place would come out.
+        ("555-1234", "US", None),
+        ("555 0123", "CA", None),
+        ("7946 0052", "GB", None),
+        ("9374 4000", "AU", None),
+        ("234-5678", "JM", None),
+        # With an extension, which E.164 would leave out.
+        ("(202) 555-0123 ext. 7", "US", None),
+        ("+1 202 555 0123 x7", "", None),
+        ("020 7946 0052 #12", "GB", None),
+        ("+49 30 23125012;ext=12", "", None),
+        ("tel:+1-202-555-0123;ext=9", "", None),
+        ("\u202a+49 30 23125012\u202c", "", "+493023125012"),
     ],
 )
 def test_phone_numbers(phone, country, expected):
@@ -90,6 +103,17 @@ def test_postcodes(postcode, country, expected):
         ("@example.com", None),
         ("ann@localhost", None),
         ("a b@example.com", None),
+        ("ann\u200b@example.com", "ann@example.com"),
+        ("\u200fann@exam\u00adple.com\ufeff", "ann@example.com"),
+        ("mailto:ann@example.com", None),
+        ("ann@b@example.com", None),
+        ("ann@@example.com", None),
+        ("Ann<ann@example.com>", None),
+        ("ann@example.com,bob@example.com", None),
+        ("ann@example..com", None),
+        (".ann@example.com", None),
+        ("a.nn+x@example.co.uk", "a.nn+x@example.co.uk"),
+        ("j\u00f6rg@b\u00fccher.example", "j\u00f6rg@b\u00fccher.example"),
     ],
 )
 def test_email_addresses(email, expected):
@@ -103,6 +127,37 @@ def test_what_cannot_be_used_is_named_without_its_value():
     contact, dropped = normalise(customer)
     assert (contact.phone, contact.email, contact.country) == (None, None, None)
     assert dropped == ["email", "phone", "country"]
+
+
+@pytest.mark.parametrize(
+    "unseen",
+    ["\u200b", "\u200e", "\u200f", "\u00ad", "\ufeff", "\u2060", "\u202e", "\u3164", "\ufe0f",
+     "\u200d", "\u034f", "\U000e0041"],
+)  # fmt: skip
+def test_what_nobody_sees_is_taken_out_and_named(unseen):
+    customer = Customer.model_validate(
+        {
+            "id": "7",
+            "given_name": f"An{unseen}n",
+            "family_name": unseen,
+            "email": f"ann{unseen}@example.com",
+            "address": {"street": f"{unseen}1 Road", "city": "York", "postcode": f"5066{unseen}7"},
+        }
+    )
+    contact, dropped = normalise(customer)
+    assert (contact.given_name, contact.family_name, contact.email) == (
+        "Ann", None, "ann@example.com",
+    )  # fmt: skip
+    assert (contact.street, contact.city, contact.postcode) == ("1 Road", "York", "50667")
+    assert dropped == ["given_name", "family_name", "email", "street", "postcode"]
+
+
+@pytest.mark.parametrize(
+    "name", ["\u0639\u0644\u06cc\u200c\u0631\u0636\u0627", "\u0915\u094d\u200d\u0937"]
+)
+def test_joiners_stay_where_they_spell_a_name(name):
+    assert normalise_name(name) == name
+    assert normalise(Customer(id="7", given_name=name))[1] == []
 
 
 @pytest.mark.parametrize("identity", ["", "a/b", "a b", "../x", "a" * 65, "é"])
