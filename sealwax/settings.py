@@ -621,7 +621,13 @@ def read_files() -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for path in paths:
         try:
-            _merge(merged, tomllib.loads(path.read_text(encoding="utf-8")))
+            text = path.read_text(encoding="utf-8")
+            if text.startswith("\ufeff"):
+                raise ConfigurationError(
+                    f"{path} begins with a byte order mark, which TOML does not know; save it as "
+                    "UTF-8 without one."
+                )
+            _merge(merged, tomllib.loads(text))
         except FileNotFoundError:
             raise ConfigurationError(f"SEALWAX_CONFIG names {path}, which is not a file.") from None
         except OSError as error:

@@ -25,6 +25,22 @@ class Ticks:
         self._table = table
         self._clock = clock
 
+    def see(self, schedule: str) -> None:
+        """Note when a schedule is first seen: what was due before is not fired, what is after is.
+
+        Changes nothing where it was seen before.
+        """
+        try:
+            self._table.update(
+                "tick",
+                schedule,
+                "SET #last = :now",
+                "attribute_not_exists(#last)",
+                {":now": int(self._clock())},
+            )
+        except ConditionFailed:
+            return
+
     def claim(self, schedule: str, tick: int) -> bool:
         """Whether we are to fire this tick now.
 

@@ -8,6 +8,7 @@ follows from schedule and tick, so a repeat after a crash makes no second job.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -59,6 +60,7 @@ class PeriodicEnqueuer:
             for name, schedule in settings.schedules.items()
         }
         self._known: dict[str, int] = {}
+        self._seen: set[str] = set()
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -74,9 +76,13 @@ class PeriodicEnqueuer:
         fired = 0
         for name, (schedule, definition, model) in self._schedules.items():
             tick = latest_tick(schedule, self._clock())
-            if tick is None or self._known.get(name, -1) >= tick:
-                continue
             try:
+                if name not in self._seen:
+                    # Also where nothing is due for long: its first tick may be months away.
+                    self._ticks.see(name)
+                    self._seen.add(name)
+                if tick is None or self._known.get(name, -1) >= tick:
+                    continue
                 fired += self._fire(name, tick, schedule, definition, model)
             except SealwaxError as error:
                 # The tick stays claimed for a moment, then somebody tries again.
@@ -118,10 +124,11 @@ class PeriodicEnqueuer:
                 f"schedules.{name} names the task {schedule.task}, which is not served."
             )
         try:
-            model = definition.contract.model_validate(schedule.payload)
+            # From JSON, as a submission's: TOML's dates are none.
+            model = definition.contract.model_validate_json(json.dumps(schedule.payload))
             if definition.validate is not None:
                 definition.validate(model, self._runtime.settings)
-        except (ValidationError, InvalidPayload):
+        except (ValidationError, InvalidPayload, TypeError, ValueError):
             raise ConfigurationError(
                 f"schedules.{name}.payload does not fit the contract of {schedule.task}."
             ) from None

@@ -97,7 +97,7 @@ def run_task(
     """
     settings = settings or load_settings()
     # With enrichment the payload is what the API would seal: nothing is fetched here.
-    model = definition.sealed_contract.model_validate(payload)
+    model = definition.sealed_contract.model_validate_json(json.dumps(payload))
     if definition.validate is not None and definition.enrich is None:
         definition.validate(model, settings)
     documents = _documents(settings.suite)

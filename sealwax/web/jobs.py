@@ -47,7 +47,8 @@ def submit() -> Response:
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise Problem("invalid-idempotency-key")
     try:
-        model = definition.contract.model_validate(payload)
+        # From JSON: a strict contract takes a text for a date there, and nowhere else.
+        model = definition.contract.model_validate_json(json.dumps(payload))
         if definition.validate is not None:
             definition.validate(model, services().settings)
     except ValidationError as error:

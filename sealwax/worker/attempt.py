@@ -14,7 +14,6 @@ No exception leaves `Attempt.run`; no text of one is kept.
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable
@@ -291,7 +290,7 @@ class Attempt:
         """Return the task's two arguments: the payload, validated again, and the job."""
         definition, token = self._definition, self._delivery.token
         try:
-            payload = definition.sealed_contract.model_validate(json.loads(opened.plaintext))
+            payload = definition.sealed_contract.model_validate_json(opened.plaintext)
         except (ValidationError, ValueError, RecursionError):
             raise Rejected("contract-broken") from None
         job = Job(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -130,7 +131,7 @@ class FollowUpSender:
         if self._publisher is None:
             raise NotImplementedError("this job was made without a queue")
         try:
-            definition.sealed_contract.model_validate(payload)
+            definition.sealed_contract.model_validate_json(json.dumps(payload))
         except ValidationError:
             raise Rejected("follow-up-contract-broken") from None
         submitter = Submitter(runtime, self._publisher)

@@ -302,3 +302,13 @@ def test_no_entry_expires_while_its_last_attempt_may_run():
     assert kept > most["attempt"] + 10 + most["lease"]
     with pytest.raises(ConfigurationError, match=r"limits\.retention_seconds"):
         load_settings(limits={"retention_seconds": 60})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", 'environment = "x"', "# a comment", "\n", "[limits]\nattempts = 3"],
+)
+def test_a_byte_order_mark_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "sealwax.toml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    with pytest.raises(ConfigurationError, match=r"sealwax\.toml begins with a byte order mark"):
+        load_settings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime, time
 from typing import Any
 
 import pytest
@@ -92,3 +93,52 @@ def test_a_schedule_that_names_no_task_or_a_wrong_payload_fails_at_the_start(ser
         services.runtime.settings.schedules["nightly"] = schedule
         with pytest.raises(ConfigurationError, match="nightly"):
             PeriodicEnqueuer(services.runtime, services.submitter)
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("cron", "seen", "due"),
+    [
+        ("0 3 * * 1", "2026-03-04T12:00:00", "2026-03-09T03:00:00"),  # from a Wednesday
+        ("0 3 1 * *", "2026-03-04T12:00:00", "2026-04-01T03:00:00"),
+        ("0 0 1 1 *", "2026-01-02T00:00:00", "2027-01-01T00:00:00"),
+        ("0 0 29 2 *", "2026-03-01T00:00:00", "2028-02-29T00:00:00"),
+        ("0 3 31 * *", "2026-04-01T00:00:00", "2026-05-31T03:00:00"),
+        ("30 4 1 6 5", "2026-06-06T00:00:00", "2026-06-12T04:30:00"),
+        ("* * * * *", "2026-03-04T12:00:30", "2026-03-04T12:01:00"),
+    ],
+)
+def test_the_first_due_time_after_a_schedule_was_seen_fires(
+    services, cron: str, seen: str, due: str
+):
+    name = f"rare {cron}".replace("*", "x").replace(" ", "-")
+    services.runtime.settings.schedules.clear()
+    schedule = Schedule(task="webhooks.relay", payload=PAYLOAD, cron=cron)
+    services.runtime.settings.schedules[name] = schedule
+    now = [at(seen)]
+    sent = Sent(services.submitter)
+
+    def process() -> PeriodicEnqueuer:
+        return PeriodicEnqueuer(services.runtime, sent, clock=lambda: now[0])
+
+    assert process().turn() == 0
+    now[0] = at(due) - 1
+    assert process().turn() == 0
+    now[0] = at(due) + 5
+    processes = [process() for _ in range(3)]
+    assert sorted(each.turn() for each in processes) == [0, 0, 1]
+    assert [each.turn() for each in processes] == [0, 0, 0]
+    assert sent.keys == [f"schedule {name} {int(at(due))}"]
+
+
+@pytest.mark.parametrize("value", [datetime(2026, 1, 1, tzinfo=UTC), time(3), {1}, b"x", object()])
+def test_a_payload_that_is_no_json_fails_at_the_start(services, value):
+    # TOML has dates and times of its own, a submission has none.
+    services.runtime.settings.schedules["nightly"] = Schedule(
+        task="webhooks.relay", payload=PAYLOAD | {"body": {"at": value}}, every=60
+    )
+    with pytest.raises(ConfigurationError, match="nightly"):
+        PeriodicEnqueuer(services.runtime, services.submitter)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import pytest
+from pydantic import BaseModel, ConfigDict
 from support.problems import CANARY, problem
 
+from sealwax.job import Job
 from sealwax.ledger import JobState
 from sealwax.producer.publish import QueuedJob
+from sealwax.task_definition import task
 
 GOOD = {"task": "webhooks.relay", "payload": {"event": "ping", "body": {"a": 1}}}
 
@@ -257,3 +263,43 @@ def test_delays_and_expiries_that_make_no_sense_are_named(client, auth) -> None:
     body = GOOD | {"delay": 60, "expires_in": 60}
     document = problem(client.post("/v1/jobs", json=body, headers=auth), 422, "validation-failed")
     assert document["errors"][0]["pointer"] == "/delay"
+
+
+class Kind(Enum):
+    RED = "red"
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    at: datetime | None = None
+    id: UUID | None = None
+    pair: tuple[int, str] | None = None
+    names: frozenset[str] | None = None
+    kind: Kind | None = None
+    count: int | None = None
+
+
+@task(name="test.strict", contract=Strict)
+def strict(payload: Strict, job: Job) -> None:
+    """Take what a strict contract takes from JSON."""
+
+
+@pytest.mark.parametrize(
+    ("payload", "status"),
+    [
+        ({"at": "2026-03-01T12:00:00Z"}, 202),
+        ({"id": "12345678-1234-5678-1234-567812345678"}, 202),
+        ({"pair": [1, "a"]}, 202),
+        ({"names": ["a"]}, 202),
+        ({"kind": "red"}, 202),
+        ({"count": "1"}, 422),
+        ({"pair": ["1", "a"]}, 422),
+        ({"kind": "blue"}, 422),
+    ],
+)
+def test_a_strict_contract_takes_what_json_has(client, app, auth, payload, status: int) -> None:
+    app.extensions["sealwax"].definitions[strict.name] = strict
+    body = {"task": strict.name, "payload": payload}
+    answer = client.post("/v1/jobs", json=body, headers=auth)
+    assert answer.status_code == status, answer.text

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
+import enum
+import uuid
+
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sealwax.errors import SealwaxError
 from sealwax.job import Job
@@ -166,3 +171,66 @@ def test_the_delays_of_retries_count_towards_a_jobs_age() -> None:
     outcome = run_task(patient, {"items": 1}, attempts=9)
     assert (outcome.state, outcome.reason, outcome.attempts) == ("dead", "exhausted", 3)
     assert outcome.delays == (100.0, 100.0)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Strict(BaseModel):
+    """What JSON has no type of its own for, in a contract that converts nothing."""
+
+    model_config = ConfigDict(strict=True)
+
+    at: dt.datetime | None = None
+    day: dt.date | None = None
+    wait: dt.timedelta | None = None
+    colour: Colour | None = None
+    id: uuid.UUID | None = None
+    pair: tuple[int, str] | None = None
+    names: frozenset[str] | None = None
+    amount: decimal.Decimal | None = None
+    raw: bytes | None = None
+    count: int | None = None
+
+
+STRICT = [
+    ("at", "2026-03-01T12:00:00Z"),
+    ("day", "2026-03-01"),
+    ("wait", "PT30S"),
+    ("colour", "red"),
+    ("id", "12345678-1234-5678-1234-567812345678"),
+    ("pair", [1, "a"]),
+    ("names", ["a"]),
+    ("amount", "1.50"),
+    ("raw", "abc"),
+    ("count", 10**30),
+]
+
+
+@task(name="test.strict", contract=Strict)
+def strict(payload: Strict, job: Job):
+    if not job.attempt:
+        return None
+    return [name for name in Strict.model_fields if getattr(payload, name) is not None]
+
+
+@task(name="test.hand_on", contract=Strict)
+def hand_on(payload: Strict, job: Job):
+    job.submit("test.hand_on", payload.model_dump(mode="json"), key="next")
+
+
+@pytest.mark.parametrize(("name", "value"), STRICT)
+def test_a_strict_contract_is_validated_from_json_before_and_after_sealing(name, value) -> None:
+    outcome = run_task(strict, {name: value})
+    assert (outcome.state, outcome.result) == ("succeeded", [name])
+    assert run_task(hand_on, {name: value}).follow_ups == ("test.hand_on",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("count", "1"), ("count", 1.0), ("at", 5), ("colour", "blue"), ("pair", [1]), ("id", "x")],
+)
+def test_a_strict_contract_stays_strict(name, value) -> None:
+    with pytest.raises(ValidationError):
+        run_task(strict, {name: value})
