@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError
 from pydantic import BaseModel, ConfigDict, Field
 
 from sealwax.aws.rate import AdaptiveRate
+from sealwax.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
@@ -61,21 +63,30 @@ class Aws:
     timeouts
         Connect and read time-outs in seconds, attempts by call.
     region
-        Default: AWS_REGION or AWS_DEFAULT_REGION, else `us-east-1`.
+        Default: AWS_REGION, else boto3's own answer: AWS_DEFAULT_REGION, or that
+        of the profile that AWS_PROFILE names.
     """
 
     def __init__(self, timeouts: AwsTimeouts | None = None, region: str | None = None) -> None:
         self.timeouts = timeouts or AwsTimeouts.model_validate({})
-        self.region = (
-            region
-            or os.environ.get("AWS_REGION")
-            or os.environ.get("AWS_DEFAULT_REGION")
-            or "us-east-1"
-        )
+        self._region = region or os.environ.get("AWS_REGION") or ""
         self.calls: Counter[str] = Counter()
         self._lock = threading.RLock()
         self._session: Any = None
         self._clients: dict[Any, Any] = {}
+
+    @property
+    def region(self) -> str:
+        """The region of all clients, asked for when the first one is made.
+
+        Raises
+        ------
+        ConfigurationError
+            Where nobody names one: a default would be somebody else's.
+        """
+        if not self._region:
+            self._region = _own_region()
+        return self._region
 
     @overload
     def client(self, service: Literal["sqs"], **overrides: Any) -> SQSClient: ...
@@ -123,3 +134,15 @@ class Aws:
         # before-send.<service>.<Operation>: one for each request on the wire,
         # retries included.
         self.calls[event_name.removeprefix("before-send.")] += 1
+
+
+def _own_region() -> str:
+    try:
+        found = boto3.session.Session().region_name
+    except BotoCoreError as error:  # AWS_PROFILE names none that there is
+        raise ConfigurationError(f"AWS is not configured: {error}") from None
+    if not found:
+        raise ConfigurationError(
+            "No AWS region is named; set AWS_REGION, or AWS_PROFILE to a profile that has one."
+        )
+    return found

@@ -23,6 +23,7 @@ __all__ = [
     "bare_attributes",
     "message_size",
     "plan_batches",
+    "queue_of_arn",
     "send_batch",
 ]
 
@@ -33,6 +34,16 @@ BATCH_ENTRIES = 10
 #: Most bytes of all messages of one SendMessageBatch: 1 MiB.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 BATCH_BYTES = 1_048_576
+
+
+def queue_of_arn(arn: str) -> tuple[str, str]:
+    """Return account and name of the queue that an ARN names; both empty where it names none.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
+    """
+    parts = arn.split(":")
+    known = len(parts) == 6 and parts[0] == "arn" and parts[2] == "sqs"
+    return (parts[4], parts[5]) if known else ("", "")
 
 
 class QueueUrls:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from sealwax.aws.clients import Aws
+from sealwax.aws.sqs import queue_of_arn
 from sealwax.provision.desired import (
     MAX_RECEIVE_COUNT,
     KeySpec,
@@ -93,11 +94,14 @@ def _audit_queue(spec: QueueSpec, sqs: SQSClient) -> Difference:
 
 def _audit_redrive(spec: QueueSpec, found: dict[str, str]) -> Difference:
     policy = json.loads(found.get("RedrivePolicy") or "{}")
-    target = str(policy.get("deadLetterTargetArn", "")).rsplit(":", 1)[-1]
+    owner, target = queue_of_arn(str(policy.get("deadLetterTargetArn", "")))
+    ours, _ = queue_of_arn(found.get("QueueArn", ""))
     if not target:
         problem = "it has no dead-letter queue"
     elif target != spec.dead_letter_queue:
         problem = f"its dead-letter queue is {target}, not {spec.dead_letter_queue}"
+    elif ours and owner != ours:
+        problem = f"its dead-letter queue is in account {owner}, not in {ours}"
     elif str(policy.get("maxReceiveCount")) != str(MAX_RECEIVE_COUNT):
         problem = f"maxReceiveCount is {policy.get('maxReceiveCount')}, not {MAX_RECEIVE_COUNT}"
     else:

@@ -20,6 +20,7 @@ from typing import Any
 
 from sealwax.aws.backoff import jittered
 from sealwax.aws.errors import error_code, is_gone, is_retryable
+from sealwax.aws.sqs import queue_of_arn
 from sealwax.telemetry.counters import CounterLog, Counters
 from sealwax.transport.background import Background
 from sealwax.transport.batcher import Batcher
@@ -206,13 +207,15 @@ class Engine:
         if not self.options.queue(queue).url:
             self._urls.pop(queue, None)
 
-    def _look_up(self, name: str) -> str:
+    def _look_up(self, name: str, owner: str = "") -> str:
+        account = {"QueueOwnerAWSAccountId": owner} if owner else {}
         try:
-            return str(self.quick.get_queue_url(QueueName=name)["QueueUrl"])
+            return str(self.quick.get_queue_url(QueueName=name, **account)["QueueUrl"])
         except Exception as error:
             if is_gone(error):
+                where = f"account {owner}" if owner else "this account"
                 raise QueueNotFound(
-                    f"There is no SQS queue named {name!r} in this account and region; create it, "
+                    f"There is no SQS queue named {name!r} in {where} and this region; create it, "
                     'or name another in broker_transport_options["queues"].'
                 ) from error
             raise
@@ -227,19 +230,19 @@ class Engine:
         """
         found = self._dead_letter_urls.get(queue)
         if found is None:
-            name = self.options.queue(queue).dead_letter_queue
+            name, owner = self.options.queue(queue).dead_letter_queue, ""
             if name is None:
                 attributes = self.quick.get_queue_attributes(
                     QueueUrl=self.url(queue), AttributeNames=["RedrivePolicy"]
                 ).get("Attributes", {})
                 policy = json.loads(attributes.get("RedrivePolicy") or "{}")
-                name = str(policy.get("deadLetterTargetArn", "")).rpartition(":")[2]
+                owner, name = queue_of_arn(str(policy.get("deadLetterTargetArn", "")))
             if not name:
                 raise DeadLetterQueueMissing(
                     f"Queue {queue!r} has no dead-letter queue; give it a RedrivePolicy, or set "
                     'broker_transport_options["queues"][…]["dead_letter_queue"].'
                 )
-            found = self._dead_letter_urls[queue] = self._look_up(name)
+            found = self._dead_letter_urls[queue] = self._look_up(name, owner)
         return found
 
     def forget_dead_letter_url(self, queue: str) -> None:

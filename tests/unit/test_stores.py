@@ -49,6 +49,7 @@ def test_a_store_is_made_once_a_process_and_without_a_call(
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
     stores = Stores(load_settings(environment="blue"))
     assert stores.ledger is stores.ledger
     assert stores.letters.audit is stores.letters.audit

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sealwax.aws.clients import Aws
 from sealwax.provision import audit, desired_state, provision
+from sealwax.provision.diff import _audit_redrive
 from sealwax.settings import Lane, Settings
 
 
@@ -47,3 +50,23 @@ def test_audit_names_a_disabled_key(settings, clients):
     kms.disable_key(KeyId=kms.describe_key(KeyId=alias)["KeyMetadata"]["KeyId"])
 
     assert problems(settings, clients) == {alias: "its state is Disabled"}
+
+
+@pytest.mark.parametrize("account", ["444455556666", "999999999999", "000000000001", "", "x"])
+def test_audit_names_a_dead_letter_queue_of_another_account(account: str) -> None:
+    spec = desired_state(Settings()).queues
+    queue = next(each for each in spec if each.dead_letter_queue)
+    found = {
+        "QueueArn": f"arn:aws:sqs:eu-central-1:111122223333:{queue.name}",
+        "RedrivePolicy": json.dumps(
+            {
+                "deadLetterTargetArn": f"arn:aws:sqs:eu-central-1:{account}:"
+                f"{queue.dead_letter_queue}",
+                "maxReceiveCount": 1000,
+            }
+        ),
+    }
+    problem = _audit_redrive(queue, found).problem
+    assert problem == f"its dead-letter queue is in account {account}, not in 111122223333"
+    found["RedrivePolicy"] = found["RedrivePolicy"].replace(f":{account}:", ":111122223333:")
+    assert _audit_redrive(queue, found).ok

@@ -15,6 +15,7 @@ from sealwax.aws.sqs import (
     bare_attributes,
     message_size,
     plan_batches,
+    queue_of_arn,
     send_batch,
 )
 
@@ -89,3 +90,19 @@ def test_each_entrys_own_outcome_is_told() -> None:
     one = OutgoingMessage(queue="q", body="one", group="g", deduplication="not on plain queues")
     two = OutgoingMessage(queue="q", body="two")
     assert send_batch(Sqs(), "url", [one, two]) == ([two], [(one, "InternalError")])
+
+
+@pytest.mark.parametrize(
+    ("arn", "expected"),
+    [
+        ("arn:aws:sqs:eu-central-1:111122223333:jobs-dlq", ("111122223333", "jobs-dlq")),
+        ("arn:aws-cn:sqs:cn-north-1:111122223333:a.fifo", ("111122223333", "a.fifo")),
+        ("arn:aws:sqs:eu-central-1::a", ("", "a")),
+        ("arn:aws:sns:eu-central-1:111122223333:a", ("", "")),
+        ("jobs-dlq", ("", "")),
+        ("", ("", "")),
+        ("arn:aws:sqs:eu-central-1:111122223333:a:b", ("", "")),
+    ],
+)
+def test_whose_queue_an_arn_names(arn: str, expected: tuple[str, str]) -> None:
+    assert queue_of_arn(arn) == expected

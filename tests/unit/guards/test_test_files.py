@@ -77,7 +77,6 @@ SHOWN_BY = {
         "worker/attempt",
     ],
     "unit/test_settings_effects.py": [
-        "aws/clients",
         "producer/celery_app",
         "secrets/source",
         "web/services",
