@@ -48,7 +48,7 @@ COPY tasks /app/tasks
 VOLUME /tmp
 WORKDIR /app
 USER 10001:10001
-EXPOSE 8080
+EXPOSE 8080 8081
 STOPSIGNAL SIGTERM
 # No shell in between: the role is process 1 and gets the signals.
 ENTRYPOINT ["/opt/sealwax/bin/sealwax"]

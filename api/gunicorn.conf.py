@@ -2,4 +2,9 @@
 
 from sealwax.web.serve import gunicorn_options
 
-globals().update(gunicorn_options(host="0.0.0.0", port=8080, workers=1, threads=16))  # noqa: S104 - in a container
+# In a container.
+_EVERYWHERE = "0.0.0.0"  # noqa: S104
+
+globals().update(
+    gunicorn_options(host=_EVERYWHERE, port=8080, workers=1, threads=16, health_port=8081)
+)

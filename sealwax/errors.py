@@ -35,6 +35,7 @@ _EXTRAS = {
     "rich": "cli",
     "standardwebhooks": "local",
     "urllib3": "http",
+    "waitress": "api",
     "werkzeug": "api",
 }
 

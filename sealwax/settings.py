@@ -39,6 +39,7 @@ __all__ = [
     "RevealSettings",
     "Settings",
     "StewardSettings",
+    "WebSettings",
     "is_setting",
     "load_settings",
     "read_files",
@@ -231,6 +232,63 @@ class Limits(BaseModel):
     )
 
 
+class WebSettings(BaseModel):
+    """How the API takes connections; every number is for one process."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    health_port: int = Field(
+        8081,
+        ge=0,
+        le=65_535,
+        description="Port of `/healthz`, `/readyz` and `/metrics`, answered by threads of their "
+        "own; 0: none.",
+    )
+    header_seconds: float = Field(
+        10,
+        gt=0,
+        le=300,
+        description="Seconds from a request's first byte, or a new connection, to the end of "
+        "its headers.",
+    )
+    body_seconds: float = Field(
+        30, gt=0, le=600, description="Seconds from the end of the headers to that of the body."
+    )
+    request_seconds: float = Field(
+        120,
+        gt=0,
+        le=3_600,
+        description="Seconds from a request's first byte to the last one of its answer; then "
+        "the connection closes.",
+    )
+    keepalive_seconds: float = Field(
+        75,
+        gt=0,
+        le=4_000,
+        description="Seconds a connection may wait for its next request; longer than the "
+        "load balancer's idle time-out (ALB: 60), or it meets closed connections.",
+    )
+    connections: int = Field(
+        1_000,
+        ge=1,
+        le=100_000,
+        description="Connections at once; one more ends the one that has been incomplete, or "
+        "idle, for longest.",
+    )
+    connections_per_address: int = Field(
+        100,
+        ge=0,
+        description="Connections of one address at once; 0: no cap, as behind a load balancer, "
+        "whose address all share.",
+    )
+    buffered_bytes: int = Field(
+        134_217_728,
+        ge=65_536,
+        description="Bytes of request bodies in memory; over it the largest incomplete one is "
+        "refused.",
+    )
+
+
 class RetryOverride(BaseModel):
     """What an operator sets in place of a task's own `RetryPolicy`; unset fields stay."""
 
@@ -392,6 +450,10 @@ class Settings(BaseSettings):
     )
     limits: Limits = Field(default_factory=lambda: Limits.model_validate({}))
     aws: AwsTimeouts = Field(default_factory=lambda: AwsTimeouts.model_validate({}))
+    web: WebSettings = Field(
+        default_factory=lambda: WebSettings.model_validate({}),
+        description="How the API takes connections.",
+    )
     steward: StewardSettings = Field(
         default_factory=lambda: StewardSettings.model_validate({}),
         description="How stewards share their duties.",

@@ -13,6 +13,11 @@ __all__ = ["api"]
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address; 0.0.0.0 in ECS.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65_535))
 @click.option(
+    "--health-port",
+    type=click.IntRange(0, 65_535),
+    help="Port of /healthz, /readyz and /metrics; 0: none.  [default: the setting web.health_port]",
+)
+@click.option(
     "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes."
 )
 @click.option(
@@ -27,7 +32,9 @@ __all__ = ["api"]
     metavar="MODULE:FUNCTION",
     help="Application factory.  [default: the setting `app`, else the product's own]",
 )
-def api(*, host: str, port: int, workers: int, threads: int, app: str | None) -> None:
+def api(
+    *, host: str, port: int, health_port: int | None, workers: int, threads: int, app: str | None
+) -> None:
     r"""Serve the HTTP API until SIGTERM.
 
     \b
@@ -37,4 +44,11 @@ def api(*, host: str, port: int, workers: int, threads: int, app: str | None) ->
     from sealwax.web.serve import serve
 
     settings = load_settings() if app is None else load_settings(app=app)
-    serve(settings, host=host, port=port, workers=workers, threads=threads)
+    serve(
+        settings,
+        host=host,
+        port=port,
+        workers=workers,
+        threads=threads,
+        health_port=health_port,
+    )

@@ -16,10 +16,13 @@ __all__ = ["NotHealthy", "health"]
 
 #: Role to port and path; the worker has neither, it writes a file.
 _PLACES = {
-    "api": (8080, "/healthz"),
+    "api": (8081, "/healthz"),  # the setting web.health_port's default
     "local-aws": (4566, "/_ministack/health"),
     "sandbox": (8090, "/healthz"),
 }
+
+#: The API's own port.
+_API = 8080
 
 #: A worker or steward writes its status every few seconds; this old, it does not any more.
 _STALE = 60.0
@@ -55,6 +58,9 @@ def health(role: str, port: int | None, *, ready: bool) -> None:
     usual, path = _PLACES[role]
     if ready and role == "api":
         path = "/readyz"
+    if role == "api":
+        # 0: there is no such port, and the API's own answers.
+        usual = int(os.environ.get("SEALWAX_WEB__HEALTH_PORT") or usual) or _API
     connection = http.client.HTTPConnection("127.0.0.1", port or usual, timeout=_TIMEOUT)
     try:
         connection.request("GET", path)

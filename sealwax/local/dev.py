@@ -255,7 +255,7 @@ class Stack:
         return [
             Program(
                 name="api",
-                command=self._role("api", "--port", str(self.api_port)),
+                command=self._role("api", "--port", str(self.api_port), "--health-port", "0"),
                 environment=self.environment,
                 ready=lambda _: _answers(self.api_port, "/readyz"),
             ),

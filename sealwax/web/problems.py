@@ -100,6 +100,9 @@ PROBLEMS: dict[str, Kind] = {
     "reveal-mode": Kind(
         409, "Not revealed in this way", "`reveal.mode` says how payloads are revealed here."
     ),
+    "request-timeout": Kind(
+        408, "Request Timeout", "The request did not arrive in time; send it again, faster."
+    ),
     "too-large": Kind(413, "Payload too large", "Send less, or a reference to where the data is."),
     "unsupported-media-type": Kind(
         415, "Unsupported media type", "Send `Content-Type: application/json` in UTF-8."
@@ -114,6 +117,7 @@ PROBLEMS: dict[str, Kind] = {
         422, "Referenced thing not found", "`system` does not know what the payload refers to."
     ),
     "rate-limited": Kind(429, "Too many requests", "Wait for the seconds in Retry-After."),
+    "headers-too-large": Kind(431, "Headers too large", "Send a shorter request line or headers."),
     "internal-error": Kind(
         500, "Internal error", "Nothing was accepted. Quote the request id to the operator."
     ),
@@ -122,6 +126,9 @@ PROBLEMS: dict[str, Kind] = {
     ),
     "lane-overloaded": Kind(
         503, "Too many jobs wait", "Nothing was accepted. Repeat it after Retry-After."
+    ),
+    "edge-busy": Kind(
+        503, "Too many connections", "Nothing was read. Repeat it after Retry-After."
     ),
     "ledger-unavailable": Kind(
         503, "Ledger unavailable", "Nothing was recorded. Repeat it after Retry-After."

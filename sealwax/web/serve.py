@@ -90,7 +90,9 @@ def _reload_secrets(worker: Any) -> None:
     signal.signal(signal.SIGHUP, handler)
 
 
-def gunicorn_options(*, host: str, port: int, workers: int, threads: int) -> dict[str, Any]:
+def gunicorn_options(
+    *, host: str, port: int, workers: int, threads: int, health_port: int = 0
+) -> dict[str, Any]:
     """Return gunicorn's settings by name.
 
     Parameters
@@ -98,32 +100,49 @@ def gunicorn_options(*, host: str, port: int, workers: int, threads: int) -> dic
     workers
         Processes.
     threads
-        Threads of each process: requests served at once.
+        Threads of each process: complete requests served at once.
+    health_port
+        Where probes are answered by threads of their own; 0: nowhere.
     """
+    health = [f"{host}:{health_port}"] if health_port else []
     return {
-        "bind": f"{host}:{port}",
+        "bind": [f"{host}:{port}", *health],
         "workers": workers,
-        "worker_class": "gthread",
+        "worker_class": "sealwax.web.edge_worker.EdgeWorker",
         "threads": threads,
         "timeout": 60,
         "graceful_timeout": 30,
-        "keepalive": 65,  # longer than an ALB's 60 s, so that it never meets a closed socket
         "accesslog": None,
         "logger_class": "sealwax.web.gunicorn_log.Logger",
-        "limit_request_line": 4_094,
-        "limit_request_fields": 64,
         "post_worker_init": _reload_secrets,
         "control_socket_disable": True,
         "proc_name": "sealwax-api",
     }
 
 
-def serve(settings: Settings, *, host: str, port: int, workers: int, threads: int) -> None:
-    """Serve the API until SIGTERM; parameters as those of `gunicorn_options`."""
+def serve(
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    threads: int,
+    health_port: int | None = None,
+) -> None:
+    """Serve the API until SIGTERM; parameters as those of `gunicorn_options`.
+
+    Without a `health_port` that of the settings is taken.
+    """
     endure_output()
     configure_logging("api", settings.log_level)
     structlog.get_logger("sealwax.api").info("starting", host=host, port=port)
     # A wrong setting is told here, once, and not by each process that gunicorn starts anew.
     load_factory(settings)
-    options = gunicorn_options(host=host, port=port, workers=workers, threads=threads)
+    options = gunicorn_options(
+        host=host,
+        port=port,
+        workers=workers,
+        threads=threads,
+        health_port=settings.web.health_port if health_port is None else health_port,
+    )
     _Server(settings, options).run()

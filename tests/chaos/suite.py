@@ -226,7 +226,11 @@ class Suite:
     def _commands(self, apis: list[int]) -> dict[str, list[str]]:
         program = [sys.executable, "-m", "sealwax"]
         commands = {
-            f"api-{letter}": [*program, "api", "--port", str(port), "--threads", "8"]
+            f"api-{letter}": [
+                *program,
+                "api",
+                *f"--port {port} --health-port 0 --threads 8".split(),
+            ]
             for letter, port in zip("ab", apis, strict=True)
         }
         commands |= {name: [*program, "worker", "--lane", "default"] for name in WORKERS[:2]}

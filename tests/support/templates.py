@@ -173,6 +173,9 @@ class Stack:
             return all(resolved)
         if function == "Contains":
             return resolved[1] in resolved[0]
+        if function == "FindInMap":
+            name, first, second = resolved
+            return self.template["Mappings"][name][first][second]
         if function == "Join":
             return resolved[0].join(map(str, resolved[1]))
         if function == "ImportValue":

@@ -245,7 +245,7 @@ def test_a_hundred_thousand_letters_cost_what_a_thousand_do(app, capsys):
             return requests.get(f"{url}/healthz", timeout=5).ok
         return False
 
-    with role("api", "--port", str(port)) as api:
+    with role("api", "--port", str(port), "--health-port", "0") as api:
         wait_for(answers, seconds=120, what="the API")
         operator = Operator(url, token)
         for size in (1_000, 100_000):

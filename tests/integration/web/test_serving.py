@@ -17,11 +17,11 @@ from sealwax.local.ports import free_port
 def test_gunicorn_serves_it_by_its_wsgi_entry(app, auth, settings, tmp_path: Path):
     # `app` has made keys and a token; the task of webhooks wants no route here.
     (tmp_path / "sealwax.toml").write_text('task_modules = ["tasks.customers"]\n')
-    port = free_port()
+    port, health = free_port(), free_port()
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "-c", "api/gunicorn.conf.py",
-             "--bind", f"127.0.0.1:{port}", "api.wsgi:app"],
+             "--bind", f"127.0.0.1:{port}", "--bind", f"127.0.0.1:{health}", "api.wsgi:app"],
             cwd=REPOSITORY, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -37,6 +37,11 @@ def test_gunicorn_serves_it_by_its_wsgi_entry(app, auth, settings, tmp_path: Pat
         assert found.status_code == 200, (tmp_path / "log").read_text()
         assert found.json()["scopes"] == ["jobs:read", "jobs:submit"]
         assert requests.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200
+        aside = f"http://127.0.0.1:{health}"
+        assert requests.get(f"{aside}/healthz", timeout=5).json() == {"status": "ok"}
+        assert requests.get(f"{aside}/readyz", timeout=5).json() == {"status": "ready"}
+        assert "sealwax_edge_connections" in requests.get(f"{aside}/metrics", timeout=5).text
+        assert requests.get(f"{aside}/v1/whoami", headers=auth, timeout=5).status_code == 404
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
     finally:

@@ -11,7 +11,7 @@ import pytest
 from support.templates import NAMES, Stack, load, text
 
 from sealwax.cli import cli
-from sealwax.settings import load_settings
+from sealwax.settings import WebSettings, load_settings
 from sealwax.web.serve import gunicorn_options
 
 ANYWHERE = "0.0.0.0/0"
@@ -92,6 +92,7 @@ def test_secrets_come_from_credstash_alone(stack):
         "SEALWAX_BUCKET",
         "SEALWAX_LIVENESS_FILE",
         "AWS_REGION",
+        "SEALWAX_WEB__CONNECTIONS_PER_ADDRESS",
     }
 
 
@@ -180,6 +181,21 @@ def test_the_api_stops_in_order():
     assert delay < graceful_timeout() < stop <= 120
 
 
+@pytest.mark.parametrize(("cpu", "processes"), [("256", "1"), ("1024", "1"), ("4096", "4")])
+def test_the_api_has_a_process_for_each_vcpu(cpu: str, processes: str):
+    command = container(Stack("api", {"Cpu": cpu}))["Command"]
+    assert str(command[command.index("--workers") + 1]) == processes
+    command = container(Stack("api", {"Cpu": cpu, "Processes": 3}))["Command"]
+    assert str(command[command.index("--workers") + 1]) == "3"
+
+
+def test_the_load_balancer_is_the_first_to_close_an_idle_connection():
+    (balancer,) = Stack("api", {}).of_type("AWS::ElasticLoadBalancingV2::LoadBalancer").values()
+    attributes = {item["Key"]: item["Value"] for item in balancer["LoadBalancerAttributes"]}
+    idle = float(attributes["idle_timeout.timeout_seconds"])
+    assert idle < WebSettings.model_validate({}).keepalive_seconds
+
+
 def test_a_worker_has_all_the_time_that_fargate_gives():
     assert container(Stack("worker", {}))["StopTimeout"] == 120
 
@@ -190,6 +206,11 @@ def test_the_load_balancer_takes_tls_only_and_asks_for_liveness():
     assert (listener["Protocol"], listener["Port"]) == ("HTTPS", 443)
     (group,) = stack.of_type("AWS::ElasticLoadBalancingV2::TargetGroup").values()
     assert group["HealthCheckPath"] == "/healthz"
+    health = WebSettings.model_validate({}).health_port
+    assert group["HealthCheckPort"] == str(health)
+    assert {"ContainerPort": health, "Protocol": "tcp"} in container(stack)["PortMappings"]
+    (inward,) = stack.of_type("AWS::EC2::SecurityGroupIngress").values()
+    assert inward["FromPort"] <= health <= inward["ToPort"]
     assert group["TargetType"] == "ip"
 
 

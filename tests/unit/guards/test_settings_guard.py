@@ -115,6 +115,19 @@ SHOWN_BY = {
     "liveness_file": CONSUMES,
     "counters_seconds": CONSUMES,
     "public_url": f"{EFFECTS_FILE}::test_public_url_makes_cookies_secure",
+    "web.health_port": "tests/unit/web/test_serve.py::test_the_health_port_is_the_settings",
+    **{
+        f"web.{name}": f"tests/integration/web/test_edge.py::{test}"
+        for name, test in {
+            "header_seconds": "test_headers_that_drip_end_at_their_deadline",
+            "body_seconds": "test_bodies_that_drip_end_at_their_deadline_and_reach_no_thread",
+            "request_seconds": "test_a_whole_request_ends_at_its_deadline_whoever_is_slow",
+            "keepalive_seconds": "test_a_connection_waits_for_its_next_request_for_so_long",
+            "connections": "test_at_the_cap_in_all_the_one_that_drips_longest_makes_room",
+            "connections_per_address": "test_so_many_connections_of_one_address_and_not_one_more",
+            "buffered_bytes": "test_over_the_bytes_held_the_largest_incomplete_body_goes",
+        }.items()
+    },
     "tasks": "tests/unit/test_settings.py::test_a_task_module_s_section_is_validated",
 }
 
@@ -128,13 +141,15 @@ HOLDERS = {
     "limits": r"limits",
     "aws": r"(?:aws|timeouts)",
     "steward": r"steward",
+    "web": r"web",
     "ledger": r"settings\.ledger",
     "schedules.<name>": r"schedule",
 }
 
 #: A setting's noun and unit, where its value is a number.
 UNITS = re.compile(
-    r"\b(seconds?|bytes|attempts|tasks|messages|requests|queries|deaths|0: no limit)\b",
+    r"\b(seconds?|bytes|attempts|tasks|messages|requests|queries|deaths|connections|port|"
+    r"0: no limit)\b",
     re.IGNORECASE,
 )
 

@@ -36,7 +36,7 @@ SHOWN_BY = {
         "cli/sandbox",
         "local/preparation",
     ],
-    "integration/web/test_serving.py": ["cli/api", "web/gunicorn_log"],
+    "integration/web/test_serving.py": ["cli/api", "web/edge_worker", "web/gunicorn_log"],
     "unit/cli/test_help.py": ["cli/groups"],
     "packaging/test_new.py": ["cli/new"],
     "acceptance/test_main_job.py": ["cli/submit", "worker/task"],

@@ -25,4 +25,5 @@ def test_the_roles_look_in_their_folder_where_nothing_was_told(tmp_path, monkeyp
         program.name: program.command for program in stack(monkeypatch, tmp_path, None).roles()
     }
     assert commands["worker"][1:] == ["-m", "sealwax", "worker"]
-    assert commands["api"][1:] == ["-m", "sealwax", "api", "--port", str(dev.API_PORT)]
+    api = ["api", "--port", str(dev.API_PORT), "--health-port", "0"]
+    assert commands["api"][1:] == ["-m", "sealwax", *api]

@@ -11,6 +11,7 @@ from sealwax import web
 from sealwax.cli import cli
 from sealwax.errors import ConfigurationError
 from sealwax.settings import load_settings
+from sealwax.web import serve as serving
 from sealwax.web.serve import load_factory
 
 
@@ -53,3 +54,25 @@ def test_the_option_goes_before_the_setting(tmp_path: Path):
     done = CliRunner().invoke(cli, ["api", "--app", "its_absent_app:create_app"])
     assert done.exit_code == 1
     assert "its_absent_app" in done.output
+
+
+@pytest.mark.parametrize(
+    ("setting", "option", "bound"),
+    [(8_081, None, [8_080, 8_081]), (9_001, None, [8_080, 9_001]), (0, None, [8_080]),
+     (9_001, 9_002, [8_080, 9_002]), (9_001, 0, [8_080])],
+)  # fmt: skip
+def test_the_health_port_is_the_settings(monkeypatch, setting: int, option, bound: list[int]):
+    found: list[dict[str, object]] = []
+
+    class Server:
+        def __init__(self, _: object, options: dict[str, object]) -> None:
+            found.append(options)
+
+        def run(self) -> None: ...
+
+    monkeypatch.setattr(serving, "_Server", Server)
+    monkeypatch.setattr(serving, "endure_output", lambda: None)
+    monkeypatch.setattr(serving, "configure_logging", lambda *_: None)
+    settings = load_settings(web={"health_port": setting})
+    serving.serve(settings, host="h", port=8_080, workers=1, threads=1, health_port=option)
+    assert found[0]["bind"] == [f"h:{port}" for port in bound]

@@ -1,0 +1,104 @@
+"""Peers that drip: more of them than the API has threads, beside callers who do not."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from support.waiting import wait_for
+from support.web_app import app, auth, settings, token
+
+from sealwax.local.ports import free_port
+
+__all__ = ["app", "auth", "settings", "token"]
+
+#: More than the threads of the process, and fewer than one address may have.
+THREADS, PEERS = 4, 40
+
+KINDS = {
+    "headers": b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nX-A: ",
+    "bodies": b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer x\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 4000\r\n\r\n{",
+    "bodies after a 401": b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 4000\r\n\r\n{",
+    "nothing": b"",
+}
+
+
+@pytest.fixture
+def served(app, settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Start `sealwax api`; yield its port."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "sealwax.toml").write_text('task_modules = ["tasks.customers"]\n')
+    port = free_port()
+    command = [
+        sys.executable, "-m", "sealwax", "api",
+        "--port", str(port), "--health-port", str(free_port()), "--threads", str(THREADS),
+    ]  # fmt: skip
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+
+    def answers() -> bool:
+        assert process.poll() is None, (folder / "log").read_text()
+        with contextlib.suppress(requests.ConnectionError):
+            return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=5).ok
+        return False
+
+    try:
+        wait_for(answers, seconds=60, what="the API's first answer")
+        yield port
+        process.terminate()
+        assert process.wait(timeout=40) == 0
+    finally:
+        process.kill()
+        process.wait(timeout=10)
+
+
+@contextlib.contextmanager
+def dripping(port: int, opening: bytes) -> Iterator[None]:
+    """Hold connections that send a byte now and then, and come again where they are closed."""
+    stop = threading.Event()
+    peers = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(PEERS)]
+    for peer in peers:
+        peer.sendall(opening)
+
+    def drip() -> None:
+        while not stop.wait(0.2):
+            for place, peer in enumerate(peers):
+                try:
+                    if opening:
+                        peer.sendall(b"x")
+                except OSError:
+                    peer.close()
+                    with contextlib.suppress(OSError):
+                        peers[place] = socket.create_connection(("127.0.0.1", port), timeout=5)
+                        peers[place].sendall(opening)
+
+    thread = threading.Thread(target=drip, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(10)
+        for peer in peers:
+            peer.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_peers_that_drip_hold_nobody_up(served: int, auth, kind: str) -> None:
+    base = f"http://127.0.0.1:{served}"
+    with dripping(served, KINDS[kind]):
+        for _ in range(20):
+            assert requests.get(f"{base}/v1/whoami", headers=auth, timeout=10).status_code in (
+                200, 404,
+            )  # fmt: skip
+            assert requests.get(f"{base}/healthz", timeout=10).status_code == 200
