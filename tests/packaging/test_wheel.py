@@ -105,8 +105,8 @@ def test_a_foreign_wheel_of_tasks_and_api_is_neither_mixed_nor_lost(
 
 #: Modules of extras: an import of one fails as if it were not installed.
 EXTRAS = {
-    "certifi", "credstash", "flask", "gunicorn", "idna", "markupsafe", "phonenumbers", "requests", "waitress",
-    "rich", "standardwebhooks", "werkzeug",
+    "certifi", "credstash", "flask", "gunicorn", "idna", "markupsafe", "phonenumbers", "requests",
+    "rich", "standardwebhooks", "waitress", "werkzeug",
 }  # fmt: skip
 BLOCK = f"""
 import sys
