@@ -109,7 +109,37 @@ class Limits(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     request_bytes: int = Field(
-        34_000_000, ge=1_024, le=34_000_000, description="Largest accepted request body, in bytes."
+        1_048_576,
+        ge=1_024,
+        le=34_000_000,
+        description="Largest accepted request body, in bytes; a task may declare more "
+        "(`max_payload`), and such are taken one at a time.",
+    )
+    large_wait: float = Field(
+        2,
+        ge=0,
+        le=30,
+        description="Seconds a body over `request_bytes` waits for another one, then 503.",
+    )
+    json_values: int = Field(
+        100_000,
+        ge=100,
+        le=10_000_000,
+        description="Values of a request body or payload, containers included, counted before "
+        "they are made; one costs up to 250 bytes of memory.",
+    )
+    json_keys: int = Field(
+        50_000,
+        ge=100,
+        le=10_000_000,
+        description="Names of members in a request body or payload; one costs up to 300 bytes "
+        "of memory.",
+    )
+    json_depth: int = Field(
+        64,
+        ge=4,
+        le=100,
+        description="Levels of nesting of a request body or payload; 100 bytes or so a level.",
     )
     payload_bytes: int = Field(
         33_554_432,

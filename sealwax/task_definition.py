@@ -41,6 +41,9 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 #: 12 h after its receive, half an hour is kept for the lease's renewals.
 MAX_TIME_LIMIT = 41_400
 
+#: Bytes of the largest request that a task may ask for: 32 MiB of payload fit.
+MAX_PAYLOAD = 34_000_000
+
 
 class InvalidPayload(SealwaxError):
     """The payload fits the contract but not the configuration.
@@ -74,6 +77,7 @@ class TaskDefinition(Generic[Contract]):
     lane: str = "default"
     retry: RetryPolicy | None = None
     time_limit: int | None = None
+    max_payload: int | None = None
     secrets: Callable[[Settings], Iterable[str]] = _no_secrets
     validate: Callable[[Contract, Settings], None] | None = None
     configure: Callable[[Settings], None] | None = None
@@ -125,6 +129,7 @@ def task(
     lane: str = "default",
     retry: RetryPolicy | None = None,
     time_limit: int | None = None,
+    max_payload: int | None = None,
     secrets: Callable[[Settings], Iterable[str]] = _no_secrets,
     validate: Callable[[Contract, Settings], None] | None = None,
     configure: Callable[[Settings], None] | None = None,
@@ -150,6 +155,9 @@ def task(
     time_limit
         Seconds after which the attempt is killed (prefork), 1 to 41,400;
         default: `limits.task_seconds`.
+    max_payload
+        Bytes of the largest request for it, 1 to 34,000,000, where `limits.request_bytes` are
+        too few. An API process takes such requests one after the other.
     secrets
         Given the settings, names the secrets that the task reads with
         `job.secret(name)`; read once when the worker starts.
@@ -189,6 +197,8 @@ def task(
             "a message invisible for at most 12 hours."
         )
 
+    if max_payload is not None and not 1 <= max_payload <= MAX_PAYLOAD:
+        raise ConfigurationError(f"Task {name}: max_payload must be 1 to {MAX_PAYLOAD} bytes.")
     if (enrich is None) != (enriched is None):
         raise ConfigurationError(f"Task {name}: enrich and enriched belong together.")
     if not all(_PHASE.fullmatch(phase) for phase in phases):
@@ -203,6 +213,7 @@ def task(
             lane=lane,
             retry=retry,
             time_limit=time_limit,
+            max_payload=max_payload,
             secrets=secrets,
             validate=validate,
             configure=configure,

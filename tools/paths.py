@@ -86,7 +86,7 @@ DETAILS = {
         "keys/hmac:_canonical", "keys/hmac:KeyedHashes._fingerprint",
         "keys/hmac:KeyedHashes.fair_group", "keys/hmac:KeyedHashes.fingerprint",
         "keys/hmac:KeyedHashes.job_id_candidates",
-        "web/body:_unique", "web/body:_check_depth", "web/jobs:_seconds",
+        "web/body:_unique", "json_limits:check_json", "web/jobs:_seconds",
         "producer/submit:encode_payload", "envelope/format:encode_header",
         "envelope/seal:sealed_size", "transport/publishing:_pick", "transport/publishing:_delay",
         "transport/sigv4:SigV4Signer._signing_key",

@@ -18,6 +18,7 @@ import structlog
 
 from sealwax.envelope import Context, PublicKey, Purpose, SigningKey, seal, sealed_size
 from sealwax.errors import SealwaxError
+from sealwax.json_limits import JsonLimit, check_json
 from sealwax.keys.hmac import JobNames
 from sealwax.ledger import JobState, LedgerEntry, LedgerError, NewJob
 from sealwax.outbox.store import MAX_BYTES as OUTBOX_BYTES
@@ -31,6 +32,7 @@ __all__ = [
     "MESSAGE_OVERHEAD",
     "IdempotencyConflict",
     "JobInFlux",
+    "PayloadTooComplex",
     "PayloadTooLarge",
     "QueueUnavailable",
     "Submission",
@@ -68,6 +70,14 @@ class PayloadTooLarge(SealwaxError):
             f"The payload has {size} bytes; at most {limit} are accepted. Send less, or a "
             "reference to where the data is."
         )
+
+
+class PayloadTooComplex(PayloadTooLarge):
+    """The payload has more values, keys or levels than a worker takes, with what was fetched."""
+
+    def __init__(self, kind: str, limit: int) -> None:
+        self.limit = limit
+        SealwaxError.__init__(self, f"The payload has more than {limit} {kind}; send less.")
 
 
 #: Bytes that Celery's message adds around an envelope: headers, properties,
@@ -322,6 +332,10 @@ class Submitter:
     ) -> tuple[str, bool]:
         """Return the envelope, and whether it fits into a message."""
         plaintext = encode_payload(payload)
+        try:
+            check_json(plaintext, self._settings.limits)
+        except JsonLimit as found:
+            raise PayloadTooComplex(found.kind, found.limit) from None
         context = Context(
             purpose=Purpose.JOB,
             task=job.task,

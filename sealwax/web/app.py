@@ -59,6 +59,12 @@ def create_app(
         g.began = time.monotonic()
         structlog.contextvars.bind_contextvars(request=g.request_id)
 
+    @app.teardown_request
+    def _leave(_: BaseException | None) -> None:
+        large = g.pop("large_body", None)
+        if large is not None:
+            large.leave()
+
     @app.after_request
     def _end(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.get("request_id", "")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from flask import Request
+from flask import Request, g
 
+from sealwax.json_limits import JsonLimit, check_json
 from sealwax.web.problems import Problem
+from sealwax.web.services import services
 
-__all__ = ["MAX_DEPTH", "read_json"]
-
-#: Deepest nesting accepted; far below where Python's own encoder gives up.
-MAX_DEPTH = 64
+__all__ = ["read_json"]
 
 
 def _refuse_constant(_: str) -> NoReturn:
@@ -34,20 +33,6 @@ def _finite(text: str) -> float:
     if number in (float("inf"), float("-inf")):
         raise Problem("malformed-request", detail="A number is too large for a double.")
     return number
-
-
-def _check_depth(value: Any) -> None:
-    layer = [value]
-    for _ in range(MAX_DEPTH):
-        layer = [
-            child
-            for item in layer
-            if isinstance(item, dict | list)
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
-        if not layer:
-            return
-    raise Problem("malformed-request", detail=f"The body is nested deeper than {MAX_DEPTH}.")
 
 
 def read_json(request: Request, limit: int) -> Any:
@@ -75,18 +60,31 @@ def read_json(request: Request, limit: int) -> Any:
     )
     if request.content_length is not None and request.content_length > limit:
         raise too_large
+    limits = services().settings.limits
+    if limit > limits.request_bytes and (request.content_length or limit) > limits.request_bytes:
+        if not services().large_bodies.enter(limits.large_wait):
+            raise Problem("edge-busy", retry_after=2, detail="Another large body is being read.")
+        g.large_body = services().large_bodies
     data = request.stream.read(limit + 1)
     if len(data) > limit:
         raise too_large
+    g.body_bytes = len(data)
     try:
+        check_json(data, limits)
         value = json.loads(
             data.decode(),
             parse_constant=_refuse_constant,
             parse_float=_finite,
             object_pairs_hook=_unique,
         )
-        _check_depth(value)
-        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is not text
+        if b"\\u" in data:
+            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is not text
+    except JsonLimit as found:
+        if found.kind == "depth":
+            detail = f"The body is nested deeper than {found.limit}."
+            raise Problem("malformed-request", detail=detail, limit=found.limit) from None
+        detail = f"At most {found.limit} {found.kind} are accepted in one request."
+        raise Problem("too-large", detail=detail, limit=found.limit, of=found.kind) from None
     except (ValueError, RecursionError):
         # UnicodeError is a ValueError; so is an integer of more than 4,300 digits.
         raise Problem("malformed-request") from None

@@ -103,7 +103,7 @@ class EdgeWorker(Worker):
             self.wsgi,
             main,
             settings.web,
-            body_bytes=settings.limits.request_bytes,
+            body_bytes=services.body_limit,
             threads=self.cfg.threads,
         )
         for listener in others:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from flask import Blueprint, Response, jsonify, request, url_for
+from flask import Blueprint, Response, g, jsonify, request, url_for
 from pydantic import ValidationError
 
 from sealwax.enrichment import EnrichmentContext
@@ -39,8 +39,12 @@ _POLL_AFTER = 1
 @requires("jobs:submit")
 def submit() -> Response:
     """Accept a job: 202 with Location once the queue has it."""
-    body = read_json(request, services().settings.limits.request_bytes)
+    body = read_json(request, services().body_limit)
     definition, payload, times = _read_request(body)
+    limit = max(services().settings.limits.request_bytes, definition.max_payload or 0)
+    if g.body_bytes > limit:
+        detail = f"This task accepts at most {limit} bytes in one request."
+        raise Problem("too-large", detail=detail, limit=limit)
     if not principal().allows("jobs:submit", definition.name):
         raise Problem("forbidden", detail="The token may not submit this task.")
     key = request.headers.get("Idempotency-Key")

@@ -8,7 +8,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 
-__all__ = ["RateLimiter", "RequestsUnderWay"]
+__all__ = ["LargeBodies", "RateLimiter", "RequestsUnderWay"]
 
 #: Tenants remembered at once; the one longest unseen is forgotten, and so has
 #: its whole burst again.
@@ -90,3 +90,18 @@ class RequestsUnderWay:
             self._counts[tenant] -= 1
             if not self._counts[tenant]:
                 del self._counts[tenant]
+
+
+class LargeBodies:
+    """Lets one body over `limits.request_bytes` after the other be parsed, in one process."""
+
+    def __init__(self) -> None:
+        self._one = threading.Lock()
+
+    def enter(self, seconds: float) -> bool:
+        """Wait for the others, for `seconds` at most; return whether it is this one's turn."""
+        return self._one.acquire(timeout=seconds)
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        self._one.release()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flask import current_app
@@ -21,7 +21,7 @@ from sealwax.runtime import START_PATIENCE, Runtime
 from sealwax.settings import Settings
 from sealwax.task_definition import TaskDefinition, discover
 from sealwax.web.admission import Admission
-from sealwax.web.rate_limits import RateLimiter, RequestsUnderWay
+from sealwax.web.rate_limits import LargeBodies, RateLimiter, RequestsUnderWay
 from sealwax.web.refused_sign_ins import RefusedSignIns
 from sealwax.web.tokens import TOKEN_KEY, TokenStore, make_tokens
 
@@ -49,6 +49,13 @@ class Services:
     fleet: Fleet
     reveals: Reveals
     refused: RefusedSignIns
+    large_bodies: LargeBodies = field(default_factory=LargeBodies)
+
+    @property
+    def body_limit(self) -> int:
+        """Bytes of the largest body that any task takes."""
+        largest = [definition.max_payload or 0 for definition in self.definitions.values()]
+        return max(self.settings.limits.request_bytes, *largest, 0)
 
 
 def make_services(

@@ -35,6 +35,7 @@ from sealwax.envelope import (
     seal,
 )
 from sealwax.job import Cancelled, Job, LeaseLost
+from sealwax.json_limits import check_json
 from sealwax.ledger import ClaimLost, JobState, LedgerEntry, LedgerError
 from sealwax.outbox.payloads import (
     PayloadMissing,
@@ -290,6 +291,8 @@ class Attempt:
         """Return the task's two arguments: the payload, validated again, and the job."""
         definition, token = self._definition, self._delivery.token
         try:
+            # Not every signer counts as our API does: an older one, or one taken over.
+            check_json(opened.plaintext, self._runtime.settings.limits)
             payload = definition.sealed_contract.model_validate_json(opened.plaintext)
         except (ValidationError, ValueError, RecursionError):
             raise Rejected("contract-broken") from None

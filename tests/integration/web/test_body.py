@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from support.problems import problem
@@ -70,3 +71,81 @@ def test_the_body_limit_holds_at_its_edge(client, auth) -> None:
         assert answer.status_code == status, answer.text
     document = problem(answer, 413, "too-large")
     assert document["limit"] == limit == 4096
+
+
+def relay(body: object) -> bytes:
+    return json.dumps({"task": "webhooks.relay", "payload": {"event": "p", "body": body}}).encode()
+
+
+@pytest.mark.parametrize("edge", [[{}] * 94, dict.fromkeys(map(str, range(95))), [[[[[[]]]]]]])
+def test_values_keys_and_levels_have_their_limits_at_the_edge(client, auth, edge) -> None:
+    """The request around it has 5 values, 4 keys and 2 levels."""
+    edge_services = client.application.extensions["sealwax"]
+    limits = edge_services.settings.limits
+    # A root, a task, a payload, an event and the body: five values, four names.
+    if isinstance(edge, dict):
+        limits.json_keys, kind = 99, "keys"
+        over = {**edge, "more": None}
+    elif edge[0] == {}:
+        limits.json_values, kind = 99, "values"
+        over = [*edge, {}]
+    else:
+        limits.json_depth, kind = 8, "depth"
+        over = [edge]
+    for body, status in ((edge, 202), (over, 400 if kind == "depth" else 413)):
+        answer = client.post(
+            "/v1/jobs", data=relay(body), headers=auth, content_type="application/json"
+        )
+        assert answer.status_code == status, answer.text
+    if kind != "depth":
+        document = problem(answer, 413, "too-large")
+        assert (document["limit"], document["of"]) == (99, kind)
+    else:
+        assert problem(answer, 400, "malformed-request")["limit"] == 8
+
+
+def test_a_task_takes_as_much_as_it_declares_and_others_do_not(client, auth) -> None:
+    edge = client.application.extensions["sealwax"]
+    name = "webhooks.relay"
+    size = len(relay("x" * 8_000))
+
+    def post() -> object:
+        return client.post(
+            "/v1/jobs", data=relay("x" * 8_000), headers=auth, content_type="application/json"
+        )
+
+    # Another task declares more: its limit is not this one's.
+    assert max(definition.max_payload or 0 for definition in edge.definitions.values()) > size
+    assert problem(post(), 413, "too-large")["limit"] == 4_096
+    before = edge.definitions[name]
+    try:
+        for most, status in ((size, 202), (size - 1, 413)):
+            edge.definitions[name] = replace(before, max_payload=most)
+            assert post().status_code == status
+    finally:
+        edge.definitions[name] = before
+
+
+def test_large_bodies_are_taken_one_at_a_time(client, auth) -> None:
+    edge = client.application.extensions["sealwax"]
+    before = edge.definitions["webhooks.relay"]
+    edge.definitions["webhooks.relay"] = replace(before, max_payload=20_000)
+    edge.settings.limits.large_wait = 0.1
+
+    def post(size: int) -> object:
+        return client.post(
+            "/v1/jobs", data=relay("x" * size), headers=auth, content_type="application/json"
+        )
+
+    try:
+        assert edge.large_bodies.enter(1)
+        answer = post(8_000)
+        problem(answer, 503, "edge-busy")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert post(100).status_code == 202
+        edge.large_bodies.leave()
+        # Each lets the next one in.
+        for _ in range(2):
+            assert post(8_000).status_code == 202
+    finally:
+        edge.definitions["webhooks.relay"] = before

@@ -57,6 +57,14 @@ SHOWN_BY = {
     'retry."<task>".max_age': OVERRIDES,
     "limits.request_bytes": "tests/integration/web/test_body.py"
     "::test_the_body_limit_holds_at_its_edge",
+    "limits.json_values": "tests/integration/web/test_body.py"
+    "::test_values_keys_and_levels_have_their_limits_at_the_edge",
+    "limits.json_keys": "tests/integration/web/test_body.py"
+    "::test_values_keys_and_levels_have_their_limits_at_the_edge",
+    "limits.json_depth": "tests/integration/web/test_body.py"
+    "::test_values_keys_and_levels_have_their_limits_at_the_edge",
+    "limits.large_wait": "tests/integration/web/test_body.py"
+    "::test_large_bodies_are_taken_one_at_a_time",
     "limits.payload_bytes": f"{EFFECTS_FILE}::test_payload_bytes_bound_a_submission",
     "limits.message_bytes": CONSUMES,
     "limits.result_bytes": "tests/unit/testing/test_run_task.py"
