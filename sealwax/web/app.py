@@ -59,11 +59,8 @@ def create_app(
         g.began = time.monotonic()
         structlog.contextvars.bind_contextvars(request=g.request_id)
 
-    @app.teardown_request
-    def _leave(_: BaseException | None) -> None:
-        large = g.pop("large_body", None)
-        if large is not None:
-            large.leave()
+    # Whatever became of the request: the next large body may come.
+    app.teardown_request(lambda _: g.pop("large_body", bool)())
 
     @app.after_request
     def _end(response: Response) -> Response:

@@ -11,7 +11,7 @@ from sealwax.json_limits import JsonLimit, check_json
 from sealwax.web.problems import Problem
 from sealwax.web.services import services
 
-__all__ = ["read_json"]
+__all__ = ["STRICT", "read_json"]
 
 
 def _refuse_constant(_: str) -> NoReturn:
@@ -33,6 +33,12 @@ def _finite(text: str) -> float:
     if number in (float("inf"), float("-inf")):
         raise Problem("malformed-request", detail="A number is too large for a double.")
     return number
+
+
+#: Strict JSON: nothing in it that two readers could understand in two ways.
+STRICT = json.JSONDecoder(
+    parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique
+)
 
 
 def read_json(request: Request, limit: int) -> Any:
@@ -64,19 +70,14 @@ def read_json(request: Request, limit: int) -> Any:
     if limit > limits.request_bytes and (request.content_length or limit) > limits.request_bytes:
         if not services().large_bodies.enter(limits.large_wait):
             raise Problem("edge-busy", retry_after=2, detail="Another large body is being read.")
-        g.large_body = services().large_bodies
+        g.large_body = services().large_bodies.leave
     data = request.stream.read(limit + 1)
     if len(data) > limit:
         raise too_large
     g.body_bytes = len(data)
     try:
         check_json(data, limits)
-        value = json.loads(
-            data.decode(),
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            object_pairs_hook=_unique,
-        )
+        value = STRICT.decode(data.decode())
         if b"\\u" in data:
             json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is not text
     except JsonLimit as found:

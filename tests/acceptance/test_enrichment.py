@@ -35,7 +35,9 @@ base = 0.1
 
 @pytest.fixture(scope="module")
 def own(make_stack) -> LiveStack:
-    return make_stack(routes={"demo": {}}, sections=sections)
+    # Relays of 20 MiB: the default is 1 MiB for tasks that declare no more.
+    extra = "[limits]\nrequest_bytes = 34_000_000\n"
+    return make_stack(routes={"demo": {}}, sections=sections, extra=extra)
 
 
 def control(stack: LiveStack, where: str, what: dict | None) -> None:
