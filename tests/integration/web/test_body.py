@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.problems import problem
@@ -109,7 +110,7 @@ def test_a_task_takes_as_much_as_it_declares_and_others_do_not(client, auth) -> 
     name = "webhooks.relay"
     size = len(relay("x" * 8_000))
 
-    def post() -> object:
+    def post() -> Any:
         return client.post(
             "/v1/jobs", data=relay("x" * 8_000), headers=auth, content_type="application/json"
         )
@@ -132,7 +133,7 @@ def test_large_bodies_are_taken_one_at_a_time(client, auth) -> None:
     edge.definitions["webhooks.relay"] = replace(before, max_payload=20_000)
     edge.settings.limits.large_wait = 0.1
 
-    def post(size: int) -> object:
+    def post(size: int) -> Any:
         return client.post(
             "/v1/jobs", data=relay("x" * size), headers=auth, content_type="application/json"
         )
