@@ -84,6 +84,7 @@ def test_values_keys_and_levels_have_their_limits_at_the_edge(client, auth, edge
     edge_services = client.application.extensions["sealwax"]
     limits = edge_services.settings.limits
     # A root, a task, a payload, an event and the body: five values, four names.
+    over: Any
     if isinstance(edge, dict):
         limits.json_keys, kind = 99, "keys"
         over = {**edge, "more": None}
