@@ -234,7 +234,6 @@ def _validate(_: Export, settings: Settings) -> None:
     name="exports.build",
     contract=Export,
     time_limit=3_600,
-    max_payload=34_000_000,
     configure=_configure,
     validate=_validate,
     phases=("writing", "done"),

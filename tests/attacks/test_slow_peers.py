@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -33,18 +34,49 @@ KINDS = {
 
 
 @pytest.fixture
-def served(app, settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Start `sealwax api`; yield its port."""
+def system() -> Iterator[socket.socket]:
+    """Return an internal system that takes requests and answers none."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        yield listener
+
+
+@pytest.fixture
+def health_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def served(app, settings, system: socket.socket, health_port: int, tmp_path: Path) -> Iterator[int]:
+    """Start `sealwax api`, whose one enriched task may hold all threads; yield its port."""
     folder = tmp_path / "served"
     folder.mkdir()
-    (folder / "sealwax.toml").write_text('task_modules = ["tasks.customers"]\n')
+    to = system.getsockname()[1]
+    rule = (
+        f'{{cidrs = ["127.0.0.1/32"], schemes = ["http"], ports = [{to}], total = 60, read = 60}}'
+    )
+    (folder / "sealwax.toml").write_text(
+        f"""task_modules = ["tasks.customers"]
+[limits]
+tenant_requests = 0
+system_requests = 1000
+enrich_seconds = 60
+[tasks.customers]
+internal_url = "http://127.0.0.1:{to}/{{id}}"
+internal_rule = {rule}
+crm_url = "http://127.0.0.1:{to}/{{id}}"
+crm_rule = {rule}
+"""
+    )
     port = free_port()
     command = [
         sys.executable, "-m", "sealwax", "api",
-        "--port", str(port), "--health-port", str(free_port()), "--threads", str(THREADS),
+        "--port", str(port), "--health-port", str(health_port), "--threads", str(THREADS),
     ]  # fmt: skip
+    variables = {**os.environ, "SEALWAX_CONFIG": str(folder / "sealwax.toml")}
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=folder, env=variables, stdout=log, stderr=subprocess.STDOUT
+        )
 
     def answers() -> bool:
         assert process.poll() is None, (folder / "log").read_text()
@@ -98,7 +130,35 @@ def test_peers_that_drip_hold_nobody_up(served: int, auth, kind: str) -> None:
     base = f"http://127.0.0.1:{served}"
     with dripping(served, KINDS[kind]):
         for _ in range(20):
-            assert requests.get(f"{base}/v1/whoami", headers=auth, timeout=10).status_code in (
-                200, 404,
-            )  # fmt: skip
+            answer = requests.get(f"{base}/v1/tasks", headers=auth, timeout=10)
+            assert answer.json()["tasks"], answer.text
             assert requests.get(f"{base}/healthz", timeout=10).status_code == 200
+
+
+def test_health_answers_while_every_thread_waits(
+    served: int, auth, system: socket.socket, health_port: int
+) -> None:
+    base = f"http://127.0.0.1:{served}"
+    body = {"task": "customers.sync", "payload": {"customer_id": "1"}}
+
+    def send() -> None:
+        with contextlib.suppress(requests.RequestException):
+            requests.post(f"{base}/v1/jobs", json=body, headers=auth, timeout=60)
+
+    threads = [threading.Thread(target=send, daemon=True) for _ in range(THREADS)]
+    for each in threads:
+        each.start()
+    system.settimeout(30)
+    held = [system.accept()[0] for _ in threads]
+    try:
+        with pytest.raises(requests.ReadTimeout):
+            requests.get(f"{base}/v1/tasks", headers=auth, timeout=0.5)
+        for path in ("healthz", "readyz", "metrics"):
+            answer = requests.get(f"http://127.0.0.1:{health_port}/{path}", timeout=10)
+            assert answer.status_code == 200, path
+    finally:
+        system.close()
+        for each in held:
+            each.close()
+        for thread in threads:
+            thread.join(30)
