@@ -78,6 +78,21 @@ class Lane(BaseModel):
         description="Messages a worker holds for each task it runs at once. More make fuller "
         "batches, fewer leave more to idle workers: 1 for tasks of minutes.",
     )
+    per_tenant: int | None = Field(
+        None,
+        ge=0,
+        le=256,
+        description="Jobs of one tenant that a worker runs at once; what exceeds it waits, or goes "
+        "back to the queue uncharged. 0: no limit. Default: half of `concurrency`, rounded up, "
+        "while a job of another tenant has come within 10 minutes.",
+    )
+    per_route: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Jobs of one task, and so at what it calls, that a worker runs at once; what "
+        "exceeds it waits as with `per_tenant`. 0: no limit.",
+    )
     fair: bool = Field(
         default=False,
         description="Fair queue: SQS lets no tenant's backlog delay the others'. Standard queues.",

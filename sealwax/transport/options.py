@@ -124,6 +124,10 @@ class TransportOptions:
         Seconds between two lines of counters in the log; 0: none.
     fair_queues
         Send the property `sealwax-group` as MessageGroupId on standard queues too.
+    per_tenant, per_route
+        Tasks of one tenant (fair group), and of one name, that a worker runs at once; 0: no
+        limit, None: half of its slots while there are others. What is given back for want of
+        room has been received once more, which counts where no ledger counts attempts.
     pauses
         The queues and tasks that this process must not receive or start now; None: never any.
     check
@@ -158,6 +162,8 @@ class TransportOptions:
     counters_every: float = 60
     liveness_file: str | None = None
     fair_queues: bool = False
+    per_tenant: int | None = 0
+    per_route: int | None = 0
     pauses: ConsumerPauses | None = None
     check: bool = True
 
@@ -190,6 +196,8 @@ class TransportOptions:
     def _check(self) -> None:
         for name, low, high in _RANGES:
             value = getattr(self, name)
+            if value is None and name in _NONE:
+                continue
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TransportOptionInvalid(f"Transport option {name!r} must be a number.")
             if not low <= value <= high:
@@ -227,7 +235,12 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("crashes", 1, 100),
     ("drain_timeout", 0, 300),
     ("counters_every", 0, 86_400),
+    ("per_tenant", 0, 10_000),
+    ("per_route", 0, 10_000),
 )
+
+#: Options for which None means something.
+_NONE = frozenset({"per_tenant", "per_route"})
 
 
 def _queues(raw: Mapping[str, Any]) -> dict[str, QueueOptions]:

@@ -105,6 +105,8 @@ def _transport_options(
     else:
         options["lease"] = settings.lanes[lane].lease
         options["wait_time"] = settings.lanes[lane].poll
+        options["per_tenant"] = settings.lanes[lane].per_tenant
+        options["per_route"] = settings.lanes[lane].per_route
         options["liveness_file"] = str(settings.liveness_file) if settings.liveness_file else None
 
     def verdict(event: DeadLetterEvent) -> DeadLetter:

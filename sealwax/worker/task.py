@@ -17,7 +17,9 @@ from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.exceptions import Retry as CeleryRetry
 
 from sealwax.aws.backoff import jittered
+from sealwax.envelope import EnvelopeError, peek
 from sealwax.ledger import ClaimLost, LedgerError, is_job_id, read_generation
+from sealwax.outbox.payloads import is_reference
 from sealwax.outcomes import DeadLetter, Outcome, Retry
 from sealwax.producer.publish import CeleryPublisher
 from sealwax.runtime import Runtime
@@ -41,6 +43,11 @@ KILL_AFTER = 10
 #: Tries of the main process to tell the ledger how an attempt ended, with waits of up to
 #: 10 s: as long as `limits.record_seconds` by default.
 TRIES = 60
+
+
+#: Whose messages share one share that do not say in clear whose they are: their
+#: envelopes are in the bucket, and their lane has no fair groups.
+_IN_BUCKET = "-"
 
 
 class GivenUpRetry(CeleryRetry):
@@ -149,6 +156,24 @@ class SealedTask(Task):
         # Its form was checked when it was received.
         argument = only_argument(loads(message.body, max_depth=message.channel.options.max_depth))
         return _refused(str(headers["id"]), read_generation(headers.get("generation")), argument)
+
+    def tenant(self, message: Any) -> str | None:
+        """Return the tenant that the message's envelope names.
+
+        Nobody has verified it. Who names another's tenant takes of that one's share
+        for as long as it takes to see that the envelope is not signed for it.
+        """
+        argument = only_argument(loads(message.body, max_depth=message.channel.options.max_depth))
+        if argument is None or is_reference(argument):
+            return None if self._fair else _IN_BUCKET
+        try:
+            return peek(argument).context.tenant
+        except EnvelopeError:
+            return _IN_BUCKET
+
+    @property
+    def _fair(self) -> bool:
+        return self.runtime.settings.lanes[self.definition.lane].fair
 
     def on_attempt_lost(self, request: Any, kind: Literal["timeout", "crashed"]) -> Outcome:
         """Settle an attempt whose process is gone; the parent calls this in a thread.

@@ -77,9 +77,9 @@ class WorkerLab:
         self._app = make_producer(self.settings)
         self.submitter = Submitter(self.runtime, CeleryPublisher(self._app, self.settings))
 
-    def submit(self, name: str, **payload: Any) -> str:
-        """Submit a job; return its id."""
-        return self.submitter.submit(self.definitions[name], payload, tenant="acme").entry.id
+    def submit(self, name: str, *, by: str = "acme", **payload: Any) -> str:
+        """Submit a job by a tenant; return its id."""
+        return self.submitter.submit(self.definitions[name], payload, tenant=by).entry.id
 
     def entry(self, job_id: str) -> LedgerEntry:
         """Return the job's entry."""

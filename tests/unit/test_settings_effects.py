@@ -133,6 +133,8 @@ def worker_options(**settings: Any) -> dict[str, Any]:
         ({"lanes": {"default": {"poll": 3}}}, "wait_time", 3),
         ({"lanes": {"default": {"prefetch": 9}}}, "prefetch", 9),
         ({"lanes": {"default": {"fair": True}}}, "fair_queues", True),
+        ({"lanes": {"default": {"per_tenant": 3}}}, "per_tenant", 3),
+        ({"lanes": {"default": {"per_route": 3}}}, "per_route", 3),
     ],
 )
 def test_a_worker_consumes_as_the_settings_say(

@@ -50,9 +50,13 @@ class Request(CeleryRequest):
     ----------
     hook_attempts
         Calls of the task's hook after a lost attempt, until one returns.
+    tenant
+        Whose it is, where its task knows; by what nobody has verified.
     """
 
     hook_attempts = HOOK_ATTEMPTS
+    #: Called with the request once it has ended, whatever way; set by whoever waits for it.
+    ended: Callable[[Any], None] | None = None
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
@@ -68,6 +72,8 @@ class Request(CeleryRequest):
         self._settler = message.channel.settler
         self._token = message.delivery_tag
         self.delivery = message.delivery
+        tenant = getattr(self.task, "tenant", None)
+        self.tenant: str | None = tenant(message) if tenant is not None else None
         self._lock = threading.Lock()
         self._settled = False
         self._asked = False
@@ -108,9 +114,21 @@ class Request(CeleryRequest):
             raise TaskRevokedError(self.id)
         super().on_accepted(pid, time_accepted)
 
+    def give_back(self, seconds: float) -> None:
+        """Make the message, which was not started, visible again after `seconds`."""
+        self._forget()
+        self._settler.engine.counters.add("held_back")
+        self._end(Retry(seconds))
+
     def _forget(self) -> None:
         self.acknowledged = True
-        state.task_ready(self)
+        self._ready()
+
+    def _ready(self, *, successful: bool = False) -> None:
+        """Note that the pool is done with the request."""
+        state.task_ready(self, successful=successful)
+        if self.ended is not None:
+            self.ended(self)
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
         """Send an event of the task, where a listener enabled tasks' events."""
@@ -125,7 +143,7 @@ class Request(CeleryRequest):
         if failed:
             self.on_failure(retval, return_ok=True)
             return
-        state.task_ready(self, successful=True)
+        self._ready(successful=True)
         self._end(Ack())
         self.send_event("task-succeeded", result=retval, runtime=runtime)
 
@@ -143,7 +161,7 @@ class Request(CeleryRequest):
         if soft:
             logger.warning("Soft time limit (%ss) exceeded for %s[%s]", timeout, self.name, self.id)
             return
-        state.task_ready(self)
+        self._ready()
         logger.error("Hard time limit (%ss) exceeded for %s[%s]", timeout, self.name, self.id)
         self._lost("timeout", TimeLimitExceeded(timeout))
 
@@ -154,7 +172,7 @@ class Request(CeleryRequest):
         return_ok: bool = False,
     ) -> None:
         """End an attempt that raised."""
-        state.task_ready(self)
+        self._ready()
         error = _bare(exc_info.exception)
         if isinstance(error, Terminated):
             if not self._already_cancelled and not self._already_revoked:

@@ -78,6 +78,13 @@ class Task(celery.Task):
         """
         return None
 
+    def tenant(self, message: Any) -> str | None:
+        """Return whose message it is, for shares of the slots; None: by its fair group.
+
+        Called as `refuse` is, of what that let pass.
+        """
+        return None
+
     def on_expired(self, request: Any) -> Outcome:
         """Return the outcome of a message whose `expires` has passed. On a background thread."""
         logger.warning("Task %s[%s] expired before it ran", request.name, request.id)

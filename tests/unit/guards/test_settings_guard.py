@@ -36,6 +36,8 @@ SHOWN_BY = {
     "lanes.<lane>.pool": STARTED,
     "lanes.<lane>.concurrency": STARTED,
     "lanes.<lane>.prefetch": CONSUMES,
+    "lanes.<lane>.per_tenant": CONSUMES,
+    "lanes.<lane>.per_route": CONSUMES,
     "lanes.<lane>.fair": CONSUMES,
     "lanes.<lane>.max_wait": f"{EFFECTS_FILE}::test_max_wait_closes_a_lane",
     "lanes.<lane>.poll": CONSUMES,
