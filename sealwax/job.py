@@ -6,9 +6,10 @@ credentials of the engine and no keys.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import structlog
 
@@ -16,7 +17,7 @@ from sealwax.aws.clients import Aws
 from sealwax.errors import SealwaxError
 from sealwax.settings import Settings
 
-__all__ = ["Cancelled", "Job", "LeaseLost", "SecretNotDeclared"]
+__all__ = ["Answer", "Asked", "Cancelled", "Job", "LeaseLost", "RouteClosed", "SecretNotDeclared"]
 
 
 class LeaseLost(SealwaxError):
@@ -27,12 +28,62 @@ class Cancelled(SealwaxError):
     """Somebody cancelled this job; let it through, after cleaning up."""
 
 
+class RouteClosed(SealwaxError):
+    """The system has failed several times in a row; let it through, the job is postponed.
+
+    Parameters
+    ----------
+    after
+        Seconds after which to try again.
+    """
+
+    def __init__(self, host: str, *, after: float) -> None:
+        self.host = host
+        self.after = after
+        super().__init__(f"{host} is not asked: it has failed several times in a row.")
+
+
 class SecretNotDeclared(SealwaxError):
     """The task did not declare this secret; name it in `@task(secrets=…)`."""
 
 
+#: What came of a request: an answer; one that says that the system is in trouble (429,
+#: 5xx); none.
+Answer = Literal["well", "trouble", "none"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request is sent to.
+
+    Parameters
+    ----------
+    host
+        With its port, where that is not the scheme's own.
+    mark
+        Stands for the path, which may tell of the payload.
+    """
+
+    host: str
+    mark: str
+
+
+class Breaker(Protocol):
+    """Who knows which systems fail; a worker's `RouteBreakers`."""
+
+    def enter(self, task: str, asked: Asked, tenant: str) -> None:
+        """Raise `RouteClosed` where a request must not be sent now."""
+
+    def leave(self, task: str, asked: Asked, tenant: str, *, answer: Answer) -> None:
+        """Hear what came of a request."""
+
+
 def _nothing() -> None:
     return None
+
+
+def _asked(host: str, path: str) -> Asked:
+    return Asked(host, hashlib.sha256(path.partition("?")[0].encode()).hexdigest()[:16])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +118,7 @@ class Job:
     checker: Callable[[], None] = field(default=_nothing, repr=False)
     reporter: Callable[[int, int | None, str | None], None] | None = field(default=None, repr=False)
     sender: Callable[[str, Any, str], str] | None = field(default=None, repr=False)
+    breaker: Breaker | None = field(default=None, repr=False)
 
     @property
     def log(self) -> Any:
@@ -104,6 +156,24 @@ class Job:
             Its producer does not want it any more.
         """
         self.checker()
+
+    def asks(self, host: str, path: str) -> None:
+        """Raise if a system has failed too often to be asked; `asked` must follow.
+
+        The shipped HTTP client calls both.
+
+        Raises
+        ------
+        RouteClosed
+            Let it through: the job is postponed, and loses no attempt.
+        """
+        if self.breaker is not None:
+            self.breaker.enter(self.task, _asked(host, path), self.tenant)
+
+    def asked(self, host: str, path: str, *, answer: Answer) -> None:
+        """Note what came of a request."""
+        if self.breaker is not None:
+            self.breaker.leave(self.task, _asked(host, path), self.tenant, answer=answer)
 
     def submit(self, task: str, payload: Any, *, key: str) -> str:
         """Enqueue a follow-up job for the same tenant; return its id.

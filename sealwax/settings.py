@@ -156,6 +156,20 @@ class Limits(BaseModel):
         le=100,
         description="Levels of nesting of a request body or payload; 100 bytes or so a level.",
     )
+    route_failures: int = Field(
+        5,
+        ge=0,
+        le=1_000,
+        description="Requests in a row without an answer from a host, or with 429 or 5xx from a "
+        "path, after which a worker asks only now and then and postpones the jobs, uncharged. "
+        "0: never.",
+    )
+    route_pause_seconds: float = Field(
+        120,
+        ge=1,
+        le=900,
+        description="Seconds between two such tries at most.",
+    )
     payload_bytes: int = Field(
         33_554_432,
         ge=1_024,

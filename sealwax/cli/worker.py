@@ -40,6 +40,7 @@ def worker(lane: str, concurrency: int | None) -> None:
     from sealwax.worker.heartbeat import WorkerHeartbeat
     from sealwax.worker.ledger_watch import LedgerWatch
     from sealwax.worker.reveal import RevealResponder
+    from sealwax.worker.routes import RouteBreakers
     from sealwax.worker.shutdown import GracefulShutdown
 
     endure_output()
@@ -51,7 +52,8 @@ def worker(lane: str, concurrency: int | None) -> None:
     log_warnings(configuration_checks(settings, definitions))
     runtime = Runtime(settings, "worker", definitions, lane=lane, patience=START_PATIENCE)
     pauses = ConsumerPauses()
-    app = make_app(settings, definitions, runtime, lane=lane, pauses=pauses)
+    routes = RouteBreakers.make(settings)
+    app = make_app(settings, definitions, runtime, lane=lane, pauses=pauses, routes=routes)
     revealing = RevealResponder(runtime, runtime.letters, Reveals(runtime.control))
     heartbeat = WorkerHeartbeat(
         runtime.control,
@@ -60,6 +62,7 @@ def worker(lane: str, concurrency: int | None) -> None:
         pauses,
         concurrency=concurrency or settings.lanes[lane].concurrency,
         version=version(),
+        routes=routes,
     )
     ledger_watch = LedgerWatch(runtime, pauses, settings.queue_name(lane))
 

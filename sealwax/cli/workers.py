@@ -36,6 +36,7 @@ def list_(as_json: bool) -> None:  # noqa: FBT001 - a flag of the command line
             "lane": lambda row: row["lane"],
             "running": lambda row: f"{len(row['running'])}/{row['concurrency']}",
             "held": lambda row: row["held"],
+            "closed routes": lambda row: ", ".join(row.get("closed_routes", ())) or "-",
             "version": lambda row: row["version"],
             "seen": lambda row: row["seen"],
         },

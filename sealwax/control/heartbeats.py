@@ -43,6 +43,8 @@ class WorkerReport:
         Messages received and not ended, running ones included.
     holds
         Why it receives nothing now; empty where it does.
+    routes
+        Routes that are closed because what they ask has failed; see `sealwax.worker.routes`.
     counters
         The transport's, since it started.
     series
@@ -62,6 +64,7 @@ class WorkerReport:
     held: int = 0
     holds: tuple[str, ...] = ()
     running: tuple[RunningJob, ...] = ()
+    routes: tuple[str, ...] = ()
     counters: Mapping[str, int] = field(default_factory=dict)
     series: Mapping[str, str] = field(default_factory=dict)
 
@@ -139,4 +142,5 @@ def _report(item: Mapping[str, Any]) -> WorkerReport:
     known = {name: item[name] for name in WorkerReport.__dataclass_fields__ if name in item}
     known["running"] = tuple(RunningJob(**each) for each in known.get("running", ()))
     known["holds"] = tuple(known.get("holds", ()))
+    known["routes"] = tuple(known.get("routes", ()))
     return WorkerReport(**known)

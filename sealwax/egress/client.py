@@ -18,7 +18,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import certifi
 import requests
@@ -50,6 +50,17 @@ class LeaseCheck(Protocol):
 
     def check(self) -> None:
         """Raise where the attempt must not go on."""
+
+
+@runtime_checkable
+class RouteCheck(LeaseCheck, Protocol):
+    """A job that knows which systems fail, and hears of others."""
+
+    def asks(self, host: str, path: str) -> None:
+        """Raise where the system must not be asked now."""
+
+    def asked(self, host: str, path: str, *, answer: Literal["well", "trouble", "none"]) -> None:
+        """Hear whether it has answered, and not that it is in trouble."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +131,8 @@ class OutgoingClient:
         Parameters
         ----------
         job
-            Its `check()` is called directly before the request is sent.
+            Its `check()` is called directly before the request is sent. A `RouteCheck`
+            also hears which host is asked, and how that went: what it raises goes through.
         read_body
             Without it the answer's body is not read: its status is the answer.
 
@@ -135,6 +147,29 @@ class OutgoingClient:
         """
         target = parse_target(url)
         rule.check_target(target)
+        if not isinstance(job, RouteCheck):
+            return self._request(method, target, rule, headers, body, job, read_body=read_body)
+        job.asks(target.authority, target.path)
+        try:
+            found = self._request(method, target, rule, headers, body, job, read_body=read_body)
+        except OutgoingError as error:
+            # What else ends an attempt says nothing of the host.
+            job.asked(target.authority, target.path, answer=_answer(error))
+            raise
+        job.asked(target.authority, target.path, answer="well")
+        return found
+
+    def _request(
+        self,
+        method: str,
+        target: Target,
+        rule: HttpRule,
+        headers: Mapping[str, str] | None,
+        body: bytes | None,
+        job: LeaseCheck | None,
+        *,
+        read_body: bool,
+    ) -> OutgoingResponse:
         deadline = Deadline(total=rule.total, read=rule.read)
         addresses = self._addresses(target, rule, deadline)
         if self._before is not None:
@@ -239,6 +274,13 @@ class OutgoingClient:
             body=_read(response, target.host, rule.max_response_bytes) if read_body else b"",
             host=target.host,
         )
+
+
+def _answer(error: OutgoingError) -> Literal["well", "trouble", "none"]:
+    """Return what an error says of the host: one that refuses a request is well."""
+    if isinstance(error, DownstreamTimeout | DownstreamUnreachable):
+        return "none"
+    return "trouble" if isinstance(error, DownstreamStatus) and error.transient else "well"
 
 
 def _read(response: requests.Response, host: str, limit: int) -> bytes:

@@ -25,6 +25,7 @@ from sealwax.worker.isolation import JobIsolation
 from sealwax.worker.lease_renewal import LeaseRenewal
 from sealwax.worker.letter_signature import signed_members
 from sealwax.worker.provenance import Own, Stray, judge
+from sealwax.worker.routes import RouteBreakers
 from sealwax.worker.settlement import EarlyDeaths, bury_unclaimed
 from sealwax.worker.task import KILL_AFTER, SealedTask
 
@@ -44,6 +45,7 @@ def make_app(
     *,
     lane: str | None = None,
     pauses: ConsumerPauses | None = None,
+    routes: RouteBreakers | None = None,
 ) -> Celery:
     """Return the Celery app of a worker, with a task for each definition.
 
@@ -53,6 +55,8 @@ def make_app(
         The lane that it serves; None for an app that only runs tasks in tests.
     pauses
         The queues and tasks that the worker must not receive or start now.
+    routes
+        The worker's breakers; None: every system is asked.
     """
     app = make_celery(
         settings,
@@ -68,7 +72,7 @@ def make_app(
     isolation = JobIsolation.make() if lane is not None else None
     early_deaths = EarlyDeaths()
     for definition in definitions.values():
-        app.register_task(_make_task(definition, runtime, isolation, early_deaths)())
+        app.register_task(_make_task(definition, runtime, isolation, early_deaths, routes)())
     return app
 
 
@@ -77,6 +81,7 @@ def _make_task(
     runtime: Runtime,
     isolation: JobIsolation | None,
     early_deaths: EarlyDeaths,
+    routes: RouteBreakers | None,
 ) -> type[SealedTask]:
     limit = definition.time_limit or runtime.settings.limits.task_seconds
     return type(
@@ -88,6 +93,7 @@ def _make_task(
             "runtime": runtime,
             "isolation": isolation,
             "early_deaths": early_deaths,
+            "routes": routes,
             "soft_time_limit": limit,
             "time_limit": limit + KILL_AFTER,
             "__doc__": definition.description,

@@ -34,7 +34,7 @@ from sealwax.envelope import (
     open_envelope,
     seal,
 )
-from sealwax.job import Cancelled, Job, LeaseLost
+from sealwax.job import Cancelled, Job, LeaseLost, RouteClosed
 from sealwax.json_limits import check_json
 from sealwax.ledger import ClaimLost, JobState, LedgerEntry, LedgerError
 from sealwax.outbox.payloads import (
@@ -54,6 +54,7 @@ from sealwax.worker.isolation import JobIsolation
 from sealwax.worker.job_context import FollowUpSender, LeaseChecker, ProgressReporter
 from sealwax.worker.provenance import Own, Stray, verified_context
 from sealwax.worker.recording import OutcomeRecorder
+from sealwax.worker.routes import RouteBreakers, RouteRetry
 from sealwax.worker.settlement import CRASHED, SHORT, GivenUp, Settlement, bury_unclaimed
 
 __all__ = ["Attempt", "ReceivedJob"]
@@ -105,6 +106,8 @@ class Attempt:
         Sends the follow-ups that the task enqueues.
     isolation
         The worker's; None where nothing else can run.
+    routes
+        The worker's breakers; None: every system is asked.
     chance
         Random numbers in [0, 1) for the jitter.
     """
@@ -118,6 +121,7 @@ class Attempt:
         lease: float,
         publisher: Publisher | None = None,
         isolation: JobIsolation | None = None,
+        routes: RouteBreakers | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._runtime = runtime
@@ -127,6 +131,7 @@ class Attempt:
         self._lease = lease
         self._publisher = publisher
         self._isolation = isolation
+        self._routes = routes
         self._claimed: LedgerEntry | None = None
         #: Records what the attempt has come to, once that is known.
         self._ending: Callable[[], Outcome] | None = None
@@ -308,6 +313,7 @@ class Attempt:
             checker=LeaseChecker(self._runtime, entry, token, lease=self._lease),
             reporter=ProgressReporter(self._runtime, definition, entry.id, token),
             sender=FollowUpSender(self._runtime, self._publisher, entry),
+            breaker=self._routes,
         )
         return payload, job
 
@@ -318,11 +324,23 @@ class Attempt:
             return GivenUp(SHORT)
         if isinstance(error, Cancelled):
             return self._stopped(entry)
+        if isinstance(error, RouteClosed):
+            return self._postponed(entry, error)
         failure = classify(error, self._policy)
         package = self._definition.function.__module__.split(".", 1)[0]
         place = code_place(error, package)
         self._log.info("attempt failed", cause=failure.cause, error=describe_exception(error))
         return self._settlement().failed(entry, failure, token=self._delivery.token, place=place)
+
+    def _postponed(self, entry: LedgerEntry, error: RouteClosed) -> Outcome:
+        """Give an attempt back whose route is closed: it asked nobody, and is not counted."""
+        try:
+            self._runtime.ledger.release(entry.id, token=self._delivery.token)
+        except ClaimLost:
+            self._log.warning("lease lost")
+            return Retry(SHORT)
+        self._log.info("route closed", host=error.host, seconds=round(error.after, 1))
+        return RouteRetry(error.after)
 
     def _succeeded(self, entry: LedgerEntry, result: Any) -> Outcome:
         sealed, omitted = self._seal_result(entry, result)

@@ -25,6 +25,7 @@ from sealwax.errors import SealwaxError
 from sealwax.settings import Settings
 from sealwax.transport.pauses import ConsumerPauses
 from sealwax.transport.settlement import Settler
+from sealwax.worker.routes import RouteBreakers
 
 __all__ = ["WorkerHeartbeat", "worker_id"]
 
@@ -33,7 +34,7 @@ log = structlog.get_logger("sealwax.worker")
 PAUSED = "paused"
 DRAINING = "draining"
 
-#: Most running jobs that a report names.
+#: Most running jobs, and most closed routes, that a report names.
 _NAMED = 25
 
 
@@ -54,6 +55,8 @@ class WorkerHeartbeat:
         The worker's.
     consumer_pauses
         Set when a lane or a task is paused.
+    routes
+        The worker's breakers, whose closed routes are reported.
     """
 
     def __init__(
@@ -65,8 +68,10 @@ class WorkerHeartbeat:
         *,
         concurrency: int,
         version: str,
+        routes: RouteBreakers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._routes = routes
         self.id = worker_id(lane)
         self._statuses = Heartbeats(table, clock)
         self._pauses = Pauses(table, clock)
@@ -124,6 +129,9 @@ class WorkerHeartbeat:
                 held=sum(len(settler.in_flight) for settler in settlers),
                 holds=tuple(sorted(self._consumer_pauses.reasons(self._queue))),
                 running=tuple(self._running(settlers, now))[:_NAMED],
+                routes=tuple(sorted(map(str, self._routes.closed())))[:_NAMED]
+                if self._routes
+                else (),
                 counters=counters,
                 series=self._series.report(),
             )

@@ -30,6 +30,7 @@ from sealwax.transport.codec import loads
 from sealwax.worker.attempt import Attempt, ReceivedJob
 from sealwax.worker.isolation import JobIsolation
 from sealwax.worker.provenance import Stray, judge, only_argument
+from sealwax.worker.routes import RouteBreakers, RouteRetry
 from sealwax.worker.settlement import EarlyDeaths, GivenUp, LostAttempt, Settlement
 
 __all__ = ["SealedTask"]
@@ -54,6 +55,10 @@ class GivenUpRetry(CeleryRetry):
     """A retry of an attempt that the ledger may still hold as running."""
 
 
+class PostponedRetry(CeleryRetry):
+    """A postponement of a job whose route is closed."""
+
+
 class SealedRequest(Request):
     """A request whose ends are told to the ledger for as long as it takes."""
 
@@ -68,6 +73,8 @@ class SealedRequest(Request):
         if isinstance(error, GivenUpRetry):
             self._settler.engine.counters.add("given_up")
             self._in_background(self._give_back, 0)
+        elif isinstance(error, PostponedRetry):
+            self._settler.engine.counters.add("route_closed")
 
     def _give_back(self, tries: int) -> None:
         try:
@@ -100,6 +107,7 @@ class SealedTask(Task):
     runtime: ClassVar[Runtime]
     #: Of the worker whose process, or whose parent, this is.
     isolation: ClassVar[JobIsolation | None] = None
+    routes: ClassVar[RouteBreakers | None] = None
     #: The main process counts here; made with the app.
     early_deaths: ClassVar[EarlyDeaths]
 
@@ -137,11 +145,14 @@ class SealedTask(Task):
             lease=lane.lease,
             publisher=CeleryPublisher(self.app, runtime.settings, stores=runtime.stores),
             isolation=self.isolation,
+            routes=self.routes,
         )
         outcome = attempt.run()
         # Celery has exceptions for these; our Request reads them.
         if isinstance(outcome, GivenUp):
             raise GivenUpRetry(when=outcome.after)
+        if isinstance(outcome, RouteRetry):
+            raise PostponedRetry(when=outcome.after)
         if isinstance(outcome, Retry):
             raise CeleryRetry(when=outcome.after)
         if isinstance(outcome, DeadLetter):

@@ -64,6 +64,8 @@ secrets_refresh_seconds = 60
 
 [limits]
 unknown_task_seconds = 5
+# Jobs of a downstream that is down are to use up their attempts, and to end.
+route_failures = 0
 unknown_key_seconds = 30
 stop_seconds = 30
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sealwax.egress import HttpRule, OutgoingError, outcome, shared_client
 from sealwax.job import Job
 from sealwax.retry import RetryPolicy
 from sealwax.task_definition import task
@@ -99,6 +100,19 @@ def long(payload: Length, job: Job) -> dict[str, Any]:
 def well(payload: Nothing, job: Job) -> None:
     note("well", job)
     print("PRINTED", job.id)
+
+
+class Address(BaseModel):
+    port: int
+
+
+@task(name="lost.asks", contract=Address, retry=QUICK)
+def asks(payload: Address, job: Job) -> None:
+    rule = HttpRule(cidrs=("127.0.0.0/8",), schemes=("http",), ports=(payload.port,), total=5)
+    try:
+        shared_client().request("POST", f"http://127.0.0.1:{payload.port}/", rule=rule, job=job)
+    except OutgoingError as error:
+        raise outcome(error) from None
 
 
 _open = Attempt._open

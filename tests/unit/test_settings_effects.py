@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from sealwax.aws.clients import Aws
 from sealwax.cli import steward as steward_command
 from sealwax.deadletters import make_letters
-from sealwax.job import Job
+from sealwax.job import Asked, Job
 from sealwax.keys.documents import KeyDocuments
 from sealwax.keys.lifecycle import init_keys
 from sealwax.ledger import JobState, Ledger
@@ -50,6 +50,7 @@ from sealwax.web.services import Services, make_services
 from sealwax.worker.app import make_app, worker_arguments
 from sealwax.worker.attempt import Attempt, ReceivedJob
 from sealwax.worker.heartbeat import WorkerHeartbeat
+from sealwax.worker.routes import FIRST_PAUSE, RouteBreakers
 
 
 class Text(BaseModel):
@@ -469,3 +470,14 @@ def test_suite_is_that_of_new_keys() -> None:
         found[suite] = source["shared/keyring"]
         assert suite in found[suite]
     assert "x-wing" not in found["x25519"]
+
+
+def test_a_workers_breakers_are_as_the_settings_say() -> None:
+    for failures, longest in ((2, 7.0), (3, 1.0)):
+        limits = {"route_failures": failures, "route_pause_seconds": longest}
+        routes = RouteBreakers.make(Settings(limits=limits))
+        for _ in range(failures):
+            assert routes.closed() == []
+            routes.leave("t", Asked("h", "m"), "a", answer="none")
+        (closed,) = routes.closed()
+        assert min(longest, FIRST_PAUSE) - 1 < closed.seconds <= min(longest, FIRST_PAUSE)

@@ -123,6 +123,7 @@ def _worker(view: WorkerView) -> dict[str, Any]:
         "draining": view.draining,
         "holds": list(report.holds),
         "held": report.held,
+        "closed_routes": list(report.routes),
         "running": [
             {"job": each.job, "task": each.task, "since": iso(each.since)}
             for each in report.running

@@ -22,6 +22,7 @@ AWS = f"{EFFECTS_FILE}::test_aws_attempts_bound_a_call"
 RATES = f"{EFFECTS_FILE}::test_requests_per_second_and_request_burst_limit_a_tenant"
 AGES = f"{EFFECTS_FILE}::test_max_age_seconds_and_retention_seconds_bound_an_entry"
 DUTIES = f"{EFFECTS_FILE}::test_the_stewards_duties_take_their_times_from_the_settings"
+BREAKERS = f"{EFFECTS_FILE}::test_a_workers_breakers_are_as_the_settings_say"
 NAMES = "tests/unit/test_settings.py::test_names_of_resources"
 OVERRIDES = "tests/unit/test_settings_effects.py::test_each_retry_override_changes_the_policy"
 FIRED = f"{EFFECTS_FILE}::test_a_schedule_fires_its_task_and_payload_for_its_tenant"
@@ -57,6 +58,8 @@ SHOWN_BY = {
     'retry."<task>".base': OVERRIDES,
     'retry."<task>".cap': OVERRIDES,
     'retry."<task>".max_age': OVERRIDES,
+    "limits.route_failures": BREAKERS,
+    "limits.route_pause_seconds": BREAKERS,
     "limits.request_bytes": "tests/integration/web/test_body.py"
     "::test_the_body_limit_holds_at_its_edge",
     "limits.json_values": "tests/integration/web/test_body.py"

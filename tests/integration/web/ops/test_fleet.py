@@ -44,6 +44,7 @@ def worker(app: Flask):
         WorkerReport(
             id="w1", lane="default", host="h", pid=1, version="1", pool="prefork",
             concurrency=4, started=now, seen=now, counters={"received": 3},
+            routes=("webhooks.relay to example.com",),
         )
     )  # fmt: skip
     yield statuses
@@ -76,6 +77,12 @@ def test_readers_see_everything_and_change_nothing(app, client, bearer, worker) 
     for path in ("lanes", "workers", "pauses", "keys", "jobs"):
         assert client.get(f"/v1/ops/{path}", headers=headers).status_code == 200, path
     assert audit(app) == before
+
+
+def test_routes_that_a_worker_has_closed_are_shown(client, bearer, worker) -> None:
+    answer = client.get("/v1/ops/workers", headers=bearer("ops:read"))
+    (row,) = [each for each in answer.get_json()["workers"] if each["id"] == "w1"]
+    assert row["closed_routes"] == ["webhooks.relay to example.com"]
 
 
 def test_producers_see_nothing_of_it(client, bearer) -> None:
