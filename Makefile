@@ -76,6 +76,10 @@ bench-transport: $(DEV_STAMP) .venv-bench/celery .venv-bench/dramatiq_sqs .venv-
 	$(BIN)/python bench/transport.py $(foreach peer,celery dramatiq_sqs taskiq,--env $(peer)=.venv-bench/$(peer)/bin/python) $(ARGS)
 	$(BIN)/python bench/plot.py bench/results/transport.json docs/images/transport.svg
 
+.PHONY: bench-neighbours
+bench-neighbours: $(DEV_STAMP) emulator ## Measure what a tenant feels of a loud one (about ten minutes)
+	$(BIN)/python bench/neighbours.py $(ARGS)
+
 .PHONY: bench-ledger
 bench-ledger: $(DEV_STAMP) emulator ## Measure sealed jobs with a ledger (about ten minutes)
 	$(BIN)/python bench/ledger.py $(ARGS)
