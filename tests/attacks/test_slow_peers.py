@@ -158,7 +158,7 @@ def test_health_answers_while_every_thread_waits(
             assert answer.status_code == 200, path
     finally:
         system.close()
-        for each in held:
-            each.close()
-        for thread in threads:
-            thread.join(30)
+        for connection in held:
+            connection.close()
+        for each in threads:
+            each.join(30)

@@ -96,6 +96,7 @@ def test_dynamodb_alone_is_adapted_and_a_setting_turns_it_off(
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
     monkeypatch.setattr("sealwax.aws.clients.AdaptiveRate", rate)
     aws = Aws(AwsTimeouts(slow_down=slow_down))
     aws.client("sqs")
