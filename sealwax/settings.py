@@ -246,7 +246,8 @@ class Limits(BaseModel):
         12,
         ge=0,
         description="Requests of one tenant under way at once in an API process, three quarters "
-        "of its 16 threads; more are refused with 429 at once; 0: no limit.",
+        "of its 16 threads; more are refused with 429 at once, unless no other tenant has asked "
+        "for ten minutes; 0: no limit.",
     )
     system_requests: int = Field(
         4,

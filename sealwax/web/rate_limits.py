@@ -14,6 +14,9 @@ __all__ = ["LargeBodies", "RateLimiter", "RequestsUnderWay"]
 #: its whole burst again.
 _TENANTS = 10_000
 
+#: Seconds without a request of another tenant after which one may have all threads.
+ALONE = 600.0
+
 
 class RateLimiter:
     """Token buckets by tenant, so that one tenant's flood does not use the others' share.
@@ -65,21 +68,32 @@ class RateLimiter:
 class RequestsUnderWay:
     """Counts of requests under way by tenant: one tenant never has all threads. Thread-safe.
 
+    A tenant whose requests are the only ones, for `ALONE` seconds, may have all of them.
+
     Parameters
     ----------
     most
         Requests of one tenant at once; 0 sets no limit.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
+        self._clock = clock
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        #: The tenant of the last request, and when one of another tenant came before it.
+        self._latest: str | None = None
+        self._others_at = -ALONE
 
     def enter(self, tenant: str) -> bool:
         """Whether one more may begin; where True, `leave` must follow."""
+        now = self._clock()
         with self._lock:
-            if self._most and self._counts[tenant] >= self._most:
+            if self._latest not in (None, tenant):
+                self._others_at = now
+            self._latest = tenant
+            shared = now - self._others_at < ALONE
+            if self._most and shared and self._counts[tenant] >= self._most:
                 return False
             self._counts[tenant] += 1
             return True

@@ -90,7 +90,7 @@ def test_a_downstream_that_refuses_ends_the_job_at_once(stack: LiveStack) -> Non
     assert letter["reason"] == "rejected"
     assert letter["error"] == "Rejected"
     assert letter["attempts"] == 1
-    assert letter["queue"].endswith("-default")
+    assert letter["queue"].endswith("_default")
     assert letter["at_ms"] > 1_600_000_000_000
     assert len(deliveries(stack, "r2")) == 1
 

@@ -10,7 +10,7 @@ from support.stack import LiveStack
 
 pytestmark = pytest.mark.long
 
-QUEUE = "sealwax-acceptance-default"
+QUEUE = "sealwax-acceptance_default"
 
 
 @pytest.fixture(scope="module")

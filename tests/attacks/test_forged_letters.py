@@ -59,7 +59,7 @@ def forged_attribute(job: str, queue: str, body: str) -> dict[str, Any]:
 
 def test_the_dead_letter_queue_is_believed_only_as_far_as_a_worker_signed(siege) -> None:
     stack, attacker, victim = siege.stack, siege.attacker, siege.steal()
-    lane = "sealwax-acceptance-default"
+    lane = "sealwax-acceptance_default"
     before = stack.job(victim.job)
     forged: list[Message] = [
         garbage(victim.job),

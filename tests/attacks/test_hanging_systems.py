@@ -153,6 +153,7 @@ def test_a_tenant_never_has_all_threads(provisioned: Settings, hanging: Hanging)
         hanging,
     ):
         slow, other = token_of(app, "slow"), token_of(app, "other")
+        assert relay(app, other).status_code == 202
         answers = [pool.submit(sync, app, slow, n) for n in range(THREADS)]
         wait_for(lambda: len(hanging.taken) == 3 and ended(answers)[429] == THREADS - 3)
         problem(next(each.result() for each in answers if each.done()), 429, "rate-limited")

@@ -155,7 +155,7 @@ def _facts(genuine: Message) -> dict[str, str]:
     }
     made = {f"forged-{name}": bad.changed(headers=fact).text for name, fact in facts.items()}
     properties: dict[str, dict[str, Any]] = {
-        "reply-to": {"reply_to": "sealwax-acceptance-default", "correlation_id": CANARY},
+        "reply-to": {"reply_to": "sealwax-acceptance_default", "correlation_id": CANARY},
         "delayed": {"sealwax-delayed": 10**12, "delay_seconds": 900},
         "routing": {
             "delivery_info": {"exchange": CANARY, "routing_key": "sealwax-acceptance-other"}

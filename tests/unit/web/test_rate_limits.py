@@ -1,4 +1,4 @@
-from sealwax.web.rate_limits import RateLimiter, RequestsUnderWay
+from sealwax.web.rate_limits import ALONE, RateLimiter, RequestsUnderWay
 
 
 class Clock:
@@ -42,6 +42,8 @@ def test_a_look_takes_nothing() -> None:
 
 def test_a_tenant_has_so_many_requests_under_way_and_others_theirs() -> None:
     under_way = RequestsUnderWay(2)
+    assert under_way.enter("b")
+    under_way.leave("b")
     assert [under_way.enter("a") for _ in range(3)] == [True, True, False]
     assert under_way.enter("b")
     under_way.leave("a")
@@ -53,3 +55,15 @@ def test_none_is_counted_where_there_is_no_limit() -> None:
     assert {under_way.enter("a") for _ in range(100)} == {True}
     for _ in range(100):
         under_way.leave("a")
+
+
+def test_a_lone_tenant_has_them_all_until_another_comes() -> None:
+    clock = Clock()
+    under_way = RequestsUnderWay(2, clock)
+    assert {under_way.enter("a") for _ in range(5)} == {True}
+    assert under_way.enter("b")
+    assert not under_way.enter("a")
+    clock.now = ALONE - 0.1
+    assert not under_way.enter("a")
+    clock.now = ALONE
+    assert under_way.enter("a")
