@@ -185,6 +185,23 @@ class _Parser(HTTPRequestParser):
         return consumed
 
 
+class _Later(_Parser):
+    """What was sent behind a request: kept as it came until that one's answer is on its way.
+
+    Parsed at once, a few kilobytes would be hundreds of requests, and their answers,
+    which nobody need read, would fill the memory and then hold the thread.
+    """
+
+    def __init__(self, adj: _Limits) -> None:
+        super().__init__(adj)
+        self.kept = b""
+
+    def received(self, data: bytes) -> int:
+        """Take all."""
+        self.kept += data
+        return len(data)
+
+
 class _ProblemTask(ErrorTask):
     """Answers as the application does, never with the input."""
 
@@ -223,7 +240,6 @@ class _Quiet:
 class _Channel(HTTPChannel):
     """One connection, with the times at which it ends whatever its peer does."""
 
-    parser_class = _Parser
     error_task_class = _ProblemTask
     task_class = _Task
     logger = _Quiet()
@@ -244,6 +260,19 @@ class _Channel(HTTPChannel):
         taken: bool = super().received(data)
         self.server.holds(len(data))
         return taken
+
+    def parser_class(self, adj: _Limits) -> _Parser:
+        """Return what takes the next bytes: one request is under way at a time."""
+        return _Later(adj) if self.requests else _Parser(adj)
+
+    def readable(self) -> bool:
+        """Whether bytes are wanted; the loop asks at each turn, so what was kept goes on here."""
+        if self.lingers_until is not None:
+            return True
+        if isinstance(self.request, _Later) and not self.busy:
+            kept, self.request = self.request.kept, None
+            self.received(kept)
+        return bool(super().readable())
 
     def service(self) -> None:
         super().service()
@@ -296,9 +325,6 @@ class _Channel(HTTPChannel):
             self.lingers_until = time.monotonic() + LINGER
             with contextlib.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_WR)
-
-    def readable(self) -> bool:
-        return self.lingers_until is not None or bool(super().readable())
 
     def handle_read(self) -> None:
         if self.lingers_until is None:
@@ -356,17 +382,17 @@ class EdgeServer(TcpWSGIServer):
         conn.close()
 
     def _make_room(self, channels: list[_Channel]) -> bool:
-        """End the connection that has been incomplete, else idle, for longest.
+        """End the connection whose peer has been sending or reading for longest, else an idle one.
 
         So many that drip are never in the way of one that sends.
         """
-        waiting = [channel for channel in channels if not channel.busy]
+        waiting = [channel for channel in channels if not channel.requests]
         if not waiting:
             return False
         victim = min(
             waiting,
             key=lambda channel: (
-                channel.request is None and channel.served,
+                channel.request is None and channel.served and not channel.busy,
                 channel.began or channel.quiet_since,
             ),
         )

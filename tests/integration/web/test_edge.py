@@ -29,6 +29,7 @@ class Running:
         self.gate.set()
         self.entered = threading.Semaphore(0)
         self.paths: list[str] = []
+        self.large = b"x" * 30_000
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.port = self.listening.getsockname()[1]
         self.edge: EdgeServer = make_edge(
@@ -47,7 +48,7 @@ class Running:
         self.entered.release()
         assert self.gate.wait(30)
         size = len(environ["wsgi.input"].read())
-        body = f"{size} bytes".encode()
+        body = self.large if environ["PATH_INFO"] == "/large" else f"{size} bytes".encode()
         start("200 OK", [("Content-Length", str(len(body)))])
         return [body]
 
@@ -82,7 +83,7 @@ def head(*lines: str) -> bytes:
 def answer(peer: socket.socket) -> tuple[int, str, bytes]:
     data = b""
     while b"\r\n\r\n" not in data:
-        more = peer.recv(65_536)
+        more = peer.recv(1)  # what follows is the next answer's
         if not more:
             return 0, "", data
         data += more
@@ -90,7 +91,7 @@ def answer(peer: socket.socket) -> tuple[int, str, bytes]:
     text = top.decode("latin-1")
     size = next(int(x.split(":")[1]) for x in text.split("\r\n") if x.startswith("Content-Length"))
     while len(rest) < size:
-        rest += peer.recv(65_536)
+        rest += peer.recv(size - len(rest))
     return int(text.split()[1]), text, rest
 
 
@@ -166,6 +167,53 @@ def test_a_whole_request_ends_at_its_deadline_whoever_is_slow(run) -> None:
         assert is_closed(peer)
 
 
+def test_answers_that_nobody_reads_hold_no_thread_and_little_memory(run) -> None:
+    running = run(threads=2, connections_per_address=0)
+    requests = head("GET /large HTTP/1.1", "Host: a") * 200
+    with contextlib.ExitStack() as peers:
+        for _ in range(6):
+            peer = peers.enter_context(socket.socket())
+            # What the kernel holds for the peer comes on top; the less, the sooner it is full.
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            peer.connect(("127.0.0.1", running.port))
+            peer.sendall(requests)
+
+        def held() -> list[int]:
+            return [c.total_outbufs_len for c in list(running.edge.active_channels.values())]
+
+        # Were two threads held until `web.request_seconds`, four peers had none.
+        wait_for(lambda: len(held()) == 6 and all(held()), what="an answer for each of them")
+        assert running.ask(head("GET / HTTP/1.1", "Host: a", "Connection: close"))[0] == 200
+        assert max(held()) < 2 * len(running.large)
+
+
+def test_requests_sent_at_once_are_answered_in_order_one_after_the_other(run) -> None:
+    running = run(threads=2)
+    running.gate.clear()
+    post = head("POST /2 HTTP/1.1", "Host: a", BEARER, "Content-Length: 5") + b"12345"
+    last = head("GET /3 HTTP/1.1", "Host: a")
+    with running.connect() as peer:
+        peer.sendall(head("GET /1 HTTP/1.1", "Host: a") + post + last[:-9])
+        assert running.entered.acquire(timeout=20)
+        assert running.paths == ["/1"]
+        running.gate.set()
+        assert answer(peer)[2] == b"0 bytes"
+        assert answer(peer)[2] == b"5 bytes"
+        peer.sendall(last[-9:])
+        assert answer(peer)[2] == b"0 bytes"
+    assert running.paths == ["/1", "/2", "/3"]
+
+
+def test_what_follows_a_request_is_refused_after_its_answer(run) -> None:
+    running = run(threads=2)
+    with running.connect() as peer:
+        peer.sendall(head("GET /1 HTTP/1.1", "Host: a") + head("GET /2 HTTP/2.0", "Host: a"))
+        assert answer(peer)[0] == 200
+        assert answer(peer)[0] == 400
+        assert is_closed(peer)
+    assert running.paths == ["/1"]
+
+
 def test_a_connection_waits_for_its_next_request_for_so_long(run) -> None:
     running = run(keepalive_seconds=2, header_seconds=20)
     with running.connect() as peer:
@@ -219,6 +267,24 @@ def test_at_the_cap_in_all_the_one_that_drips_longest_makes_room(run) -> None:
     assert answer(drips[4])[0] == 200
     for peer in drips:
         peer.close()
+
+
+def test_at_the_cap_in_all_answers_that_nobody_reads_make_room(run) -> None:
+    running = run(threads=2, connections=3, connections_per_address=0)
+    running.large = b"x" * 16_000_000  # more than the kernel takes
+    with contextlib.ExitStack() as peers:
+        for _ in range(3):
+            peer = peers.enter_context(running.connect())
+            peer.sendall(head("GET /large HTTP/1.1", "Host: a"))
+        edge = running.edge
+
+        def unread() -> list[bool]:
+            channels = list(edge.active_channels.values())
+            return [bool(c.total_outbufs_len and not c.requests) for c in channels]
+
+        wait_for(lambda: unread() == [True] * 3, what="answers nobody takes")
+        assert running.ask(head("GET / HTTP/1.1", "Host: a", "Connection: close"))[0] == 200
+        assert edge.closed["evicted"] == 1
 
 
 def test_over_the_bytes_held_the_largest_incomplete_body_goes(run) -> None:
