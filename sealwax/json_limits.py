@@ -67,6 +67,8 @@ def check_json(text: bytes, limits: JsonLimits) -> None:
     if values > limits.json_values:
         raise JsonLimit("values", limits.json_values)
     brackets = bare.translate(_BRACKETS, _NO_BRACKETS)
+    # The parser stops at the first one that closes too much: what is behind it makes nothing.
+    brackets = brackets[: 2 * brackets.count(b"[") + 1]
     # Each pass takes the innermost pairs away.
     for _ in range(limits.json_depth):
         if not brackets:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tracemalloc
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +78,15 @@ def test_each_limit_holds_at_its_edge(shape: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"[" * 6, b"[" * 90, b'{"a":' * 6, b"[" * 6 + b"}" * 6, b"[[" * 50 + b"]"]
+    "text",
+    [
+        b"[" * 6,
+        b"[" * 90,
+        b'{"a":' * 6,
+        b"[" * 6 + b"}" * 6,
+        b"[[" * 50 + b"]",
+        nested(6) + b"]" * 90,
+    ],
 )
 def test_what_is_no_json_is_not_nested_without_bound_either(text: bytes) -> None:
     assert found(text) == "depth"
@@ -116,3 +125,30 @@ def test_counting_costs_a_few_times_the_text_whatever_it_holds() -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 16 * len(text), piece
+
+
+def passed_over(text: bytes) -> int:
+    """Return how many bytes the methods of bytes were called on while `text` was counted."""
+    total = 0
+
+    def called(_: Any, event: str, function: Any) -> None:
+        nonlocal total
+        owner = getattr(function, "__self__", None)
+        if event == "c_call" and isinstance(owner, bytes):
+            total += len(owner)
+
+    sys.setprofile(called)
+    try:
+        found(text, Few(100_000, 50_000, 64))
+    finally:
+        sys.setprofile(None)
+    return total
+
+
+@pytest.mark.parametrize("opened", [b"", b"[" * 64, b"[]," * 64])
+@pytest.mark.parametrize("closing", [b"]", b"}", b" ]"])
+def test_brackets_that_close_nothing_are_not_gone_through_level_by_level(
+    opened: bytes, closing: bytes
+) -> None:
+    text = opened + closing * 500_000
+    assert 0 < passed_over(text) < 20 * len(text)
