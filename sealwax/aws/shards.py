@@ -13,8 +13,8 @@ import zlib
 __all__ = ["SHARDS", "SHARDS_MAX", "shard_keys", "sharded"]
 
 #: Shards of a lane and of a tenant unless the settings say otherwise: a job that
-#: succeeds costs two write units in `by-watch`, so eight carry 4,000 jobs a second,
-#: and 2,000 with half of each key's units to spare for an uneven spread.
+#: succeeds costs two write units in `by-watch`, so that 2,000 jobs a second take half
+#: of what eight have; the other half is for the hash's uneven spread.
 SHARDS = 8
 
 #: Each shard is a query more for every page that is read.
