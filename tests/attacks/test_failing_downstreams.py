@@ -16,6 +16,9 @@ from sealwax.control import Heartbeats
 from sealwax.ledger import JobState
 from sealwax.settings import Settings
 
+#: Waits for leases and back-offs, most of its time.
+pytestmark = pytest.mark.long
+
 JOBS, FAILURES, SLOTS = 12, 5, 2
 
 

@@ -58,7 +58,7 @@ def headers(edge: Flask) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("size", [MIB, LARGEST])
+@pytest.mark.parametrize("size", [MIB, pytest.param(LARGEST, marks=pytest.mark.long)])
 def test_a_request_takes_a_bounded_multiple_of_what_was_sent(
     edge: Flask, headers: dict[str, str], shape: str, size: int
 ) -> None:

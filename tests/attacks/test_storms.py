@@ -22,6 +22,9 @@ from support.worker_lab import Worker, WorkerLab
 from sealwax.ledger import JobState
 from sealwax.settings import Settings
 
+#: Waits for leases and back-offs, most of its time.
+pytestmark = pytest.mark.long
+
 TABLE_CALLS = ("GetItem", "PutItem", "UpdateItem", "Query", "BatchGetItem", "BatchWriteItem")
 
 #: Share of the calls that are throttled.
@@ -83,9 +86,7 @@ def storm(
         each.proxy.close()
 
 
-@pytest.mark.parametrize(
-    "seed", [1, pytest.param(2, marks=pytest.mark.long), pytest.param(3, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_throttling_doubles_suspects_and_charges_no_job(
     storm: Callable[..., Storm], seed: int
 ) -> None:
@@ -106,7 +107,6 @@ def test_throttling_doubles_suspects_and_charges_no_job(
     assert made.proxy.faulted["UpdateItem"] > len(jobs)
 
 
-@pytest.mark.long
 def test_a_slow_ledger_loses_no_lease(storm: Callable[..., Storm]) -> None:
     made = storm(concurrency=8, lease=30)
     # Received at once, so that all leases are due at once.

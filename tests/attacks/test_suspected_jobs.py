@@ -16,6 +16,9 @@ from sealwax.aws.clients import Aws
 from sealwax.ledger import SUSPICIONS, JobState
 from sealwax.settings import Settings
 
+#: Waits for leases and back-offs, most of its time.
+pytestmark = pytest.mark.long
+
 SUSPECTED, HEALTHY = 20, 60
 
 
