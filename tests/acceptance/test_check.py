@@ -38,7 +38,7 @@ def test_each_fault_is_named_with_its_remedy(make_stack) -> None:
         if not line["ok"]
     }
     assert all(line["remedy"] for line in wrong.values())
-    queue = f"sealwax-{stack.environment_name}-default"
+    queue = f"sealwax-{stack.environment_name}_default"
     assert ("dead-letter queue", f"{queue}-dlq") in wrong
     assert "VisibilityTimeout" in str(wrong["queue", queue])
     assert ("secret", "app/webhooks/demo") in wrong
