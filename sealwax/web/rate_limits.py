@@ -14,6 +14,9 @@ __all__ = ["LargeBodies", "RateLimiter", "RequestsUnderWay"]
 #: its whole burst again.
 _TENANTS = 10_000
 
+#: Large bodies that may wait for their turn, of 16 threads.
+WAITING = 2
+
 #: Seconds without a request of another tenant after which one may have all threads.
 ALONE = 600.0
 
@@ -107,14 +110,25 @@ class RequestsUnderWay:
 
 
 class LargeBodies:
-    """Lets one body over `limits.request_bytes` after the other be parsed, in one process."""
+    """Lets one body over `limits.request_bytes` after the other be parsed, in one process.
+
+    As each that waits holds a thread, `WAITING` may wait; the next one is refused at once.
+    """
 
     def __init__(self) -> None:
         self._one = threading.Lock()
+        self._waiting = threading.Semaphore(WAITING)
 
     def enter(self, seconds: float) -> bool:
         """Wait for the others, for `seconds` at most; return whether it is this one's turn."""
-        return self._one.acquire(timeout=seconds)
+        if self._one.acquire(blocking=False):
+            return True
+        if not self._waiting.acquire(blocking=False):
+            return False
+        try:
+            return self._one.acquire(timeout=seconds)
+        finally:
+            self._waiting.release()
 
     def leave(self) -> None:
         """Let the next one in."""

@@ -1,4 +1,9 @@
-from sealwax.web.rate_limits import ALONE, RateLimiter, RequestsUnderWay
+import threading
+from functools import partial
+
+from support.waiting import wait_for
+
+from sealwax.web.rate_limits import ALONE, WAITING, LargeBodies, RateLimiter, RequestsUnderWay
 
 
 class Clock:
@@ -67,3 +72,28 @@ def test_a_lone_tenant_has_them_all_until_another_comes() -> None:
     assert not under_way.enter("a")
     clock.now = ALONE
     assert under_way.enter("a")
+
+
+def _has_grown(ended: list[bool], so_far: int) -> bool:
+    return len(ended) > so_far
+
+
+def test_so_many_large_bodies_wait_and_the_next_is_refused_at_once() -> None:
+    large = LargeBodies()
+    ended: list[bool] = []
+    assert large.enter(0)
+    threads = [
+        threading.Thread(target=lambda: ended.append(large.enter(60))) for _ in range(WAITING + 1)
+    ]
+    for each in threads:
+        each.start()
+    # One of them finds no place to wait, whatever their order.
+    wait_for(lambda: ended == [False])
+    for so_far in range(1, WAITING + 1):
+        large.leave()
+        wait_for(partial(_has_grown, ended, so_far))
+    for each in threads:
+        each.join(10)
+    assert ended == [False, *[True] * WAITING]
+    large.leave()
+    assert large.enter(0)
