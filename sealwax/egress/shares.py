@@ -13,12 +13,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import structlog
 
-from sealwax.egress.client import LeaseCheck, OutgoingClient, OutgoingResponse
+from sealwax.circuit_breaker import CircuitBreaker
+from sealwax.egress.client import OutgoingClient, OutgoingResponse
 from sealwax.egress.errors import (
     DownstreamBusy,
     DownstreamTimeout,
@@ -47,11 +49,9 @@ _LINES = 10_000
 class _Line:
     """What is known of one tenant's requests to one host."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float]) -> None:
         self.under_way = 0
-        self.failures = 0
-        self.closed_until: float | None = None
-        self.trying = False
+        self.breaker = CircuitBreaker(PAUSE, failures=FAILURES, monotonic=monotonic)
 
 
 class SystemShares:
@@ -103,33 +103,30 @@ class SystemShares:
         DownstreamBusy
             At once, where its share is used up, or it has not answered of late.
         """
-        line, probe = self._enter(host, tenant)
-        answered = True
+        line = self._enter(host, tenant)
+        reached = True
         try:
             yield
         except (DownstreamTimeout, DownstreamUnreachable):
-            answered = False
+            reached = False
             raise
         finally:
-            self._leave(host, line, probe=probe, answered=answered)
+            self._leave(host, line, reached=reached)
 
-    def _enter(self, host: str, tenant: str) -> tuple[_Line, bool]:
+    def _enter(self, host: str, tenant: str) -> _Line:
         with self._lock:
             line = self._line(host, tenant)
-            probe = line.closed_until is not None
-            if line.closed_until is not None:
-                wait = line.closed_until - self._monotonic()
-                if line.trying or wait > 0:
-                    raise DownstreamBusy(host, "silent", retry_after=max(wait, _RETRY_AFTER))
             if self._under_way[host] >= self._share or line.under_way >= self._of_one:
                 raise DownstreamBusy(host, "share", retry_after=_RETRY_AFTER)
-            line.trying = probe
+            if not line.breaker.enter():
+                wait = max(line.breaker.wait, _RETRY_AFTER)
+                raise DownstreamBusy(host, "silent", retry_after=wait)
             line.under_way += 1
             self._under_way[host] += 1
-            return line, probe
+            return line
 
     def _line(self, host: str, tenant: str) -> _Line:
-        line = self._lines.setdefault((host, tenant), _Line())
+        line = self._lines.setdefault((host, tenant), _Line(self._monotonic))
         self._lines.move_to_end((host, tenant))
         if len(self._lines) > _LINES:
             idle = next((key for key, each in self._lines.items() if not each.under_way), None)
@@ -137,26 +134,17 @@ class SystemShares:
                 del self._lines[idle]
         return line
 
-    def _leave(self, host: str, line: _Line, *, probe: bool, answered: bool) -> None:
+    def _leave(self, host: str, line: _Line, *, reached: bool) -> None:
         with self._lock:
-            was_closed = line.closed_until is not None
             line.under_way -= 1
             self._under_way[host] -= 1
             if not self._under_way[host]:
                 del self._under_way[host]
-            if probe:
-                line.trying = False
-            if answered:
-                line.failures = 0
-                if probe:
-                    line.closed_until = None
-            else:
-                line.failures += 1
-                if probe or line.failures >= FAILURES:
-                    line.closed_until = self._monotonic() + PAUSE
-            is_closed = line.closed_until is not None
+            was_closed = line.breaker.closed
+            line.breaker.leave(reached=reached)
+            is_closed = line.breaker.closed
         if was_closed != is_closed:
-            log.warning("system left alone" if is_closed else "system answers again", system=host)
+            log.warning("system answers again" if is_closed else "system left alone", system=host)
 
 
 class EnrichmentClient(OutgoingClient):
@@ -179,17 +167,7 @@ class EnrichmentClient(OutgoingClient):
         self._tenant = tenant
         self._until = until
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        rule: HttpRule,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        job: LeaseCheck | None = None,
-        read_body: bool = True,
-    ) -> OutgoingResponse:
+    def request(self, method: str, url: str, *, rule: HttpRule, **options: Any) -> OutgoingResponse:
         """Send one request as `OutgoingClient.request` does.
 
         Raises
@@ -207,12 +185,5 @@ class EnrichmentClient(OutgoingClient):
             raise DownstreamTimeout(host)
         limits = {"total": min(rule.total, left), "connect": min(rule.connect, left)}
         with self._shares.entered(host, self._tenant):
-            return self._client.request(
-                method,
-                url,
-                rule=rule.model_copy(update=limits),
-                headers=headers,
-                body=body,
-                job=job,
-                read_body=read_body,
-            )
+            rule = rule.model_copy(update=limits)
+            return self._client.request(method, url, rule=rule, **options)

@@ -14,8 +14,8 @@ import structlog
 from kombu.exceptions import OperationalError
 from kombu.serialization import dumps
 
+from sealwax.circuit_breaker import CircuitBreaker
 from sealwax.outbox.store import Item
-from sealwax.producer.circuit_breaker import CircuitBreaker
 from sealwax.settings import Settings
 from sealwax.stores import Stores
 from sealwax.task_definition import TaskDefinition

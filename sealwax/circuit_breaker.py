@@ -1,7 +1,7 @@
 """A circuit breaker: whether to ask again somebody who has just not answered.
 
 Called before and after each call by whoever makes it, from any thread. It never
-makes a call itself and holds nothing but two times.
+makes a call itself. `sealwax.worker.routes` has what processes share.
 """
 
 from __future__ import annotations
@@ -14,18 +14,28 @@ __all__ = ["CircuitBreaker"]
 
 
 class CircuitBreaker:
-    """Open for some seconds after a failure; then one caller tries, and decides for all.
+    """Open for some seconds after failures in a row; then one caller tries, and decides for all.
 
     Parameters
     ----------
     seconds
         How long it stays open.
+    failures
+        How many in a row open it.
     monotonic
         Seconds.
     """
 
-    def __init__(self, seconds: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        *,
+        failures: int = 1,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._seconds = seconds
+        self._failures = failures
+        self._in_a_row = 0
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._open_until: float | None = None
@@ -33,8 +43,14 @@ class CircuitBreaker:
 
     @property
     def closed(self) -> bool:
-        """Whether the last call went well: each may be made, and need not be told of."""
+        """Whether each call may be made; one that goes well then need not be told of."""
         return self._open_until is None
+
+    @property
+    def wait(self) -> float:
+        """Seconds until one caller may try; 0 where it is closed, or one may now."""
+        with self._lock:
+            return max(0.0, (self._open_until or 0.0) - self._monotonic())
 
     def enter(self) -> bool:
         """Whether to make the call; where True, `leave` must follow."""
@@ -50,4 +66,8 @@ class CircuitBreaker:
         """Tell how the call went."""
         with self._lock:
             self._trying = False
-            self._open_until = None if reached else self._monotonic() + self._seconds
+            self._in_a_row = 0 if reached else self._in_a_row + 1
+            if reached:
+                self._open_until = None
+            elif self._in_a_row >= self._failures:
+                self._open_until = self._monotonic() + self._seconds
