@@ -9,17 +9,16 @@ locks: the kernel releases them whatever way a process ends. Called by attempts.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import fcntl
 import os
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from sealwax.worker.shared_folder import make_shared_folder
 
 __all__ = ["ALONE_MOST", "CLOSED_MOST", "DRAIN_MOST", "OPEN_SHARE", "JobIsolation"]
 
@@ -66,14 +65,7 @@ class JobIsolation:
     @classmethod
     def make(cls) -> JobIsolation:
         """Make one for this process and those it forks; its files go with this process."""
-        folder, owner = tempfile.mkdtemp(prefix="sealwax-worker-"), os.getpid()
-
-        def remove() -> None:
-            if os.getpid() == owner:
-                shutil.rmtree(folder, ignore_errors=True)
-
-        atexit.register(remove)
-        return cls(Path(folder))
+        return cls(make_shared_folder("sealwax-worker-"))
 
     @contextmanager
     def shared(self, *, wait: float) -> Iterator[bool]:

@@ -10,13 +10,9 @@ request of the shipped HTTP client; it never asks anybody itself.
 
 from __future__ import annotations
 
-import atexit
 import fcntl
 import json
-import os
 import random
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +25,7 @@ import structlog
 from sealwax.job import Answer, Asked, RouteClosed
 from sealwax.outcomes import Retry
 from sealwax.settings import Settings
+from sealwax.worker.shared_folder import make_shared_folder
 
 __all__ = ["ClosedRoute", "RouteBreakers", "RouteRetry"]
 
@@ -110,16 +107,9 @@ class RouteBreakers:
     @classmethod
     def make(cls, settings: Settings) -> RouteBreakers:
         """Make them for this process and those it forks; the file goes with this process."""
-        folder, owner = tempfile.mkdtemp(prefix="sealwax-routes-"), os.getpid()
-
-        def remove() -> None:
-            if os.getpid() == owner:
-                shutil.rmtree(folder, ignore_errors=True)
-
-        atexit.register(remove)
         limits = settings.limits
         return cls(
-            Path(folder) / "routes",
+            make_shared_folder("sealwax-routes-") / "routes",
             failures=limits.route_failures,
             longest=limits.route_pause_seconds,
         )
