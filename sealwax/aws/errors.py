@@ -17,6 +17,7 @@ __all__ = [
     "FINAL",
     "GONE",
     "MISSING_OBJECT",
+    "THROTTLED",
     "StoreDenied",
     "StoreUnreachable",
     "error_code",
@@ -93,6 +94,20 @@ CONTENT = frozenset(
         "SerializationException",
         "ValidationError",
         "ValidationException",
+    }
+)
+
+
+#: Requests that came too fast.
+#: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+THROTTLED = frozenset(
+    {
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
     }
 )
 

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from sealwax.aws.errors import THROTTLED
+
 __all__ = ["LEAST", "AdaptiveRate"]
 
 #: Calls a second that are always let through: a worker's renewals need about one.
@@ -26,19 +28,6 @@ BETA, SCALE = 0.7, 0.4
 
 #: Seconds over which the rate is measured, and the weight of the newest measurement.
 SPAN, WEIGHT = 0.5, 0.8
-
-#: Codes of throttling.
-#: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
-THROTTLED = frozenset(
-    {
-        "LimitExceededException",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
 
 
 class AdaptiveRate:

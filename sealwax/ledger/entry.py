@@ -8,9 +8,20 @@ from enum import StrEnum
 from typing import Any
 
 __all__ = [
-    "DEAD_WATCH", "FINAL", "MAX_GENERATION", "JobState", "LedgerEntry", "NewJob", "is_job_id",
-    "open_watch", "read_generation",
+    "DEAD_WATCH",
+    "FINAL",
+    "MAX_GENERATION",
+    "UNUSED_ID",
+    "JobState",
+    "LedgerEntry",
+    "NewJob",
+    "is_job_id",
+    "open_watch",
+    "read_generation",
 ]  # fmt: skip
+
+#: An id that no job has: to see whether the ledger answers.
+UNUSED_ID = "0" * 32
 
 #: Highest generation that a message may name; no job is replayed so often.
 MAX_GENERATION = 1_000_000

@@ -16,6 +16,7 @@ from typing import Any
 from gunicorn.workers.base import Worker
 
 from sealwax.errors import SealwaxError
+from sealwax.ledger import UNUSED_ID
 from sealwax.web.edge import EdgeServer, make_edge
 
 __all__ = ["EdgeWorker", "Probes"]
@@ -107,7 +108,7 @@ class EdgeWorker(Worker):
             threads=self.cfg.threads,
         )
         for listener in others:
-            probes = Probes(edge, lambda: services.runtime.ledger.get("0" * 32))
+            probes = Probes(edge, lambda: services.runtime.ledger.get(UNUSED_ID))
             side = make_edge(
                 probes, listener, settings.web, body_bytes=PROBE_BYTES, threads=PROBE_THREADS
             )

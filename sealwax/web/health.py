@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify
 
 from sealwax.errors import SealwaxError
+from sealwax.ledger import UNUSED_ID
 from sealwax.web.services import services
 
 __all__ = ["blueprint"]
@@ -22,7 +23,7 @@ def healthz() -> Response:
 def readyz() -> Response:
     """Say whether jobs can be accepted: the ledger answers."""
     try:
-        services().runtime.ledger.get("0" * 32)
+        services().runtime.ledger.get(UNUSED_ID)
     except SealwaxError as error:
         response = jsonify({"status": "not ready", "ledger": type(error).__name__})
         response.status_code = 503

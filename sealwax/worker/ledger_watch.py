@@ -14,7 +14,7 @@ import threading
 
 import structlog
 
-from sealwax.ledger import LedgerError
+from sealwax.ledger import UNUSED_ID, LedgerError
 from sealwax.runtime import Runtime
 from sealwax.transport.pauses import ConsumerPauses
 
@@ -28,9 +28,6 @@ REASON = "ledger"
 #: Seconds between two readings of the attempts' reports, and between two
 #: probes of a ledger that is unreachable.
 POLL_SECONDS, PROBE_SECONDS = 0.5, 2.0
-
-#: An id that no job has.
-_UNUSED_ID = "0" * 32
 
 
 class LedgerWatch:
@@ -66,7 +63,7 @@ class LedgerWatch:
             return POLL_SECONDS
         self._seen = reported
         try:
-            self._runtime.ledger.get(_UNUSED_ID)
+            self._runtime.ledger.get(UNUSED_ID)
         except LedgerError as error:
             if not self._away:
                 log.warning("ledger away, receiving stops", error=type(error).__name__)
