@@ -2,50 +2,38 @@
 
 waitress reads all connections in one loop and hands a request to a thread once
 it is complete. What it lacks is added here, by its own classes: deadlines that
-no drip renews, caps on connections and on bytes held, refusals before the body
-is read, and a stop that lets requests end. `sealwax.web.edge_worker` runs it.
+no drip renews, caps on connections and on bytes held, and a stop that lets requests
+end. `sealwax.web.edge_parser` reads the requests, `sealwax.web.edge_worker` runs it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import socket
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 from waitress import wasyncore
-from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
 from sealwax.settings import WebSettings
-from sealwax.web.problems import PREFIX, PROBLEMS
+from sealwax.web.edge_parser import (
+    FRAMING,
+    HEADERS,
+    EdgeLimits,
+    LaterRequest,
+    Refusal,
+    RequestParser,
+)
 
 __all__ = ["EdgeServer", "make_edge"]
 
 log = logging.getLogger("sealwax.edge")
-
-#: Bytes of the request line, and of one header; fields of a request. As gunicorn's were.
-REQUEST_LINE = 4_094
-HEADER_FIELD = 8_190
-HEADER_FIELDS = 64
-
-#: Bytes of all headers together: what an ALB passes on at most.
-#: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html
-HEADERS = 65_536
-
-#: Bytes of a chunk's control line, and of a trailer.
-CONTROL_LINE = 1_024
-
-#: Bytes by which the framing of a chunked body may exceed its content.
-FRAMING = 65_536
 
 #: Seconds for which a refused peer may go on sending: closed at once, it would
 #: get a reset in place of the answer.
@@ -54,153 +42,6 @@ LINGER = 2.0
 #: Bytes that may arrive between two looks at how many are held.
 _LOOK_EVERY = 262_144
 
-#: Headers of which a request has one at most (RFC 9110 section 5.3): servers and
-#: proxies that disagree about which one counts are how requests are smuggled.
-_SINGLE = frozenset(
-    {
-        b"authorization", b"content-length", b"content-type", b"host", b"idempotency-key",
-        b"transfer-encoding",
-    }
-)  # fmt: skip
-
-_NAMES = {
-    401: "unauthenticated",
-    408: "request-timeout",
-    413: "too-large",
-    415: "unsupported-media-type",
-    431: "headers-too-large",
-    500: "internal-error",
-    503: "edge-busy",
-}
-
-
-@dataclass(frozen=True)
-class _Refusal:
-    """An answer given without the application."""
-
-    code: int
-
-    def document(self) -> tuple[str, list[tuple[str, str]], bytes]:
-        """Return status line, headers and body."""
-        name = _NAMES.get(self.code, "malformed-request")
-        kind = PROBLEMS[name]
-        body = {
-            "type": PREFIX + name,
-            "title": kind.title,
-            "status": kind.status,
-            "detail": kind.detail,
-        }
-        headers = [("Content-Type", "application/problem+json"), ("Cache-Control", "no-store")]
-        if kind.status == 401:
-            headers.append(("WWW-Authenticate", 'Bearer realm="sealwax"'))
-        if kind.status == 503:
-            headers.append(("Retry-After", "1"))
-        return f"{kind.status} {kind.title}", headers, json.dumps(body).encode()
-
-    def message(self) -> bytes:
-        """Return the whole HTTP response, after which the connection closes."""
-        status, headers, body = self.document()
-        headers += [("Connection", "close"), ("Content-Length", str(len(body)))]
-        lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers), "", ""]
-        return "\r\n".join(lines).encode("latin-1") + body
-
-
-class _Limits(Adjustments):
-    """waitress's adjustments, and ours."""
-
-    def __init__(self, web: WebSettings, body_bytes: int, **kw: Any) -> None:
-        super().__init__(**kw)
-        self.web = web
-        self.body_bytes = body_bytes
-
-
-class _Parser(HTTPRequestParser):
-    """Refuses what two servers could read in two ways, and what needs no body to be refused."""
-
-    headers_at = 0.0  # monotonic
-    error: Any = None
-    body_rcv: Any = None
-
-    def parse_header(self, header_plus: bytes) -> None:
-        """Read the head; set `error` where the request is refused already."""
-        self.headers_at = time.monotonic()
-        first, *lines = header_plus.split(b"\r\n")
-        fields = [line for line in lines if line]
-        if len(first) > REQUEST_LINE or len(fields) > HEADER_FIELDS:
-            return self._refuse(431)
-        if any(len(line) > HEADER_FIELD for line in fields):
-            return self._refuse(431)
-        names = Counter(line.partition(b":")[0].lower() for line in fields)
-        if (
-            any(line[:1] in b" \t" for line in fields)  # obsolete folding
-            or any(names[name] > 1 for name in _SINGLE)
-            or (names[b"transfer-encoding"] and names[b"content-length"])
-            or any(b"_" in name for name in names)
-        ):
-            return self._refuse(400)
-        super().parse_header(header_plus)
-        if self.version not in ("1.0", "1.1") or "TRANSFER_ENCODING" in self.headers:
-            return self._refuse(400)
-        if names[b"transfer-encoding"] and not self.chunked:
-            return self._refuse(400)
-        if self.version == "1.1" and not names[b"host"]:
-            return self._refuse(400)
-        if self.body_rcv is not None:
-            self._look_before_the_body()
-        return None
-
-    def _look_before_the_body(self) -> None:
-        if self.content_length > self.adj.body_bytes:
-            return self._refuse(413)
-        if self.path.startswith("/v1/"):
-            kind, _, token = self.headers.get("AUTHORIZATION", "").partition(" ")
-            if kind.lower() != "bearer" or not token.strip():
-                return self._refuse(401)
-        if self.path == "/v1/jobs" and self.command == "POST":
-            media = self.headers.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-            if not (media.startswith("application/") and media.endswith(("/json", "+json"))):
-                return self._refuse(415)
-        return None
-
-    def _refuse(self, code: int) -> None:
-        self.error = _Refusal(code)
-        self.expect_continue = False
-        self.content_length = 0
-        self.body_rcv = None  # so that nothing of it is waited for
-
-    def received(self, data: bytes) -> int:
-        """Take bytes; bound what frames a chunked body too."""
-        consumed: int = super().received(data)
-        body = self.body_rcv
-        if self.chunked and body is not None and self.error is None:
-            framing = self.body_bytes_received - len(body)
-            if (
-                framing > len(body) + FRAMING
-                or len(body.control_line) > CONTROL_LINE
-                or len(body.trailer) > HEADER_FIELD
-            ):
-                self.error, self.completed = _Refusal(400), True
-            elif len(body) > self.adj.body_bytes:
-                self.error, self.completed = _Refusal(413), True
-        return consumed
-
-
-class _Later(_Parser):
-    """What was sent behind a request: kept as it came until that one's answer is on its way.
-
-    Parsed at once, a few kilobytes would be hundreds of requests, and their answers,
-    which nobody need read, would fill the memory and then hold the thread.
-    """
-
-    def __init__(self, adj: _Limits) -> None:
-        super().__init__(adj)
-        self.kept = b""
-
-    def received(self, data: bytes) -> int:
-        """Take all."""
-        self.kept += data
-        return len(data)
-
 
 class _ProblemTask(ErrorTask):
     """Answers as the application does, never with the input."""
@@ -208,7 +49,7 @@ class _ProblemTask(ErrorTask):
     def execute(self) -> None:
         """Write the problem document, and close."""
         self.channel.refused = True
-        status, headers, body = _Refusal(self.request.error.code).document()
+        status, headers, body = Refusal(self.request.error.code).document()
         self.status = status
         self.response_headers.extend(headers)
         self.set_close_on_finish()
@@ -261,15 +102,15 @@ class _Channel(HTTPChannel):
         self.server.holds(len(data))
         return taken
 
-    def parser_class(self, adj: _Limits) -> _Parser:
+    def parser_class(self, adj: EdgeLimits) -> RequestParser:
         """Return what takes the next bytes: one request is under way at a time."""
-        return _Later(adj) if self.requests else _Parser(adj)
+        return LaterRequest(adj) if self.requests else RequestParser(adj)
 
     def readable(self) -> bool:
         """Whether bytes are wanted; the loop asks at each turn, so what was kept goes on here."""
         if self.lingers_until is not None:
             return True
-        if isinstance(self.request, _Later) and not self.busy:
+        if isinstance(self.request, LaterRequest) and not self.busy:
             kept, self.request = self.request.kept, None
             self.received(kept)
         return bool(super().readable())
@@ -308,7 +149,7 @@ class _Channel(HTTPChannel):
         """Close at once; say why where that can be sent without waiting."""
         if code is not None and not self.busy and self.lingers_until is None:
             with contextlib.suppress(OSError):
-                self.socket.send(_Refusal(code).message())
+                self.socket.send(Refusal(code).message())
         self.handle_close()
 
     # -- an answer that came before the whole request -----------------------------
@@ -378,7 +219,7 @@ class EdgeServer(TcpWSGIServer):
         self.closed[why] += 1
         with contextlib.suppress(OSError):
             conn.settimeout(0)
-            conn.send(_Refusal(503).message())
+            conn.send(Refusal(503).message())
         conn.close()
 
     def _make_room(self, channels: list[_Channel]) -> bool:
@@ -415,9 +256,9 @@ class EdgeServer(TcpWSGIServer):
             total -= victim.held
             self.closed["buffered"] += 1
             # Not closed here: it may be the one whose bytes are being taken.
-            victim.request.error, victim.will_close = _Refusal(503), True
+            victim.request.error, victim.will_close = Refusal(503), True
             with contextlib.suppress(OSError):
-                victim.socket.send(_Refusal(503).message())
+                victim.socket.send(Refusal(503).message())
 
     # -- the loop ---------------------------------------------------------------------
 
@@ -470,7 +311,7 @@ def make_edge(
     """
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     never = 2**31 - 1  # no body and no answer is written to a disk
-    adj = _Limits(
+    adj = EdgeLimits(
         web,
         body_bytes,
         ident="",
@@ -479,7 +320,7 @@ def make_edge(
         channel_timeout=never,
         cleanup_interval=never,
         max_request_header_size=HEADERS,
-        # Of a chunked body: on the wire. `_Parser` counts its content.
+        # Of a chunked body: on the wire. `RequestParser` counts its content.
         max_request_body_size=2 * body_bytes + FRAMING + 1,
         inbuf_overflow=never,
         outbuf_overflow=never,
