@@ -5,7 +5,7 @@ payload: only states, times, counts, keyed hashes and the sealed result.
 """
 
 from sealwax.ledger.acceptance import CLAIM_CHECKS_MAX, Accepted
-from sealwax.ledger.attempts import EARLY, LOST_MOST, SUSPICIONS, Claimed, Refused
+from sealwax.ledger.claims import EARLY, LOST_MOST, SUSPICIONS, Claimed, Refused
 from sealwax.ledger.entry import (
     DEAD_WATCH,
     FINAL,
