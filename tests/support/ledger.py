@@ -5,16 +5,20 @@ A room's conftest imports the fixtures that it needs.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import pytest
 
 from sealwax.aws.clients import Aws
 from sealwax.ledger import Ledger, NewJob
-from sealwax.provision import provision
+from sealwax.provision.apply import ProvisionReport, _provision_table
+from sealwax.provision.desired import desired_state
 from sealwax.settings import Settings
 from support.expiries import FAR
 
-__all__ = ["JOB", "Clock", "atomic_ledger", "clock", "dead", "ledger", "new_job", "numbered",
-           "watched"]  # fmt: skip
+__all__ = ["JOB", "Clock", "atomic_ledger", "clock", "dead", "ledger", "make_ledger", "new_job",
+           "numbered", "watched"]  # fmt: skip
 
 JOB = "0123456789abcdef0123456789abcdef"
 
@@ -32,12 +36,18 @@ def clock() -> Clock:
     return Clock()
 
 
+def make_ledger(settings: Settings, clock: Callable[[], float]) -> Ledger:
+    """Return a ledger on a table of its own: all else of a service would be made for nothing."""
+    name, dynamodb = settings.table_name("jobs"), Aws().client("dynamodb")
+    (spec,) = [spec for spec in desired_state(settings).tables if spec.name == name]
+    _provision_table(spec, dynamodb, ProvisionReport(), time.sleep)
+    return Ledger(dynamodb, name, keep=100, clock=clock)
+
+
 @pytest.fixture(params=["aws_env", "moto_env"])
 def ledger(request: pytest.FixtureRequest, clock: Clock) -> Ledger:
     settings: Settings = request.getfixturevalue(request.param)
-    aws = Aws()
-    provision(settings, aws)
-    return Ledger(aws.client("dynamodb"), settings.table_name("jobs"), keep=100, clock=clock)
+    return make_ledger(settings, clock)
 
 
 @pytest.fixture
@@ -47,9 +57,7 @@ def atomic_ledger(aws_env: Settings, clock: Clock) -> Ledger:
     Eight threads updating one item of a bare moto under one condition gave more
     than one winner in 15 of 60 rounds.
     """
-    aws = Aws()
-    provision(aws_env, aws)
-    return Ledger(aws.client("dynamodb"), aws_env.table_name("jobs"), keep=100, clock=clock)
+    return make_ledger(aws_env, clock)
 
 
 def new_job(
