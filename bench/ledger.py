@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from transport import difference, server, state
+from transport import difference, print_table, server, state
 
 from sealwax.aws.clients import Aws
 from sealwax.keys.lifecycle import init_keys
@@ -175,10 +175,7 @@ def main() -> None:
             }
             print(f"{latency:g} ms", json.dumps(results[f"{latency:g} ms"]), flush=True)
             given.out.write_text(json.dumps(results, indent=1))
-    print("| measure | " + " | ".join(results) + " |")
-    print("|---|" + "---|" * len(results))
-    for key in next(iter(results.values())):
-        print(f"| {key} | " + " | ".join(f"{each[key]:.4g}" for each in results.values()) + " |")
+    print_table(results)
 
 
 if __name__ == "__main__":

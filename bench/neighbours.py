@@ -30,6 +30,7 @@ from typing import Any
 
 from flask import Flask
 from ledger import environment
+from transport import print_table
 
 from sealwax.aws.clients import Aws
 from sealwax.keys.lifecycle import init_keys
@@ -258,12 +259,7 @@ def main() -> None:
             )
             print(title, json.dumps(results[title]), flush=True)
             given.out.write_text(json.dumps(results, indent=1))
-    rows = list(dict.fromkeys(key for each in results.values() for key in each))
-    print("| measure | " + " | ".join(results) + " |")
-    print("|---|" + "---|" * len(results))
-    for key in rows:
-        cells = [f"{each[key]:.4g}" if key in each else "-" for each in results.values()]
-        print(f"| {key} | " + " | ".join(cells) + " |")
+    print_table(results)
 
 
 if __name__ == "__main__":

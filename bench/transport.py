@@ -253,6 +253,16 @@ def measure(
     return found
 
 
+def print_table(results: dict[str, dict[str, float]]) -> None:
+    """Print what was measured: a row a measure, a column a run."""
+    keys = dict.fromkeys(key for run in results.values() for key in run)
+    print("| measure | " + " | ".join(results) + " |")
+    print("|---|" + "---|" * len(results))
+    for key in keys:
+        cells = [f"{run[key]:.4g}" if key in run else "-" for run in results.values()]
+        print(f"| {key} | " + " | ".join(cells) + " |")
+
+
 def main() -> None:
     """Run all, print the table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -285,12 +295,7 @@ def main() -> None:
             print(f"{peer} at {latency:g} ms", json.dumps(results[f"{peer}@{latency:g}ms"]),
                   flush=True)  # fmt: skip
             options.out.write_text(json.dumps(results, indent=1))
-    keys = list(next(iter(results.values())))
-    print("| measure | " + " | ".join(results) + " |")
-    print("|---|" + "---|" * len(results))
-    for key in keys:
-        cells = [f"{r[key]:.4g}" if key in r else "-" for r in results.values()]
-        print(f"| {key} | " + " | ".join(cells) + " |")
+    print_table(results)
 
 
 if __name__ == "__main__":
