@@ -86,7 +86,7 @@ def serve():
 def rule(server, **fields):
     return HttpRule.model_validate(
         {"cidrs": ["127.0.0.0/8"], "schemes": ["http"], "ports": [server.port]}
-        | {"connect": 0.5, "read": 0.5, "total": 1}
+        | {"connect": 10, "read": 10, "total": 20}
         | fields
     )
 
@@ -131,7 +131,7 @@ def test_a_dripping_answer_ends_at_the_total_time(serve, name, data):
     server = serve(drip(data))
     started = time.monotonic()
     with pytest.raises(DownstreamTimeout):
-        send(server)
+        send(server, connect=1, read=0.5, total=1)
     assert 0.9 < time.monotonic() - started < 8  # the whole answer takes far longer
 
 
@@ -139,7 +139,7 @@ def test_silence_ends_at_the_read_time(serve):
     server = serve(lambda _, server: server.stopping.wait(10))
     started = time.monotonic()
     with pytest.raises(DownstreamTimeout):
-        send(server, read=0.3, total=9)
+        send(server, connect=9, read=0.3, total=9)
     assert time.monotonic() - started < 8  # the server waits for 10
 
 
@@ -150,7 +150,7 @@ def test_a_receiver_that_does_not_read_ends_at_the_total_time(serve):
         OutgoingClient().request(
             "POST",
             f"http://127.0.0.1:{server.port}/",
-            rule=rule(server, read=5),
+            rule=rule(server, connect=1, read=5, total=1),
             body=b"x" * 30_000_000,
         )
     assert time.monotonic() - started < 8  # the server waits for 10
