@@ -1,7 +1,9 @@
 """Fixtures of the HTTP edge: the app on emulated AWS, driven through Flask's test client.
 
-A room's conftest imports those that it needs. `app` is each test's own;
-`shared_app` serves all tests of a module, which make their own tokens and jobs.
+A room's conftest imports those that it needs. `app` is each test's own, since it may break
+what it likes. To make one takes two seconds: tests marked `shared_app` (or those of a module
+so marked) share their module's, make their own tokens and jobs and leave all else as it was;
+of these, tests marked `own_app` have one of their own.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from sealwax.settings import Settings, load_settings
 from sealwax.web.app import create_app
 from support.aws import settings_for
 
-__all__ = ["app", "auth", "client", "serving", "settings", "shared_app", "token"]
+__all__ = ["app", "auth", "client", "own_app", "serving", "settings", "shared_app", "token"]
 
 ROUTES = {
     "webhooks": {
@@ -56,9 +58,17 @@ def settings(provisioned: Settings) -> Settings:
 
 
 @pytest.fixture
-def app(settings: Settings) -> Iterator[Flask]:
+def own_app(settings: Settings) -> Iterator[Flask]:
     with serving(settings) as served:
         yield served
+
+
+@pytest.fixture
+def app(request: pytest.FixtureRequest) -> Flask:
+    marked = request.node.get_closest_marker
+    shared = marked("shared_app") and not marked("own_app")
+    made: Flask = request.getfixturevalue("shared_app" if shared else "own_app")
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +76,9 @@ def shared_app(ministack: Emulator, tmp_path_factory: pytest.TempPathFactory) ->
     with pytest.MonkeyPatch.context() as monkeypatch:
         folder = tmp_path_factory.mktemp("app")
         environment = settings_for(monkeypatch, folder, ministack.url).environment
-        settings = load_settings(environment=environment, tasks=ROUTES)
+        settings = load_settings(
+            environment=environment, tasks=ROUTES, limits={"request_bytes": 4096}
+        )
         provision(settings, Aws())
         # Within the context: clients are made when they are first needed.
         with serving(settings) as served:

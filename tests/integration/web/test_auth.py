@@ -11,6 +11,8 @@ from support.problems import CANARY, problem
 
 from sealwax.web.auth import caller_address
 
+pytestmark = pytest.mark.shared_app
+
 GOOD = {"task": "webhooks.relay", "payload": {"event": "ping", "body": {"a": 1}}}
 
 
@@ -53,6 +55,7 @@ def test_scopes_are_needed_and_narrow(client, app) -> None:
     problem(client.get(answer.headers["Location"], headers=bearer), 403, "forbidden")
 
 
+@pytest.mark.own_app
 def test_a_revoked_token_stops_working_within_the_cache_time(client, app, auth) -> None:
     services = app.extensions["sealwax"]
     store = services.tokens
@@ -79,6 +82,7 @@ def reads(app: Flask, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
+@pytest.mark.own_app
 def test_made_up_tokens_cost_few_reads_and_lock_nobody_out(client, app, auth, monkeypatch) -> None:
     asked = reads(app, monkeypatch)
     statuses = set()

@@ -12,6 +12,7 @@ from support.problems import problem
 GOOD = {"task": "webhooks.relay", "payload": {"event": "ping", "body": {"a": 1}}}
 
 
+@pytest.mark.shared_app
 @pytest.mark.parametrize(
     "body",
     [
@@ -36,6 +37,7 @@ def test_what_is_not_json_is_400(client, auth, body: bytes) -> None:
         problem(answer, 400, "malformed-request")
 
 
+@pytest.mark.shared_app
 @pytest.mark.parametrize(
     ("content_type", "status"),
     [
@@ -55,6 +57,7 @@ def test_the_media_type_must_be_json(client, auth, content_type, status: int) ->
         problem(answer, 415, "unsupported-media-type")
 
 
+@pytest.mark.shared_app
 def test_the_body_limit_holds_at_its_edge(client, auth) -> None:
     def body(size: int) -> bytes:
         empty = json.dumps(
@@ -106,6 +109,7 @@ def test_values_keys_and_levels_have_their_limits_at_the_edge(client, auth, edge
         assert problem(answer, 400, "malformed-request")["limit"] == 8
 
 
+@pytest.mark.shared_app
 def test_a_task_takes_as_much_as_it_declares_and_others_do_not(client, auth) -> None:
     edge = client.application.extensions["sealwax"]
     name = "webhooks.relay"

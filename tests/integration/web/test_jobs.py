@@ -17,6 +17,8 @@ from sealwax.ledger import JobState
 from sealwax.producer.publish import QueuedJob
 from sealwax.task_definition import task
 
+pytestmark = pytest.mark.shared_app
+
 GOOD = {"task": "webhooks.relay", "payload": {"event": "ping", "body": {"a": 1}}}
 
 
@@ -130,6 +132,7 @@ def test_an_idempotency_key_of_255_characters_will_do(client, auth) -> None:
     assert answer.status_code == 202
 
 
+@pytest.mark.own_app
 def test_an_unreachable_queue_is_503_and_the_job_abandoned_then_accepted_on_repeat(
     client, auth, app, aws
 ) -> None:
@@ -154,6 +157,7 @@ def test_an_unreachable_queue_is_503_and_the_job_abandoned_then_accepted_on_repe
     assert services.runtime.ledger.get(job_id).state is JobState.ACCEPTED
 
 
+@pytest.mark.own_app
 def test_a_ledger_that_does_not_answer_is_503(client, app, auth, aws) -> None:
     client.get("/v1/tasks", headers=auth)  # the token is in the cache now
     services = app.extensions["sealwax"]
