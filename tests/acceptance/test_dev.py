@@ -158,6 +158,7 @@ def test_a_folder_without_tasks_says_what_to_do(tmp_path):
     assert nobody_listens(listeners(output))
 
 
+@pytest.mark.long
 def test_what_the_folders_file_sets_is_in_force(folder):
     with (folder / "sealwax.toml").open("a") as file:
         file.write('\n[retry."webhooks.relay"]\nattempts = 2\n')

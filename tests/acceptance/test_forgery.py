@@ -203,6 +203,7 @@ def test_headers_that_nobody_signed_are_not_obeyed(own: LiveStack) -> None:
     assert stack.wait(stack.relay("demo", {"after": True}))["state"] == "succeeded"
 
 
+@pytest.mark.long
 def test_unsigned_messages_with_a_jobs_id_do_not_end_the_job(make_stack) -> None:
     stack = make_stack(
         routes={"demo": {}}, lane="lease = 3", extra="[limits]\nunknown_task_seconds = 1\n"
@@ -267,6 +268,7 @@ def test_ids_that_are_none_and_tasks_that_are_celerys_end_as_letters(
     assert wait_for(reason, seconds=60, what="the letter") == "stray"
 
 
+@pytest.mark.long
 def test_two_messages_of_one_long_job_run_it_once(make_stack) -> None:
     stack = make_stack(routes={"slow": {}}, lane="lease = 3")
     requests.put(f"{stack.sandbox_url}/control/slow", json={"hang": 8, "times": 1}, timeout=10)

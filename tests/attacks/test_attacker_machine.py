@@ -67,6 +67,7 @@ def run(attacked: AttackedJobs, examples: int, steps: int, **more: Any) -> Count
     return Machine.done
 
 
+@pytest.mark.long
 def test_no_attack_changes_how_a_job_ends(attacked: AttackedJobs) -> None:
     # The same runs each time: what others find is the long test's.
     done = run(attacked, 3, 5, derandomize=True)

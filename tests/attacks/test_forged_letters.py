@@ -57,6 +57,7 @@ def forged_attribute(job: str, queue: str, body: str) -> dict[str, Any]:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_dead_letter_queue_is_believed_only_as_far_as_a_worker_signed(siege) -> None:
     stack, attacker, victim = siege.stack, siege.attacker, siege.steal()
     lane = "sealwax-acceptance_default"
@@ -133,6 +134,7 @@ def test_invented_names_make_one_group(siege, operator: str) -> None:
     assert siege.stack.wait(victim.job)["state"] == "succeeded"
 
 
+@pytest.mark.long
 def test_an_audit_line_that_was_changed_is_named(siege, operator: str) -> None:
     """Operators' doings leave lines; a role that may write can change one, not hide it."""
     stack, attacker = siege.stack, siege.attacker

@@ -119,6 +119,7 @@ def test_one_large_request_is_read_at_a_time(edge: Flask, headers: dict[str, str
         assert answer.status_code == (202 if bad is body else 400)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("task", "limit"), [("webhooks.relay", LARGEST), ("customers.sync", MIB)])
 @pytest.mark.parametrize("length", ["declared", "chunked"])
 def test_a_tasks_contract_says_how_large_its_requests_are(

@@ -31,6 +31,7 @@ def lab(
     lab.close()
 
 
+@pytest.mark.long
 def test_a_tenant_whose_jobs_hang_leaves_half_of_a_worker_to_the_others(
     lab: WorkerLab, tmp_path: Path
 ) -> None:

@@ -269,6 +269,7 @@ def call_dead(scene: Scene, intruder: Intruder, route: str) -> str:
     return scene.letter(route)
 
 
+@pytest.mark.long
 def test_it_reads_nothing_that_was_sealed_before(
     scene: Scene, operator: OperatorKey, intruder: Intruder
 ) -> None:

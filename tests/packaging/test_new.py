@@ -60,6 +60,7 @@ def test_it_runs_from_another_folder(python: Path, new: Path, tmp_path: Path) ->
     assert re.search(r"job [0-9a-f]{32} succeeded", done.stdout)
 
 
+@pytest.mark.long
 def test_its_tasks_are_strictly_typed_by_what_is_installed(python: Path, new: Path) -> None:
     command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python)]
     done = run([*command, "tasks"], new)

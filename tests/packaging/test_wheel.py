@@ -77,6 +77,7 @@ def test_another_folder_can_be_named(python: Path, project: Path, tmp_path_facto
     assert "parcels.send" in done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_a_foreign_wheel_of_tasks_and_api_is_neither_mixed_nor_lost(
     python: Path, wheel: Path, tmp_path: Path
 ) -> None:

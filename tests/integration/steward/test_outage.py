@@ -104,6 +104,7 @@ def test_a_repeat_does_not_put_a_delayed_job_off(api):
     assert due == [due[0]] * 3
 
 
+@pytest.mark.long
 def test_a_long_wait_between_attempts_is_spent_in_the_outbox(api):
     app, auth, roles = api
     roles.worker()

@@ -63,6 +63,7 @@ def test_a_failure_is_dead_lettered_without_its_text(lab: Lab) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("task", "error"),
     [("die", "WorkerLost"), ("memory", "WorkerLost"), ("hard", "TimeLimitExceeded")],

@@ -67,6 +67,7 @@ def test_the_diff_in_the_readme_is_the_diff(tmp_path: Path) -> None:
     assert changes in (EXAMPLE / "README.md").read_text()
 
 
+@pytest.mark.long
 def test_messages_of_both_sides_run_after_the_change(lab: Lab, tmp_path: Path) -> None:
     path = tmp_path / "orders.txt"
     # Plain ones of the old side, delayed ones, and chains.

@@ -10,6 +10,7 @@ from support.sqs_lab import Lab, message
 from support.waiting import wait_for
 
 
+@pytest.mark.long
 def test_a_task_longer_than_its_lease_runs_once_and_held_ones_wait(lab: Lab) -> None:
     lab.start_worker(concurrency=1, lease=2, conf={"worker_prefetch_multiplier": 20})
     lab.send("sleep", 7)
