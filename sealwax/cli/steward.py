@@ -52,6 +52,7 @@ def steward() -> None:
     import secrets
     import socket
 
+    from sealwax.provision.preflight import configuration_checks, log_warnings
     from sealwax.steward import Steward
     from sealwax.steward.duties import make_duties
     from sealwax.steward.leadership import LeaderLeases
@@ -60,6 +61,7 @@ def steward() -> None:
     settings = load_settings()
     configure_logging("steward", settings.log_level)
     log = structlog.get_logger("sealwax.steward")
+    log_warnings(configuration_checks(settings, {}))
     runtime = Runtime(settings, "steward", {}, patience=START_PATIENCE)
     duties = make_duties(runtime)
     seconds = settings.steward.lease

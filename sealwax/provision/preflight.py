@@ -89,6 +89,7 @@ def configuration_checks(
         else "finished jobs are forgotten before the last copy of their message",
         f"set limits.retention_seconds to {SQS_RETENTION_MAX} or more",
     )
+    yield from _time_checks(settings)
     for name, definition in sorted(definitions.items()):
         policy = definition.policy(settings)
         longest = min(policy.max_age or limits.max_age_seconds, limits.max_age_seconds)
@@ -108,6 +109,41 @@ def configuration_checks(
                 f"{limits.max_age_seconds} s",
                 "shorten its retry.max_age, or lengthen limits.max_age_seconds",
             )
+
+
+def _time_checks(settings: Settings) -> Iterator[Check]:
+    """Compare what waits with what it waits for."""
+    limits, call = settings.limits, settings.aws.connect + settings.aws.read
+    # The reservation of its id, its payload's object, its acceptance.
+    answer = limits.enrich_seconds + limits.send_seconds + call
+    if answer >= settings.web.request_seconds:
+        yield Check(
+            "limits",
+            "web.request_seconds",
+            f"a request is cut off after {settings.web.request_seconds:g} s, and to enrich, send "
+            f"and record a job may take {answer:g} s: callers would repeat what was accepted",
+            f"set web.request_seconds above {answer:g}, or shorten limits.enrich_seconds or "
+            "limits.send_seconds",
+        )
+    leases = {f"lanes.{name}.lease": float(lane.lease) for name, lane in settings.lanes.items()}
+    for name, lease in sorted((leases | {"steward.lease": settings.steward.lease}).items()):
+        if lease <= call:
+            yield Check(
+                "limits",
+                name,
+                f"it ends after {lease:g} s, and one slow call to AWS that renews it may take "
+                f"{call:g} s",
+                f"set {name} above {call:g}, or shorten aws.connect or aws.read",
+            )
+    longest = max(lane.lease for lane in settings.lanes.values())
+    if settings.steward.sweep_after <= longest:
+        yield Check(
+            "limits",
+            "steward.sweep_after",
+            f"jobs are taken for lost after {settings.steward.sweep_after:g} s, and a worker that "
+            f"died holds their messages for up to {longest} s",
+            f"set steward.sweep_after above {longest}",
+        )
 
 
 def log_warnings(checks: Iterable[Check]) -> None:

@@ -16,7 +16,7 @@ from sealwax.egress.shares import SystemShares
 from sealwax.producer.celery_app import make_producer
 from sealwax.producer.publish import CeleryPublisher, Publisher
 from sealwax.producer.submit import Submitter
-from sealwax.provision.preflight import lane_key_checks, log_warnings
+from sealwax.provision.preflight import configuration_checks, lane_key_checks, log_warnings
 from sealwax.runtime import START_PATIENCE, Runtime
 from sealwax.settings import Settings
 from sealwax.task_definition import TaskDefinition, discover
@@ -63,6 +63,7 @@ def make_services(
 ) -> Services:
     """Read secrets and make clients; raises where the role cannot work."""
     definitions = runtime.definitions if runtime else discover(settings.task_modules)
+    log_warnings(configuration_checks(settings, definitions))
     runtime = runtime or Runtime(settings, "api", definitions, patience=START_PATIENCE)
     log_warnings(lane_key_checks(settings, runtime.public_keyring))
     if publisher is None:

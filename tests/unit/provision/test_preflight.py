@@ -61,6 +61,32 @@ def test_what_does_not_fit_is_named(
     assert problems(limits, **options) == found
 
 
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        # Ten seconds of enrichment, three for SQS, seven for a call by default.
+        ({"web": {"request_seconds": 20}}, ["web.request_seconds"]),
+        ({"web": {"request_seconds": 20.1}}, []),
+        ({"limits": {"enrich_seconds": 60, "send_seconds": 30}}, []),
+        ({"limits": {"enrich_seconds": 60}, "web": {"request_seconds": 70}},
+         ["web.request_seconds"]),
+        ({"lanes": {"a": {"lease": 7}, "b": {"lease": 8}}}, ["lanes.a.lease"]),
+        ({"lanes": {"a": {"lease": 7}}, "aws": {"connect": 1}}, []),
+        ({"steward": {"lease": 7}}, ["steward.lease"]),
+        ({"steward": {"lease": 7.1}}, []),
+        ({"steward": {"sweep_after": 60}, "lanes": {"a": {"lease": 60}}},
+         ["steward.sweep_after"]),
+        ({"steward": {"sweep_after": 61}, "lanes": {"a": {"lease": 60}}}, []),
+        ({"lanes": {"a": {"lease": 43_200}}}, ["steward.sweep_after"]),
+    ],
+)  # fmt: skip
+def test_times_that_wait_for_each_other_are_compared(
+    settings: dict[str, Any], found: list[str]
+) -> None:
+    checks = configuration_checks(Settings.model_validate(settings), defined())
+    assert [check.name for check in checks if not check.ok] == found
+
+
 def test_a_role_says_at_its_start_what_does_not_fit_and_what_to_do() -> None:
     settings = Settings.model_validate({"limits": {"max_age_seconds": 900}})
     with capture_logs() as logs:
