@@ -26,6 +26,7 @@ __all__ = [
     "Submission",
     "fault_of",
     "make_plan",
+    "throttled",
 ]
 
 #: Seconds of the lanes' leases: pauses last longer.
@@ -38,12 +39,15 @@ ACTIVE = 0.8
 FAULT_SHARE = 0.05
 #: Seconds for which AWS is cut off, once.
 CUT_SECONDS = 20.0
+#: Seconds for which DynamoDB throttles, once, and the share of its calls.
+STORM_SECONDS = 25.0
+STORM_SHARE = 0.6
 
 WORKERS = ("worker-a", "worker-b", "threads-a")
 STEWARDS = ("steward-a", "steward-b")
 TARGETS = ("api-a", "api-b", *WORKERS, *STEWARDS)
 
-Verb = Literal["kill", "term", "pause", "child", "cut", "rotate"]
+Verb = Literal["kill", "term", "pause", "child", "cut", "storm", "rotate"]
 AwsFault = Literal["500", "throttle", "reset", "lost", "delay"]
 
 #: Healthy kinds and their share among the healthy.
@@ -127,6 +131,12 @@ def fault_of(seed: int, call: int) -> AwsFault | None:
     return kinds[int(chance / FAULT_SHARE * len(kinds))]
 
 
+def throttled(seed: int, call: int) -> bool:
+    """Return whether DynamoDB throttles its call number `call` of a storm."""
+    digest = hashlib.blake2b(f"{seed}/storm/{call}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64 < STORM_SHARE
+
+
 def make_plan(
     seed: int,
     *,
@@ -191,6 +201,13 @@ def _events(chance: random.Random, minutes: float, seconds: float) -> tuple[Even
         Event(
             at=round(chance.uniform(last * 0.25, last * 0.75), 2),
             verb="cut", target="aws", seconds=min(CUT_SECONDS, seconds * 0.2),
+        )
+    )  # fmt: skip
+    # By a chance of its own: what was drawn before stays what it was for each seed.
+    events.append(
+        Event(
+            at=round(random.Random(f"storm {last} {begun}").uniform(last * 0.1, last * 0.8), 2),
+            verb="storm", target="dynamodb", seconds=min(STORM_SECONDS, seconds * 0.25),
         )
     )  # fmt: skip
     events.append(Event(at=round(last / 2, 2), verb="rotate", target="keys"))

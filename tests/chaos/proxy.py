@@ -2,8 +2,8 @@
 
 A process of its own (`python -m chaos.proxy UPSTREAM_PORT SEED FOLDER MARK…`),
 so that it does not share the suite's interpreter. It prints its port, then obeys
-lines on its standard input (`arm`, `disarm`, `cut`, `heal`), repeating each when
-it is done. It looks for the canary in every request and writes what it counted
+lines on its standard input (`arm`, `disarm`, `cut`, `heal`, `storm`, `calm`), repeating each
+when it is done. It looks for the canary in every request and writes what it counted
 to `proxy.json` in the folder when its input ends.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from support.fault_proxy import Call, Proxy, answer_of
 
-from chaos.plan import AwsFault, fault_of
+from chaos.plan import AwsFault, fault_of, throttled
 
 __all__ = ["PlannedProxy", "main"]
 
@@ -34,7 +34,9 @@ class PlannedProxy(Proxy):
         self._marks = marks
         self.armed = False
         self.cut = False
+        self.storming = False
         self.number = 0
+        self.in_storm = 0
         self.calls: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.sightings: list[str] = []
@@ -43,6 +45,8 @@ class PlannedProxy(Proxy):
         """Obey one word."""
         if word in {"arm", "disarm"}:
             self.armed = word == "arm"
+        elif word in {"storm", "calm"}:
+            self.storming = word == "storm"
         elif word in {"cut", "heal"}:
             self.cut = word == "cut"
             if self.cut:
@@ -54,7 +58,7 @@ class PlannedProxy(Proxy):
             raise ConnectionResetError
         self.calls[call.operation] += 1
         self._look(call)
-        fault = self._decide()
+        fault = "throttle" if self._storms(call) else self._decide()
         if fault is None:
             return None
         call.fault = fault
@@ -70,6 +74,13 @@ class PlannedProxy(Proxy):
     async def answered(self, call: Call) -> None:
         if call.fault == "lost" or self.cut:
             raise ConnectionResetError
+
+    def _storms(self, call: Call) -> bool:
+        target = call.headers.get("x-amz-target", "")
+        if not self.storming or not target.startswith("DynamoDB"):
+            return False
+        self.in_storm += 1
+        return throttled(self._seed, self.in_storm - 1)
 
     def _decide(self) -> AwsFault | None:
         if not self.armed:

@@ -300,6 +300,11 @@ class Suite:
             time.sleep(event.seconds)
             self._order("heal")
             roles.note_cut(begun)
+        elif event.verb == "storm":
+            # No cause of a lost lease, so nothing is noted: whatever it doubles is counted.
+            self._order("storm")
+            time.sleep(event.seconds)
+            self._order("calm")
 
     def _rotate(self) -> None:
         rotate_keys(self._settings, self._source, "worker")

@@ -9,7 +9,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from chaos.plan import FOREIGN, HEALTHY, LEASE, POISON, TARGETS, WORKERS, fault_of, make_plan
+from chaos.plan import (
+    FOREIGN,
+    HEALTHY,
+    LEASE,
+    POISON,
+    TARGETS,
+    WORKERS,
+    fault_of,
+    make_plan,
+    throttled,
+)
 
 TESTS = Path(__file__).parents[2]
 
@@ -49,6 +59,7 @@ def test_every_role_is_killed_and_restarted_and_every_worker_paused_beyond_its_l
         pauses = [e.seconds for e in events if e.verb == "pause" and e.target in WORKERS]
         assert min(pauses) > LEASE
         assert [e.seconds for e in events if e.verb == "cut"] == [20.0]
+        assert [(e.target, e.seconds) for e in events if e.verb == "storm"] == [("dynamodb", 25.0)]
         assert [e.target for e in events if e.verb == "rotate"] == ["keys"]
         assert all(0 < e.at <= 5 * 60 for e in events)
 
@@ -73,6 +84,12 @@ def test_one_aws_call_in_twenty_fails_in_each_of_five_ways() -> None:
     assert set(failing) == {"500", "throttle", "reset", "lost", "delay"}
     assert sum(failing.values()) / 40_000 == pytest.approx(0.05, abs=0.005)
     assert min(failing.values()) > 300
+
+
+def test_sixty_calls_of_a_hundred_are_throttled_in_a_storm() -> None:
+    found = [throttled(9, number) for number in range(10_000)]
+    assert sum(found) / 10_000 == pytest.approx(0.6, abs=0.02)
+    assert found != [throttled(8, number) for number in range(10_000)]
 
 
 def test_without_stewards_the_others_meet_the_same() -> None:
