@@ -77,7 +77,7 @@ VALUES = frozenset(
 DETAILS = {
     "flask's and botocore's hooks, at every request": (
         "web/app:create_app._begin", "web/app:create_app._end", "aws/clients:Aws._count",
-        "transport/sqs_http:SqsHttpClient._learn", "transport/channel:Channel.encode_body",
+        "aws/direct_calls:DirectCalls._learn", "transport/channel:Channel.encode_body",
     ),
     "a part of what its caller, a hop, returns": (
         "aws/dynamodb:value_of",
@@ -89,10 +89,11 @@ DETAILS = {
         "web/body:_unique", "json_limits:check_json", "web/jobs:_seconds",
         "producer/submit:encode_payload", "envelope/format:encode_header",
         "envelope/seal:sealed_size", "transport/publishing:_pick", "transport/publishing:_delay",
-        "transport/sigv4:SigV4Signer._signing_key",
+        "aws/sigv4:SigV4Signer._signing_key",
         "transport/sqs_http:SqsHttpClient.send_message_batch",
     ),
     "a look at something held": (
+        "aws/direct_calls:_traced",
         "web/auth:principal", "web/tokens:Principal.allows", "web/jobs:_enricher",
         "producer/submit:Submitter._job_id", "transport/engine:Engine.patient_url",
         "transport/engine:Engine.url", "transport/engine:Engine.calls",

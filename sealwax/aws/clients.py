@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import boto3
@@ -16,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from pydantic import BaseModel, ConfigDict, Field
 
+from sealwax.aws.dynamodb_http import DynamoDbHttpClient
 from sealwax.aws.rate import AdaptiveRate
 from sealwax.errors import ConfigurationError
 
@@ -50,6 +52,15 @@ class AwsTimeouts(BaseModel):
         description="Most seconds that an attempt is held up while DynamoDB throttles this "
         "process, so that it sends what DynamoDB takes; 0: it is never held up.",
     )
+    direct: bool = Field(
+        default=True,
+        description="Whether calls on DynamoDB's items go without boto3's models, for a third of "
+        "the processor time. Off: all go by boto3, as they do while a tracer patches it.",
+    )
+
+
+#: The key of the client of all stores.
+_DYNAMODB = ("client", "dynamodb", "[]")
 
 
 class Aws:
@@ -74,6 +85,9 @@ class Aws:
         self._lock = threading.RLock()
         self._session: Any = None
         self._clients: dict[Any, Any] = {}
+        slow_down = self.timeouts.slow_down
+        # What DynamoDB throttles is this process, whichever client it calls by.
+        self._rate = AdaptiveRate(slow_down) if slow_down > 0 else None
 
     @property
     def region(self) -> str:
@@ -121,10 +135,23 @@ class Aws:
                 made = getattr(self._session, kind)(service, config=Config(**settings))
                 client = made if kind == "client" else made.meta.client
                 client.meta.events.register("before-send", self._count)
-                if service == "dynamodb" and self.timeouts.slow_down > 0:
-                    AdaptiveRate(self.timeouts.slow_down).register(client.meta.events, service)
+                if service == "dynamodb" and self._rate is not None:
+                    self._rate.register(client.meta.events, service)
+                if key == _DYNAMODB and self.timeouts.direct:
+                    made = self._direct(made)
                 self._clients[key] = made
             return self._clients[key]
+
+    def _direct(self, client: Any) -> Any:
+        """Return a DynamoDB client whose calls' first tries are direct."""
+        more = self.timeouts.attempts - 1
+        retries = {"total_max_attempts": more, "mode": "standard"}
+        return DynamoDbHttpClient(
+            client,
+            self.credentials,
+            others=partial(self.client, "dynamodb", retries=retries) if more else None,
+            rate=self._rate,
+        )
 
     def credentials(self) -> Any:
         """Return botocore's credentials of the session; None: it found none."""

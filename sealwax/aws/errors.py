@@ -21,6 +21,7 @@ __all__ = [
     "StoreDenied",
     "StoreUnreachable",
     "error_code",
+    "http_status",
     "is_denied",
     "is_gone",
     "is_retryable",
@@ -137,7 +138,7 @@ def is_denied(error: BaseException) -> bool:
     """Whether the request is refused until somebody changes it, its target or a policy."""
     return (
         isinstance(error, ClientError)
-        and _status(error) < 500
+        and http_status(error) < 500
         and error_code(error) in FINAL | DENIED
     )
 
@@ -150,8 +151,8 @@ def refuses_content(error: BaseException) -> bool:
     cause = error if isinstance(error, ClientError) else error.__cause__
     return (
         isinstance(cause, ClientError)
-        and _status(cause) < 500
-        and (error_code(cause) in CONTENT or _status(cause) == 413)
+        and http_status(cause) < 500
+        and (error_code(cause) in CONTENT or http_status(cause) == 413)
     )
 
 
@@ -162,9 +163,10 @@ def is_retryable(error: BaseException) -> bool:
     under a running process, and giving up would lose what it holds.
     """
     if isinstance(error, ClientError):
-        return _status(error) >= 500 or error_code(error) not in FINAL
+        return http_status(error) >= 500 or error_code(error) not in FINAL
     return isinstance(error, BotoCoreError | HTTPClientError | OSError)
 
 
-def _status(error: ClientError) -> int:
+def http_status(error: ClientError) -> int:
+    """Return the HTTP status of an answer that was an error; 0: unknown."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sealwax.aws.clients import Aws
+from sealwax.aws.clients import Aws, AwsTimeouts
+from sealwax.aws.dynamodb_http import DynamoDbHttpClient
 from sealwax.errors import ConfigurationError
 
 PROFILES = "[default]\n{default}[profile far]\nregion = ap-south-1\n[profile none]\noutput = json\n"
@@ -20,6 +21,8 @@ def aws_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text(PROFILES.format(default=""))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     return path
 
 
@@ -58,3 +61,24 @@ def test_no_region_is_an_error_that_says_what_to_set(
         monkeypatch.setenv("AWS_PROFILE", profile)
     with pytest.raises(ConfigurationError, match=named):
         Aws().client("sqs")
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.usefixtures("aws_config")
+def test_calls_on_items_go_directly_and_have_as_many_tries_as_before(attempts: int) -> None:
+    aws = Aws(AwsTimeouts(attempts=attempts), region="eu-west-1")
+    client = aws.client("dynamodb")
+    assert isinstance(client, DynamoDbHttpClient)
+    others = client._others
+    if attempts == 1:
+        assert others is None
+    else:
+        assert others is not None
+        assert others().meta.config.retries["total_max_attempts"] == attempts - 1
+        assert others() is others() is not client
+
+
+@pytest.mark.usefixtures("aws_config")
+def test_all_calls_go_by_boto3_where_somebody_wants_it() -> None:
+    aws = Aws(AwsTimeouts(direct=False), region="eu-west-1")
+    assert not isinstance(aws.client("dynamodb"), DynamoDbHttpClient)

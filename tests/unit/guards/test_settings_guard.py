@@ -107,6 +107,8 @@ SHOWN_BY = {
     "aws.connect": AWS,
     "aws.read": AWS,
     "aws.attempts": AWS,
+    "aws.direct": "tests/unit/aws/test_clients.py"
+    "::test_all_calls_go_by_boto3_where_somebody_wants_it",
     "aws.slow_down": "tests/unit/aws/test_rate.py"
     "::test_dynamodb_alone_is_adapted_and_a_setting_turns_it_off",
     "steward.lease": f"{EFFECTS_FILE}::test_steward_lease_is_the_leases_length",

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import boto3
 import pytest
 from botocore import UNSIGNED
 from botocore.awsrequest import AWSResponse
-from botocore.config import Config
 from botocore.exceptions import ClientError, NoCredentialsError
+from support.botocore_http import HttpSession, Raw, headers, make_client, session
 
 from sealwax.aws.errors import error_code, is_gone, is_retryable
 from sealwax.transport.sqs_http import SqsHttpClient
-
-#: New with every request, or of its time.
-PASSING = {"amz-sdk-invocation-id", "amz-sdk-request", "x-amz-date", "authorization"}
 
 URL = "https://sqs.eu-west-1.amazonaws.com/1/q"
 
@@ -36,59 +31,10 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-class Raw:
-    """The body of an answer."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    def stream(self) -> Iterator[bytes]:
-        yield self._body
-
-
-class Session:
-    """Stands where the client's HTTP session stands; keeps requests, gives what it is told."""
-
-    def __init__(self) -> None:
-        self.requests: list[Any] = []
-        self.status, self.body = 200, b"{}"
-        self.headers: dict[str, str] = {"content-type": "application/x-amz-json-1.0"}
-
-    def send(self, request: Any) -> AWSResponse:
-        self.requests.append(request)
-        return AWSResponse(request.url, self.status, self.headers, Raw(self.body))
-
-
-@cache
-def aws() -> boto3.Session:
-    """Return a session: it keeps the models it has read."""
-    return boto3.Session("AKID", "s", "t", region_name="eu-west-1")
-
-
-def make(**options: Any) -> tuple[Any, SqsHttpClient, Session, list[str]]:
-    """Return a client, a wire over it, their HTTP session, and what is sent by `before-send`."""
-    settings = {"parameter_validation": False, "retries": {"total_max_attempts": 1}}
-    config = Config(**settings, **options.pop("config", {}))
-    client = aws().client("sqs", config=config, **options)
-    http = Session()
-    client._endpoint.http_session = http
-    sent: list[str] = []
-
-    def note(event_name: str, **_: Any) -> None:
-        sent.append(event_name)
-
-    client.meta.events.register("before-send", note)
-    return client, SqsHttpClient(client, aws().get_credentials), http, sent
-
-
-def headers(request: Any, *, passing: bool = False) -> dict[str, str]:
-    """Return a request's headers by lower-case name, without those that are new each time."""
-    found = {
-        name.lower(): value.decode() if isinstance(value, bytes) else value
-        for name, value in request.headers.items()
-    }
-    found.pop("content-length", None)  # the HTTP client's to say
-    return {name: value for name, value in found.items() if passing or name not in PASSING}
+def make(**options: Any) -> tuple[Any, SqsHttpClient, HttpSession, list[str]]:
+    """Return a client, a direct one over it, their HTTP session, and what `before-send` saw."""
+    client, http, sent = make_client("sqs", **options)
+    return client, SqsHttpClient(client, session().get_credentials), http, sent
 
 
 @pytest.mark.parametrize(("name", "parameters"), CALLS)
@@ -261,12 +207,17 @@ def test_the_endpoint_is_the_one_the_client_resolves(region: str, config: dict[s
         ("http://sqs.test:80/", "sqs.test"),
         ("https://sqs.test:443", "sqs.test"),
         ("https://sqs.test:80", "sqs.test:80"),
+        # As botocore signs it, which is not as it is spelt.
+        ("http://SQS.Test:4566", "sqs.test:4566"),
+        ("http://sqs.test:04566", "sqs.test:4566"),
+        ("http://[::1]:4566", "[::1]:4566"),
+        ("HTTPS://Sqs.Test:0443/", "sqs.test"),
     ],
 )
 def test_the_host_is_signed_as_it_is_sent(
     endpoint: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sealwax.transport import sqs_http as module
+    from sealwax.aws import direct_calls as module
 
     hosts: list[str] = []
     signer = module.SigV4Signer
@@ -317,8 +268,8 @@ def test_an_app_under_test_with_moto_stays_with_moto() -> None:
     from moto import mock_aws
 
     with mock_aws():
-        session = boto3.Session("a", "b", region_name="eu-west-1")
-        wire = SqsHttpClient(session.client("sqs"), session.get_credentials)
+        mocked = boto3.Session("a", "b", region_name="eu-west-1")
+        wire = SqsHttpClient(mocked.client("sqs"), mocked.get_credentials)
         url = wire.create_queue(QueueName="q")["QueueUrl"]
         sent = wire.send_message_batch(
             QueueUrl=url, Entries=[{"Id": "0", "MessageBody": "ä"}]

@@ -2,7 +2,7 @@
 
 botocore's signer makes a canonical request anew from every header and derives
 the key by four hashes for each call: a quarter of a call's processor time. Here
-what stays the same is kept. Only `sealwax.transport.sqs_http` uses it; its tests
+what stays the same is kept. Only the direct ways to SQS and DynamoDB use it; its tests
 compare every header with botocore's own signer.
 
 Must never log or keep more of the credentials than botocore does: the derived

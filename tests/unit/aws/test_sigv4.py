@@ -12,7 +12,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwax.transport.sigv4 import SigV4Signer
+from sealwax.aws.sigv4 import SigV4Signer
 
 _words = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=12)
 _values = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
