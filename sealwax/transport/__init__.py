@@ -1,13 +1,14 @@
 """An SQS transport for Celery: batched, leased, and not to be broken by a message.
 
-`Celery(broker="sealwax://", task_cls="sealwax.transport:Task")` after `import
-sealwax.transport`. It loads neither settings nor keys of Sealwax: any Celery app can use it.
+`Celery(broker="sealwax://")` after `import sealwax.transport`. It loads neither
+settings nor keys of Sealwax: any Celery app can use it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from celery import signals
 from kombu.transport import TRANSPORT_ALIASES
 
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
@@ -54,6 +55,32 @@ __all__ = [
 
 # kombu knows transports by the scheme of the URL; it has no other registry.
 TRANSPORT_ALIASES["sealwax"] = "sealwax.transport:Transport"
+
+
+def _adopt_in_worker(sender: Any, **_: Any) -> None:
+    """Give every task of a worker this transport's behaviour, before its pool forks."""
+    from celery.exceptions import ImproperlyConfigured
+
+    from sealwax.transport.celery.adoption import adopt_tasks
+
+    try:
+        adopt_tasks(sender.app)
+    except ImproperlyConfigured as error:
+        # A signal's sender logs any other exception and goes on.
+        raise SystemExit(f"sealwax: {error}") from error
+
+
+def _adopt_in_child(**_: Any) -> None:
+    """Do the same in a child of the pool, for tasks that came after the worker's start."""
+    from celery import current_app
+
+    from sealwax.transport.celery.adoption import adopt_tasks
+
+    adopt_tasks(current_app)
+
+
+signals.worker_init.connect(_adopt_in_worker, weak=False)
+signals.worker_process_init.connect(_adopt_in_child, weak=False)
 
 
 def __getattr__(name: str) -> Any:

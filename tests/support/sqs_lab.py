@@ -125,10 +125,11 @@ class Lab:
         self, python: str, environment: dict[str, str], *arguments: str, wait: bool = True
     ) -> subprocess.Popen[bytes]:
         before = self.log().count(" ready.")
+        app = environment.get("LAB_APP", "lab_app")
         with self.log_path.open("ab") as log:
             process = subprocess.Popen(
                 [
-                    python, "-m", "celery", "-A", "lab_app", "worker", "-Q", self.queue, "-l",
+                    python, "-m", "celery", "-A", app, "worker", "-Q", self.queue, "-l",
                     "INFO", "--without-gossip", "--without-mingle", *arguments,
                 ],
                 env=environment,

@@ -1,9 +1,9 @@
 """Celery's consumer on the transport: messages become requests; the rest is dead-lettered.
 
-`strategy` is named by the task class, so that an existing app gets it by its
-task class alone; it also replaces, on the running consumer, the callbacks that
-would delete what they do not understand. `Consumer` does the same from the
-start, for apps that set `worker_consumer`.
+`strategy` is named by the task class, which every task gets; it also replaces,
+on the running consumer, the callbacks that would delete what they do not
+understand. `Consumer` does the same from the start, for apps that set
+`worker_consumer`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.state import task_reserved
 
 from sealwax.outcomes import DeadLetter, Reason, Retry
+from sealwax.transport.celery.adoption import adopt_tasks, hook
 from sealwax.transport.celery.fair_queue import install_fair_queue
 from sealwax.transport.celery.request import listens
 from sealwax.transport.codec import Malformed
@@ -35,6 +36,7 @@ def strategy(task: Any, app: Any, consumer: Any, **_: Any) -> Callable[..., Any]
     The handler takes (message, body, ack, reject, callbacks) and returns None.
     """
     adopt(consumer)
+    _adopt_latecomers(app, consumer)
     request_class = symbol_by_name(task.Request)
     hostname, eventer = consumer.hostname, consumer.event_dispatcher
     get_bucket = consumer.task_buckets.__getitem__
@@ -108,8 +110,7 @@ def _may_start(message: Any, task: Any) -> bool:
     """Dead-letter what is malformed, and what the task refuses."""
     if not _well_formed(message):
         return False
-    # A task class of the app's own may lack it.
-    refused = task.refuse(message) if hasattr(task, "refuse") else None
+    refused = hook(task, "refuse")(message)
     if refused is not None:
         message.channel.settler.settle(message.delivery_tag, refused)
     return refused is None
@@ -143,6 +144,16 @@ def adopt(consumer: Any) -> None:
     _replace(consumer, "on_decode_error", 0, _invalid)
     _outlive_children(consumer.pool)
     install_fair_queue(consumer)
+
+
+def _adopt_latecomers(app: Any, consumer: Any) -> None:
+    """Adopt the tasks that came after the worker's start, once."""
+    if getattr(consumer, "_sealwax_tasks_adopted", False):
+        return
+    consumer._sealwax_tasks_adopted = True  # noqa: SLF001 - a mark of ours
+    for task in adopt_tasks(app):
+        if task.name in consumer.strategies:  # it has Celery's already
+            consumer.strategies[task.name] = task.start_strategy(app, consumer)
 
 
 def _outlive_children(pool: Any) -> None:

@@ -30,6 +30,7 @@ from celery.worker.request import Request as CeleryRequest
 
 from sealwax.aws.backoff import backoff
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
+from sealwax.transport.celery.adoption import hook
 from sealwax.transport.celery.retries import CopiedRetry, is_exhausted, receives_charged
 
 __all__ = ["Request", "listens"]
@@ -72,8 +73,7 @@ class Request(CeleryRequest):
         self._settler = message.channel.settler
         self._token = message.delivery_tag
         self.delivery = message.delivery
-        tenant = getattr(self.task, "tenant", None)
-        self.tenant: str | None = tenant(message) if tenant is not None else None
+        self.tenant: str | None = hook(self.task, "tenant")(message)
         self._lock = threading.Lock()
         self._settled = False
         self._asked = False
@@ -236,7 +236,7 @@ class Request(CeleryRequest):
             return
         outcome: Outcome
         try:
-            outcome = self.task.on_attempt_lost(self, kind)
+            outcome = hook(self.task, "on_attempt_lost")(self, kind)
         except Exception:
             logger.exception("The task could not settle the lost attempt of %s", self.id)
             if attempt + 1 < self.hook_attempts:
@@ -256,7 +256,7 @@ class Request(CeleryRequest):
     def _ask_expired(self) -> None:
         outcome: Outcome
         try:
-            outcome = self.task.on_expired(self)
+            outcome = hook(self.task, "on_expired")(self)
         except Exception:
             logger.exception("The task could not record the expiry of %s", self.id)
             outcome = Retry(HOOK_GIVES_UP)

@@ -11,11 +11,29 @@ from celery.exceptions import MaxRetriesExceededError, Retry
 from sealwax.aws.backoff import backoff
 from sealwax.transport.options import MAX_DELAY, MAX_VISIBILITY
 
-__all__ = ["CopiedRetry", "crash_delay", "is_exhausted", "mark_exhausted", "receives_charged"]
+__all__ = [
+    "CopiedRetry",
+    "crash_delay",
+    "is_exhausted",
+    "mark_exhausted",
+    "marked",
+    "receives_charged",
+]
 
 
 class CopiedRetry(Retry):
     """A retry that was published as a new message: the old one is done."""
+
+
+def marked(error: Any) -> Any:
+    """Return what an attempt raised; a retry that Celery has published, as a copied one.
+
+    A class that calls `celery.Task.retry` itself goes past ours. Only the child sees the
+    published signature: pickling drops it.
+    """
+    if isinstance(error, Retry) and error.sig is not None and not isinstance(error, CopiedRetry):
+        return CopiedRetry(exc=error.exc or error.excs, when=error.when)
+    return error
 
 
 #: Travels with the exception from the child to the worker's main process.

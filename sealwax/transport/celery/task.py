@@ -18,7 +18,7 @@ from celery.exceptions import Reject
 
 import sealwax.transport  # noqa: F401 - makes "sealwax://" known
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
-from sealwax.transport.celery.retries import CopiedRetry, crash_delay, mark_exhausted
+from sealwax.transport.celery.retries import CopiedRetry, crash_delay, mark_exhausted, marked
 
 __all__ = ["Task", "without_traceback"]
 
@@ -132,7 +132,8 @@ class Task(celery.Task):
         if request.called_directly or request.is_eager or not on_sqs:
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
         if changed:
-            return self._copy(args, kwargs, exc, throw, eta, countdown, max_retries, options)
+            # By its class: a task's own class may have a method of this name.
+            return Task._copy(self, args, kwargs, exc, throw, eta, countdown, max_retries, options)
         limit = self.max_retries if max_retries is None else max_retries
         if max_retries is not None:
             self.override_max_retries = max_retries
@@ -192,7 +193,8 @@ def without_traceback(tracer: Callable[..., Any]) -> Callable[..., Any]:
     process unpickles it in its event loop: several times what all else of a
     message costs there, so that a burst of failing tasks delayed everybody's.
     That process uses none of it; hooks, signals and result backends have had it
-    before. What an attempt returned stays untouched.
+    before. What an attempt returned stays untouched. A retry that Celery's own `retry`
+    has published is marked as the copy that it is.
     """
 
     def trace(*args: Any, **kwargs: Any) -> Any:
@@ -202,6 +204,9 @@ def without_traceback(tracer: Callable[..., Any]) -> Callable[..., Any]:
             found.tb, found.traceback = None, ""
             if isinstance(found.exception, ExceptionWithTraceback):
                 found.exception.tb = ""
+                found.exception.exc = marked(found.exception.exc)
+            else:
+                found.exception = marked(found.exception)
         return outcome
 
     return trace

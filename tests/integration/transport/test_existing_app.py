@@ -84,6 +84,19 @@ def test_messages_of_both_sides_run_after_the_change(lab: Lab, tmp_path: Path) -
     assert lab.dead_count() == 0
 
 
+def test_a_flask_app_loses_nothing_that_its_tasks_raise(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "orders.txt"
+    monkeypatch.setenv("ORDERS_FILE", str(path))
+    start(lab, "flask")
+    send(lab, "flask", path, range(12, 16), code="confirm.delay(n)")
+    wait_for(lambda: lab.dead_count() == 1 and lab.empty(), seconds=40)
+    assert sorted(map(int, path.read_text().split())) == [12, 14, 15]
+    (letter,) = lab.letters()
+    assert (letter["reason"], letter["error"]) == ("rejected", "ValueError")
+
+
 @pytest.mark.comparison
 def test_messages_of_both_sides_run_before_the_change(lab: Lab, tmp_path: Path) -> None:
     path = tmp_path / "orders.txt"
