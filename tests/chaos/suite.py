@@ -22,6 +22,7 @@ from typing import Any
 import requests
 
 from chaos.callers import Callers
+from chaos.drain import Drain
 from chaos.judge import Count, Effect, Ended, Letter, Observed, judge, overlaps, table
 from chaos.observer import Observer, forms, letters, read_attempts, read_effects
 from chaos.plan import FOREIGN, LEASE, STEWARDS, TARGETS, WORKERS, Event, Plan
@@ -112,7 +113,6 @@ class Suite:
         self._say = say
         self._mark = f"CANARY{random.Random(f'mark {plan.seed}').getrandbits(64):016x}"
         self._began = 0.0
-        self._archives = False
         self._ordering = threading.Lock()
 
     def run(self) -> list[Count]:
@@ -334,29 +334,23 @@ class Suite:
         last = time.monotonic() + self.drain_seconds
         end = time.monotonic() + STUCK_SECONDS
         fewest = 10**9
-        states: Counter[str] = Counter()
+        drain = self._drained = Drain(observer, stewards=self._plan.stewards)
         while True:
-            left = {n: number for n, number in observer.left(dead=self._archives).items() if number}
-            # The emulator is slow at reading tables: only where the queues look empty.
-            if sum(left.values()) <= 5:
-                states = Counter(one.state for one in self._states().values())
-                # Once a letter is in the archive, all must get there.
-                self._archives = self._archives or bool(observer.archived())
-            open_ = sum(states[name] for name in ("accepted", "running", "retrying"))
-            done = bool(states) and not open_ and not left
-            if open_ + sum(left.values()) < fewest:
-                fewest = open_ + sum(left.values())
+            drain.look(self._states)
+            open_ = drain.open + sum(drain.left.values())
+            if open_ < fewest:
+                fewest = open_
                 end = min(last, time.monotonic() + STUCK_SECONDS)
             late = time.monotonic() > end
-            word = "drained" if done else "NOT drained" if late else "draining"
-            self._say(f"{self._now():5.0f} s  {word}: {dict(states)}, left {left}")
-            if done or late:
-                return done
+            word = "drained" if drain.done else "NOT drained" if late else "draining"
+            self._say(f"{self._now():5.0f} s  {word}: {dict(drain.states)}, left {drain.left}")
+            if drain.done or late:
+                return drain.done
             time.sleep(5.0)
 
     def _gather(self, *, drained: bool) -> list[Count]:
         observer, roles = self._observer, self._roles
-        left = observer.left(dead=self._archives)
+        left = observer.left(dead=self._drained.archives)
         dead = observer.dead_messages()
         seen = Observed(
             accepted=self._callers.accepted,
