@@ -1,7 +1,7 @@
 """An SQS transport for Celery: batched, leased, and not to be broken by a message.
 
-`Celery(broker="sealwax://")` after `import sealwax.transport`. It loads neither
-settings nor keys of Sealwax: any Celery app can use it.
+`Celery(broker="sealwax://")`, in any Celery app: it loads neither settings nor
+keys of Sealwax.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
-from kombu.transport import TRANSPORT_ALIASES
 
+from sealwax.broker_scheme import register_scheme
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
 from sealwax.transport.dead_letters import DeadLetterEvent, RefusedLetter
 from sealwax.transport.engine import snapshot
@@ -53,8 +53,8 @@ __all__ = [
     "snapshot",
 ]
 
-# kombu knows transports by the scheme of the URL; it has no other registry.
-TRANSPORT_ALIASES["sealwax"] = "sealwax.transport:Transport"
+# Where Sealwax is not installed, but on the path, there is no entry point.
+register_scheme()
 
 
 def _adopt_in_worker(sender: Any, **_: Any) -> None:

@@ -138,7 +138,15 @@ import sys
 from celery import Celery
 app = Celery("shop", broker="sealwax://")
 app.conf.broker_transport = "sealwax.transport:Transport"
-assert "sealwax" not in sys.modules
+assert "sealwax.transport" not in sys.modules
+print(type(app.connection_for_write().transport).__module__)
+"""
+
+BY_SCHEME = """
+import sys
+from celery import Celery
+app = Celery("shop", broker="sealwax://", task_cls="sealwax.transport:Task")
+assert "sealwax.transport" not in sys.modules
 print(type(app.connection_for_write().transport).__module__)
 """
 
@@ -162,6 +170,11 @@ def test_a_producer_may_name_the_transport_without_importing_it(
     python: Path, tmp_path: Path
 ) -> None:
     done = run([str(python), "-c", BLOCK + BY_NAME], tmp_path)
+    assert done.stdout == "sealwax.transport.transport\n", done.stdout + done.stderr
+
+
+def test_a_producer_that_only_names_tasks_needs_no_import(python: Path, tmp_path: Path) -> None:
+    done = run([str(python), "-c", BLOCK + BY_SCHEME], tmp_path)
     assert done.stdout == "sealwax.transport.transport\n", done.stdout + done.stderr
 
 

@@ -5,7 +5,7 @@ import os
 import celery
 from flask import Flask, current_app
 
-import sealwax.transport  # noqa: F401 - makes "sealwax://" known
+import sealwax.transport  # noqa: F401 - makes "sealwax://" known where Sealwax is not installed
 
 
 def create_app() -> Flask:
