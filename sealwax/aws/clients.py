@@ -76,11 +76,24 @@ class Aws:
     region
         Default: AWS_REGION, else boto3's own answer: AWS_DEFAULT_REGION, or that
         of the profile that AWS_PROFILE names.
+    endpoint_url
+        Of all services; default: boto3's own answer.
+    keys
+        Access key id and secret access key; default: boto3 finds credentials.
     """
 
-    def __init__(self, timeouts: AwsTimeouts | None = None, region: str | None = None) -> None:
+    def __init__(
+        self,
+        timeouts: AwsTimeouts | None = None,
+        region: str | None = None,
+        *,
+        endpoint_url: str | None = None,
+        keys: tuple[str, str] | None = None,
+    ) -> None:
         self.timeouts = timeouts or AwsTimeouts.model_validate({})
         self._region = region or os.environ.get("AWS_REGION") or ""
+        self._endpoint_url = endpoint_url
+        self._keys = keys or (None, None)
         self.calls: Counter[str] = Counter()
         self._lock = threading.RLock()
         self._session: Any = None
@@ -124,7 +137,11 @@ class Aws:
         key = (kind, service, repr(sorted(overrides.items())))
         with self._lock:
             if key not in self._clients:
-                self._session = self._session or boto3.session.Session(region_name=self.region)
+                self._session = self._session or boto3.session.Session(
+                    region_name=self.region,
+                    aws_access_key_id=self._keys[0],
+                    aws_secret_access_key=self._keys[1],
+                )
                 settings: dict[str, Any] = {
                     "connect_timeout": self.timeouts.connect,
                     "read_timeout": self.timeouts.read,
@@ -132,7 +149,9 @@ class Aws:
                     "max_pool_connections": 64,
                     "tcp_keepalive": True,
                 } | overrides
-                made = getattr(self._session, kind)(service, config=Config(**settings))
+                made = getattr(self._session, kind)(
+                    service, config=Config(**settings), endpoint_url=self._endpoint_url
+                )
                 client = made if kind == "client" else made.meta.client
                 client.meta.events.register("before-send", self._count)
                 if service == "dynamodb" and self._rate is not None:

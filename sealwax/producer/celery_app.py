@@ -61,7 +61,7 @@ def make_celery(
     """
     app = Celery("sealwax", set_as_current=False)
     app.conf.update(
-        broker_url="sealwax://sqs//",
+        broker_url="sealwax://",
         broker_transport="sealwax.transport:Transport",
         broker_transport_options=dict(transport),
         broker_connection_retry_on_startup=True,

@@ -176,7 +176,7 @@ class Channel(virtual.Channel):
             The message exceeds one SQS message.
         """
         self._inplace_augment_message(message, "", queue)
-        name = self.options.queue(queue).queue or queue
+        name = self.options.sqs_name(queue)
         return entry_fields(
             message, fifo=name.endswith(".fifo"), options=self.options, now=time.time()
         )[0]

@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from sealwax.aws.errors import error_code
+from sealwax.aws.errors import error_code, is_gone
 from sealwax.transport.engine import Engine
 from sealwax.transport.errors import (
     DeadLetterQueueMissing,
@@ -27,6 +27,10 @@ logger = logging.getLogger(__name__)
 
 #: A receive count that a released or postponed message may well reach.
 RECEIVES_LEAST = 100
+
+#: A URL that this endpoint does not serve, such as one of another region.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
+_ELSEWHERE = frozenset({"InvalidAddress", "AWS.SimpleQueueService.InvalidAddress"})
 
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 
@@ -61,7 +65,12 @@ def check_queue(engine: Engine, queue: str) -> None:
             _permitted(queue, action, call, url)
     except (QueueNotFound, QueueMisconfigured, PermissionMissing):
         raise
-    except Exception as error:  # noqa: BLE001 - what cannot be asked must not stop the start
+    except Exception as error:
+        if is_gone(error) or error_code(error) in _ELSEWHERE:
+            raise QueueNotFound(
+                f"Queue {queue!r} does not exist at {engine.url(queue)} ({error_code(error)}); "
+                "create it, or set its url, account and region in the transport options."
+            ) from error
         logger.warning(
             "Queue %s could not be checked (%s); consuming from it all the same",
             queue,

@@ -29,6 +29,8 @@ class Clients:
                 }
             ),
             region=options.region,
+            endpoint_url=options.endpoint_url,
+            keys=options.keys,
         )
         #: For sends, deletes and visibility changes.
         self.quick = self._wire()

@@ -21,12 +21,19 @@ from typing import Any
 from sealwax.aws.backoff import jittered
 from sealwax.aws.errors import error_code, is_gone, is_retryable
 from sealwax.aws.sqs import queue_of_arn
+from sealwax.errors import ConfigurationError
 from sealwax.telemetry.counters import CounterLog, Counters
+from sealwax.transport.addresses import region_of
 from sealwax.transport.background import Background
 from sealwax.transport.batcher import Batcher
 from sealwax.transport.batching import BatchEntry, EntryResult
 from sealwax.transport.client import Clients
-from sealwax.transport.errors import DeadLetterQueueMissing, QueueNotFound, QueueUnreachable
+from sealwax.transport.errors import (
+    DeadLetterQueueMissing,
+    QueueMisconfigured,
+    QueueNotFound,
+    QueueUnreachable,
+)
 from sealwax.transport.forks import gate, on_child
 from sealwax.transport.options import TransportOptions
 
@@ -34,7 +41,7 @@ __all__ = ["Engine", "QueueCalls", "engine_for", "snapshot"]
 
 logger = logging.getLogger(__name__)
 
-_engines: dict[str, Engine] = {}
+_engines: dict[tuple[str, str | None], Engine] = {}
 _engines_lock = threading.Lock()
 
 
@@ -167,13 +174,18 @@ class Engine:
         ------
         QueueNotFound
             It does not exist.
+        QueueMisconfigured
+            Its URL is one of another region.
         botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError
             SQS could not be asked.
         """
         found = self._urls.get(queue)
         if found is None:
-            options = self.options.queue(queue)
-            found = options.url or self._look_up(options.queue or queue)
+            found = self.options.queue(queue).url
+            if found:
+                self._in_our_region(queue, found)
+            else:
+                found = self._look_up(self.options.sqs_name(queue))
             self._urls[queue] = found
         return found
 
@@ -192,7 +204,7 @@ class Engine:
         while True:
             try:
                 return self.url(queue)
-            except QueueNotFound:
+            except (QueueNotFound, ConfigurationError):
                 raise
             except Exception as error:
                 attempt += 1
@@ -201,6 +213,15 @@ class Engine:
                 if not is_retryable(error) or time.monotonic() + pause > until:
                     raise QueueUnreachable from error
                 time.sleep(pause)
+
+    def _in_our_region(self, queue: str, url: str) -> None:
+        theirs = region_of(url)
+        if theirs and theirs != (ours := self.clients.aws.region):
+            raise QueueMisconfigured(
+                f"The url of queue {queue!r} is one of region {theirs}, and this connection is in "
+                f"{ours}: {url}; set the transport option region to {theirs}, or name the queue of "
+                "this region."
+            )
 
     def forget_url(self, queue: str) -> None:
         """Look the queue up again next time: it may have been made anew."""
@@ -271,7 +292,8 @@ class Engine:
 
 def engine_for(options: TransportOptions) -> Engine:
     """Return this process's engine for these options."""
-    key = repr(options)
+    # The secret is in no text of the options.
+    key = (repr(options), options.secret_access_key)
     with _engines_lock:
         engine = _engines.get(key)
         if engine is None:

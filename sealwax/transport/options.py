@@ -1,8 +1,8 @@
 """The transport's options: `broker_transport_options` as one checked value.
 
 Read once, when the first connection of a process is made. Unknown names are
-refused, so that a misspelt option cannot pass silently; names that only stock
-kombu knows are listed and ignored, so that an existing app need not change.
+refused, so that a misspelt option cannot pass silently; what becomes of those that
+only stock kombu knows stands in `sealwax.transport.stock_options`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,22 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sealwax.outcomes import DeadLetter
+from sealwax.transport.addresses import BrokerAddress
 from sealwax.transport.codec import MAX_DEPTH
-from sealwax.transport.errors import TransportOptionInvalid
+from sealwax.transport.errors import QueueNotFound, TransportOptionInvalid
 from sealwax.transport.pauses import ConsumerPauses
+from sealwax.transport.stock_options import (
+    IGNORED,
+    REFUSED,
+    SILENT,
+    endpoint_of,
+    keys_of,
+    nearest,
+    notes_on,
+    queue_fields,
+    refuse_stock,
+    sqs_name,
+)
 
 __all__ = ["MAX_VISIBILITY", "QueueOptions", "TransportOptions"]
 
@@ -29,20 +42,6 @@ MAX_DELAY = 900
 #: Largest message, and largest sum of a batch, in bytes.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 MAX_BYTES = 1_048_576
-
-# What stock kombu's SQS transport and virtual transports read and ours does not need.
-_IGNORED = frozenset(
-    {
-        # kombu mixes its own reconnection policy into the same mapping.
-        "callback", "connect_retries_timeout", "errback", "interval_max", "interval_start",
-        "interval_step", "max_retries", "confirm_publish",
-        # Others' options, of no use here.
-        "backoff_policy", "backoff_tasks", "body_encoding", "deadletter_queue", "endpoint_url",
-        "fetch_message_attributes", "is_secure", "polling_interval", "queue_name_prefix",
-        "queue_tags", "sqs-creation-attributes", "sqs_base64_encoding", "sts_role_arn",
-        "sts_token_buffer_time", "sts_token_timeout", "supports_fanout", "client-config",
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +71,14 @@ class TransportOptions:
     ----------
     queues
         Logical name to `QueueOptions` (or a mapping of its fields).
+    region
+        Of all queues; default: boto3's own answer.
+    endpoint_url
+        Another server than AWS; also the host of the broker's URL. Default: boto3's own answer.
+    access_key_id, secret_access_key
+        Keys of all queues; also those of the broker's URL. Default: boto3 finds them.
+    queue_name_prefix
+        Stands before each queue's name that `queues` does not give.
     lease
         How long a message in flight stays invisible before it must be renewed.
     wait_time
@@ -166,27 +173,41 @@ class TransportOptions:
     per_route: int | None = 0
     pauses: ConsumerPauses | None = None
     check: bool = True
+    endpoint_url: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
+    queue_name_prefix: str = ""
+    closed: bool = False
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, raw: Mapping[str, Any]) -> TransportOptions:
-        """Check `broker_transport_options`.
+    def parse(
+        cls, raw: Mapping[str, Any], address: BrokerAddress | None = None
+    ) -> TransportOptions:
+        """Check `broker_transport_options`, with what the broker's URL says.
 
         Raises
         ------
         TransportOptionInvalid
-            Names the option and its range.
+            Names the option and its range, or what to use instead.
         """
-        known = {item.name for item in fields(cls)}
-        given = {name: value for name, value in raw.items() if name in known}
+        address = address or BrokerAddress()
+        known = {item.name for item in fields(cls)} - _INTERNAL
         for name in raw:
-            if name not in known and name not in _IGNORED and name not in _ALIASES:
+            if name not in known | _STOCK:
                 raise TransportOptionInvalid(
-                    f"Unknown transport option {name!r}; known are {', '.join(sorted(known))}."
+                    f"Unknown transport option {name!r}: {nearest(name, known | _STOCK)}"
                 )
+        given = refuse_stock(raw) | {name: raw[name] for name in raw if name in known}
         for old, new in _ALIASES.items():
-            if old in raw and new not in given:
+            if old in raw and new not in raw:
                 given[new] = raw[old]
+        given |= keys_of(address, raw)
+        given["endpoint_url"] = endpoint_of(address, raw)
         given["queues"] = _queues(given.get("queues") or {})
+        # As kombu does: where queues are predefined, there are no others.
+        given["closed"] = bool(raw.get("predefined_queues"))
+        given["notes"] = notes_on(raw)
         if "accept" in given:
             given["accept"] = tuple(given["accept"])
         options = cls(**given)
@@ -206,8 +227,41 @@ class TransportOptions:
                 )
 
     def queue(self, name: str) -> QueueOptions:
-        """Return the options of a queue by its logical name."""
-        return self.queues.get(name) or QueueOptions()
+        """Return the options of a queue by its logical name.
+
+        Raises
+        ------
+        QueueNotFound
+            Queues are predefined, and this is none of them.
+        """
+        found = self.queues.get(name) or self.queues.get(sqs_name(self.queue_name_prefix + name))
+        if found is None and self.closed:
+            raise QueueNotFound(
+                f"Queue {name!r} is not in the transport option 'predefined_queues': "
+                f"{nearest(name, self.queues)} Where other queues are looked up by name, the "
+                "option is called 'queues'."
+            )
+        return found or QueueOptions()
+
+    @property
+    def keys(self) -> tuple[str, str] | None:
+        """Access key id and secret access key; None: boto3 finds them."""
+        if self.access_key_id and self.secret_access_key:
+            return self.access_key_id, self.secret_access_key
+        return None
+
+    def sqs_name(self, name: str) -> str:
+        """Return what a queue is called on SQS, by its logical name.
+
+        Raises
+        ------
+        QueueNotFound
+            As `queue` does.
+        """
+        options = self.queue(name)
+        if options.url:
+            return options.url.rpartition("/")[2]
+        return options.queue or sqs_name(self.queue_name_prefix + name)
 
 
 #: Stock kombu's names of the same thing.
@@ -216,6 +270,12 @@ _ALIASES = {
     "visibility_timeout": "lease",
     "wait_time_seconds": "wait_time",
 }
+
+#: Set here alone.
+_INTERNAL = frozenset({"closed", "notes"})
+
+#: Names that only stock kombu has.
+_STOCK = frozenset({*_ALIASES, *IGNORED, *REFUSED, *SILENT, "client-config", "is_secure"})
 
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("lease", 2, MAX_VISIBILITY),
@@ -250,6 +310,5 @@ def _queues(raw: Mapping[str, Any]) -> dict[str, QueueOptions]:
         if isinstance(value, QueueOptions):
             found[name] = value
             continue
-        # Stock kombu puts credentials and regions beside the url: not ours to use.
-        found[name] = QueueOptions(**{k: v for k, v in (value or {}).items() if k in known})
+        found[name] = QueueOptions(**queue_fields(name, value or {}, known))
     return found

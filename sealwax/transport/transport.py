@@ -12,12 +12,14 @@ import os
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 from kombu.exceptions import ChannelError
 from kombu.exceptions import ConnectionError as KombuConnectionError
 from kombu.transport import virtual
 
+from sealwax.transport.addresses import BrokerAddress, masked, parse_broker_url
 from sealwax.transport.channel import Channel as SqsChannel
 from sealwax.transport.engine import Engine, engine_for
 from sealwax.transport.errors import MessageTooLarge, QueueNotFound, QueueUnreachable
@@ -61,7 +63,7 @@ class Transport(virtual.Transport):
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
-        self.options = TransportOptions.parse(client.transport_options)
+        self.options = TransportOptions.parse(client.transport_options, _address(client))
         self._engine = engine_for(self.options)
         self.liveness = Liveness(self.options.wait_time + self.options.read_timeout)
         self._ready: deque[tuple[SqsChannel, Delivery]] = deque()
@@ -84,8 +86,8 @@ class Transport(virtual.Transport):
         return str(boto3.__version__)
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
-        """Return the URL as it is: it holds nothing secret."""
-        return uri
+        """Return the URL; a secret key in it is masked."""
+        return uri if include_password or not uri else masked(uri, mask)
 
     # -- arrivals
 
@@ -94,6 +96,9 @@ class Transport(virtual.Transport):
         if self.options.check and queue not in self._checked:
             from sealwax.transport.checks import check_queue
 
+            if not self._checked:
+                for note in self.options.notes:
+                    logger.warning("%s", note)
             check_queue(self.engine, queue)
             self._checked.add(queue)
 
@@ -180,3 +185,13 @@ class Transport(virtual.Transport):
         if pipe is not None:
             for descriptor in pipe:
                 os.close(descriptor)
+
+
+def _address(client: Any) -> BrokerAddress:
+    """Return what a connection says of the server and the keys."""
+    address = parse_broker_url(client.hostname)
+    if address.access_key_id is None and client.userid and client.password:
+        # `broker_user` and `broker_password`.
+        keys = {"access_key_id": client.userid, "secret_access_key": client.password}
+        return replace(address, **keys)
+    return address
