@@ -4,7 +4,6 @@ Publishing may happen on any thread. Consuming delivers on the event loop's
 thread; acknowledging and the like may come from the loop, from pool threads or
 from the background, and never touch the network themselves.
 
-Nothing here creates, purges or deletes a queue.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from sealwax.outcomes import Ack, DeadLetter, Reason, Retry
 from sealwax.transport.batcher import Batcher
 from sealwax.transport.batching import BatchEntry, EntryResult
 from sealwax.transport.codec import Malformed, decode
+from sealwax.transport.declarations import Declarations
 from sealwax.transport.engine import Engine
 from sealwax.transport.errors import (
     MessageTooLarge,
@@ -36,6 +36,12 @@ from sealwax.transport.errors import (
 from sealwax.transport.in_flight import Delivery, MessageState
 from sealwax.transport.message import Message as SqsMessage
 from sealwax.transport.publishing import entry_fields
+from sealwax.transport.remote_control import (
+    EXCHANGES,
+    NotSupported,
+    on_broadcast,
+    on_transient_queue,
+)
 from sealwax.transport.settlement import Settler
 from sealwax.transport.validation import check_message, eta_of
 
@@ -99,7 +105,7 @@ class QoS(virtual.QoS):
         self._settler.release_all()
 
 
-class Channel(virtual.Channel):
+class Channel(Declarations):
     """A channel on SQS."""
 
     Message = SqsMessage
@@ -148,7 +154,13 @@ class Channel(virtual.Channel):
             The queue does not exist, or none is bound.
         MessageTooLarge
             The message exceeds one SQS message.
+        NotSupported
+            The exchange is a fanout, as that of the remote control.
         """
+        if not isinstance(message, dict):  # `celery amqp`
+            raise NotSupported(EXCHANGES)
+        if exchange and self.typeof(exchange).type == "fanout":
+            raise on_broadcast(exchange, message)
         self._inplace_augment_message(message, exchange, routing_key)
         queues = [routing_key] if not exchange else self._lookup(exchange, routing_key)
         if not any(queues) and self.typeof(exchange).type == "direct":
@@ -255,21 +267,6 @@ class Channel(virtual.Channel):
                 return self.codecs["base64"].encode(body), "base64"
         return body, encoding
 
-    # -- declarations: queues are made by infrastructure code
-
-    def _size(self, queue: str) -> int:
-        return 0
-
-    def _new_queue(self, queue: str, **kwargs: Any) -> None:
-        """Do nothing: queues are made by infrastructure code."""
-
-    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
-        logger.warning("Deleting queue %s was asked for; this transport never does", queue)
-
-    def _purge(self, queue: str) -> int:
-        logger.warning("Purging queue %s was asked for; this transport never does", queue)
-        return 0
-
     # -- consuming
 
     def basic_consume(
@@ -280,7 +277,15 @@ class Channel(virtual.Channel):
         consumer_tag: str,
         **kwargs: Any,
     ) -> None:
-        """Receive from a queue."""
+        """Receive from a queue.
+
+        Raises
+        ------
+        NotSupported
+            It would be made for the purpose, as those of events and answers.
+        """
+        if queue in self.transient:
+            raise on_transient_queue(queue)
         self._tag_to_queue[consumer_tag] = queue
         self._active_queues.append(queue)
         self._consumers.add(consumer_tag)
@@ -303,10 +308,6 @@ class Channel(virtual.Channel):
         self._callbacks.pop(queue, None)
         self._no_ack.discard(queue)
         self.settler.cancel(queue)
-
-    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> None:
-        """Return nothing: SQS has no cheap look for a single message."""
-        return
 
     def deliver(self, delivery: Delivery) -> None:
         """Hand one received message to Celery. Never raises an `Exception`.

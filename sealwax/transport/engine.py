@@ -270,6 +270,25 @@ class Engine:
         """Look the dead-letter queue up again next time: it may have been made anew."""
         self._dead_letter_urls.pop(queue, None)
 
+    def waiting(self, queue: str) -> int:
+        """Return about how many messages of a queue wait for a worker.
+
+        Raises
+        ------
+        QueueNotFound
+            It does not exist.
+        QueueUnreachable
+            SQS could not be asked.
+        """
+        url, name = self.patient_url(queue), "ApproximateNumberOfMessages"
+        try:
+            found = self.quick.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
+        except Exception as error:
+            if is_gone(error):
+                raise QueueNotFound(f"There is no SQS queue at {url}; create it.") from error
+            raise QueueUnreachable from error
+        return int(found.get("Attributes", {}).get(name, 0))
+
     # -- calls
 
     def calls(self, url: str) -> QueueCalls:
