@@ -50,7 +50,8 @@ WORKDIR /app
 USER 10001:10001
 EXPOSE 8080 8081
 STOPSIGNAL SIGTERM
-# No shell in between: the role is process 1 and gets the signals.
+# No shell in between: the role gets the signals, as process 1 or from an init
+# (`docker run --init`, compose's `init`, ECS's InitProcessEnabled).
 ENTRYPOINT ["/opt/sealwax/bin/sealwax"]
 CMD ["--help"]
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What the container tests need besides Python: podman with its network, runc
-# and debootstrap. Installs what is missing where it may, else says what to
+# What the container tests need besides Python: podman with its network and init,
+# runc and debootstrap. Installs what is missing where it may, else says what to
 # install. `make test-containers` calls it.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -12,6 +12,7 @@ need() {
 }
 need podman podman
 need runc runc
+need catatonit catatonit
 need debootstrap debootstrap
 need iptables iptables
 need /usr/lib/podman/netavark netavark

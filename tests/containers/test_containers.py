@@ -47,15 +47,21 @@ def test_a_job_from_outside_succeeds(up: Up, report) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_process_1_is_the_program_without_rights(up: Up, service: str) -> None:
-    text = up.engine.execute(service, "cat", "/proc/1/status").stdout
-    status = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-    assert set(status["Uid"].split()) == {"10001"}
-    assert set(status["Gid"].split()) == {"10001"}
-    assert int(status["CapEff"], 16) == 0
-    assert status["NoNewPrivs"] == "1"
-    command = up.engine.execute(service, "cat", "/proc/1/cmdline").stdout.split("\0")
-    assert "python" in command[0], command
+def test_the_program_runs_below_an_init_without_rights(up: Up, service: str) -> None:
+    def read(name: str) -> str:
+        text: str = up.engine.execute(service, "cat", f"/proc/{name}").stdout
+        return text
+
+    program = read("1/task/1/children").split()[0]
+    for process in ("1", program):
+        text = read(f"{process}/status")
+        status = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+        assert set(status["Uid"].split()) == {"10001"}
+        assert set(status["Gid"].split()) == {"10001"}
+        assert int(status["CapEff"], 16) == 0
+        assert status["NoNewPrivs"] == "1"
+    assert "python" not in read("1/cmdline")
+    assert "python" in read(f"{program}/cmdline")
 
 
 @pytest.mark.parametrize("service", SERVICES)
