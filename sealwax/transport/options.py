@@ -26,6 +26,7 @@ from sealwax.transport.stock_options import (
     notes_on,
     queue_fields,
     refuse_stock,
+    region_with,
     sqs_name,
 )
 
@@ -204,6 +205,7 @@ class TransportOptions:
                 given[new] = raw[old]
         given |= keys_of(address, raw)
         given["endpoint_url"] = endpoint_of(address, raw)
+        given["region"] = region_with(given["endpoint_url"], given["region"])
         given["queues"] = _queues(given.get("queues") or {})
         # As kombu does: where queues are predefined, there are no others.
         given["closed"] = bool(raw.get("predefined_queues"))

@@ -12,7 +12,7 @@ import string
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sealwax.transport.addresses import BrokerAddress, check_queue_url
+from sealwax.transport.addresses import BrokerAddress, check_queue_url, region_of
 from sealwax.transport.errors import TransportOptionInvalid
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "notes_on",
     "queue_fields",
     "refuse_stock",
+    "region_with",
     "sqs_name",
 ]
 
@@ -208,6 +209,23 @@ def keys_of(address: BrokerAddress, raw: Mapping[str, Any]) -> dict[str, str | N
             "There is one of 'access_key_id' and 'secret_access_key'; give both, or none."
         )
     return own
+
+
+def region_with(endpoint: str | None, region: str | None) -> str | None:
+    """Return the region: the given one, else that of AWS's own endpoint.
+
+    Raises
+    ------
+    TransportOptionInvalid
+        They are two.
+    """
+    theirs = region_of(endpoint) if endpoint else None
+    if theirs and region and theirs != region:
+        raise TransportOptionInvalid(
+            f"The endpoint is of region {theirs}, and the transport option 'region' is {region!r}; "
+            "remove one."
+        )
+    return region or theirs
 
 
 def sqs_name(name: str) -> str:

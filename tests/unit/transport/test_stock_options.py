@@ -82,6 +82,8 @@ def test_the_clients_keys_are_those_that_are_named(
         ({"region": "eu-west-1", "queues": {"q": Q | {"region": "eu-west-1"}}}, "eu-west-1"),
         ({"region": "us-east-2", "queues": {"q": Q | {"region": "eu-west-1"}}}, "eu-west-1"),
         ({"queues": {"q": Q | {"region": None}}}, None),
+        ({"endpoint_url": "https://sqs.eu-west-1.amazonaws.com"}, "eu-west-1"),
+        ({"endpoint_url": "http://127.0.0.1:9701"}, None),
     ],
 )
 def test_the_region_is_the_one_that_all_queues_share(
@@ -103,6 +105,10 @@ def test_the_region_is_the_one_that_all_queues_share(
         ({"is_secure": False}, "is_secure.*in clear"),
         ({"endpoint_url": "127.0.0.1:9701"}, "endpoint_url.*http"),
         ({"endpoint_url": "http://a", "is_secure": True}, "is_secure.*endpoint_url"),
+        (
+            {"endpoint_url": "https://sqs.eu-west-1.amazonaws.com", "region": "us-east-1"},
+            "endpoint is of region eu-west-1.*us-east-1",
+        ),
         ({"access_key_id": "KEY"}, "secret_access_key"),
         ({"queues": {"q": Q | {"access_key_id": "KEY"}}}, "secret_access_key"),
         ({"queues": {"q": Q | KEYS, "r": Q}}, "'r' has another region or other keys"),
