@@ -187,7 +187,7 @@ def judge(evidence: Evidence, body: str) -> Own | Stray:
         headers = message.get("headers")
         said = headers.get("id") if isinstance(headers, dict) else None
         job = said if isinstance(said, str) and is_job_id(said) else None
-        check_message(message, accept=("application/json",), inflated_bytes=0)
+        check_message(message, accept=("application/json",), inflated_bytes=0, strict=True)
         argument = only_argument(loads(message["body"]))
     except Malformed as finding:
         return Stray(cause=finding.kind, error=finding.kind, job=job)

@@ -359,7 +359,10 @@ class Channel(Declarations):
             accept=self.options.accept,
             max_depth=self.options.max_depth,
             inflated_bytes=self.options.inflated_bytes,
+            strict=self.options.headers is not None,
         )
+        if delivery.job is None and len(payload["headers"]["id"]) <= 255:
+            delivery.job = payload["headers"]["id"]  # it was a number
         if self.options.headers is not None:
             obeyed = self.options.headers
             headers = payload["headers"]

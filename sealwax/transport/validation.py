@@ -1,9 +1,10 @@
 """Whether a decoded message may go near Celery's main loop.
 
 Celery's worker reads headers and properties in its main process, and some
-wrong values end it. So every field it reads is checked here first: type, range
-and size. Unknown headers pass as long as they do not shadow what Celery's
-request context relies on. Pure; raises `Malformed` and nothing else.
+wrong values end it. So every field that it works with is checked here first:
+type, range and size. What it only shows or hands on may be any JSON that an app
+or a library put there, and so may headers of their own, unless their names shadow
+what Celery's request context relies on. Pure; raises `Malformed` and nothing else.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ TIME_LIMIT_MAX = 41_400
 #: Largest body after decompression, in bytes: a small message must not fill the memory.
 BODY_MAX = 16 * 1_048_576
 
-_OPTIONAL_TEXT = (
-    "lang", "root_id", "parent_id", "group", "shadow", "argsrepr", "kwargsrepr", "origin", "meth",
-)  # fmt: skip
-_OPTIONAL_COUNT = ("group_index", "replaced_task_nesting")
-
 # Headers become attributes of Celery's request context: these would break it.
 _FORBIDDEN = frozenset(
     name for name in dir(Context) if name.startswith("_") or callable(getattr(Context, name, None))
 ) | frozenset({"args", "kwargs", "called_directly", "is_eager", "delivery_info", "properties"})
 
+#: Parts of a body's third member, which become attributes of the context too.
 _EMBED = frozenset({"callbacks", "errbacks", "chain", "chord"})
+_SHADOWED = (frozenset(dir(Context)) | {"task", "lang", "argsrepr", "kwargsrepr"}) - _EMBED
+
+#: Retries that a message may say it has had, either way of zero.
+_RETRIES_MAX = 2**31 - 1
 
 
 def check_message(
@@ -50,8 +51,15 @@ def check_message(
     accept: tuple[str, ...],
     max_depth: int = MAX_DEPTH,
     inflated_bytes: int = BODY_MAX,
+    strict: bool = False,
 ) -> None:
     """Check a decoded message and put it into the form that kombu expects.
+
+    Parameters
+    ----------
+    strict
+        Whether nobody but our own senders writes such messages: then what a library or an app
+        may add to a task is malformed too.
 
     Raises
     ------
@@ -61,6 +69,8 @@ def check_message(
     headers = payload.get("headers")
     if not isinstance(headers, dict) or not headers:
         raise Malformed("headers")
+    if strict:
+        _check_own(headers)
     _check_headers(headers)
     _check_properties(payload)
     content_type = payload.get("content-type")
@@ -73,7 +83,10 @@ def check_message(
         raise Malformed("content-encoding")
     payload["body"] = _body(payload, headers, inflated_bytes)
     if content_type == "application/json":
-        check_body(loads(payload["body"], max_depth=max_depth))
+        body = loads(payload["body"], max_depth=max_depth)
+        check_body(body)
+        if strict and not _EMBED.issuperset(body[2]):
+            raise Malformed("embed")
 
 
 def check_body(body: Any) -> None:
@@ -93,20 +106,21 @@ def check_body(body: Any) -> None:
         raise Malformed("kwargs")
     if embed is None:
         raise Malformed("embed")
-    if not isinstance(embed, dict) or not set(embed) <= _EMBED:
+    if not isinstance(embed, dict) or not _SHADOWED.isdisjoint(embed):
         raise Malformed("embed")
     for name in ("callbacks", "errbacks", "chain"):
         value = embed.get(name)
-        if value is not None and not (
+        # Celery asks for the truth of them alone.
+        if value and not (
             isinstance(value, list | tuple) and all(_is_signature(item) for item in value)
         ):
             raise Malformed(name)
-    if embed.get("chord") is not None and not _is_signature(embed["chord"]):
+    if embed.get("chord") and not _is_signature(embed["chord"]):
         raise Malformed("chord")
 
 
 def eta_of(headers: dict[str, Any]) -> float | None:
-    """Return a checked message's eta in epoch seconds."""
+    """Return a checked message's eta in epoch seconds; 0.0 for one before 1971."""
     eta = headers.get("eta")
     return None if eta is None else _moment(eta, "eta")
 
@@ -121,24 +135,30 @@ def _is_signature(value: Any) -> bool:
     )
 
 
+def _check_own(headers: dict[str, Any]) -> None:
+    if any(name.startswith("_") or not _is_text(name) for name in headers):
+        raise Malformed("header-name")
+    if not isinstance(headers.get("id"), str):
+        raise Malformed("id")
+    retries = headers.get("retries") or 0
+    if not isinstance(retries, int) or retries < 0:
+        raise Malformed("retries")
+
+
 def _check_headers(headers: dict[str, Any]) -> None:
     for name in headers:
-        if name in _FORBIDDEN or name.startswith("_") or not _is_text(name):
+        if name in _FORBIDDEN:
             raise Malformed("header-name")
+    if _is_number(headers.get("id")):
+        headers["id"] = str(headers["id"])
     for name in ("task", "id"):
         if not (_is_text(headers.get(name)) and headers[name].strip()):
             raise Malformed(name)
-    for name in _OPTIONAL_TEXT:
-        value = headers.get(name)
-        if value is not None and not _is_text(value, limit=262_144):
-            raise Malformed(name)
-    for name in _OPTIONAL_COUNT:
-        value = headers.get(name)
-        if value is not None and not _is_count(value):
-            raise Malformed(name)
+    if isinstance(headers.get("shadow") or None, list | dict):
+        raise Malformed("shadow")  # Celery counts tasks by this name
     if headers.get("retries") is None:
         headers["retries"] = 0
-    if not _is_count(headers["retries"]):
+    if not (_is_number(headers["retries"]) and abs(headers["retries"]) <= _RETRIES_MAX):
         raise Malformed("retries")
     _check_times(headers)
     _check_time_limits(headers)
@@ -146,9 +166,6 @@ def _check_headers(headers: dict[str, Any]) -> None:
 
 
 def _check_times(headers: dict[str, Any]) -> None:
-    ignore = headers.get("ignore_result")
-    if ignore is not None and not isinstance(ignore, bool):
-        raise Malformed("ignore_result")
     for name in ("eta", "expires"):
         if headers.get(name) is not None:
             _moment(headers[name], name)
@@ -156,7 +173,8 @@ def _check_times(headers: dict[str, Any]) -> None:
 
 def _check_time_limits(headers: dict[str, Any]) -> None:
     limits = headers.get("timelimit")
-    if limits is None:
+    if not limits:
+        headers.pop("timelimit", None)
         return
     if not isinstance(limits, list) or len(limits) != 2:
         raise Malformed("timelimit")
@@ -174,21 +192,14 @@ def _check_time_limits(headers: dict[str, Any]) -> None:
 
 
 def _check_stamps(headers: dict[str, Any]) -> None:
-    names = headers.get("stamped_headers")
-    if names is not None and not (
-        isinstance(names, list) and all(_is_text(name) for name in names)
+    """Check that stamps can be looked up by their headers; their values may be anything."""
+    names = headers.get("stamped_headers") or ()
+    if not isinstance(names, str | list | dict | tuple) or any(
+        isinstance(name, list | dict) for name in names
     ):
         raise Malformed("stamped_headers")
-    stamps = headers.get("stamps")
-    if stamps is not None and not isinstance(stamps, dict):
+    if names and not isinstance(headers.get("stamps") or {}, dict):
         raise Malformed("stamps")
-    groups = headers.get("groups")
-    if groups is not None and not isinstance(groups, list):
-        raise Malformed("groups")
-    for value in (stamps or {}).values():
-        items = value if isinstance(value, list) else [value]
-        if not all(item is None or isinstance(item, str | int | float) for item in items):
-            raise Malformed("stamps")
 
 
 def _check_properties(payload: dict[str, Any]) -> None:
@@ -197,13 +208,6 @@ def _check_properties(payload: dict[str, Any]) -> None:
         properties = payload["properties"] = {}
     if not isinstance(properties, dict):
         raise Malformed("properties")
-    for name in ("correlation_id", "reply_to"):
-        value = properties.get(name)
-        if value is not None and not _is_text(value):
-            raise Malformed(name)
-    priority = properties.get("priority")
-    if priority is not None and not (_is_count(priority) and priority <= 255):
-        raise Malformed("priority")
     info = properties.get("delivery_info")
     if info is None:
         info = properties["delivery_info"] = {}
@@ -236,7 +240,7 @@ def _body(payload: dict[str, Any], headers: dict[str, Any], inflated_bytes: int)
 
 def _decompress(data: bytes, headers: dict[str, Any], limit: int) -> bytes:
     name = headers.pop("compression", None)
-    if name is None:
+    if not name:
         return data
     windows = {"application/x-gzip": zlib.MAX_WBITS, "gzip": zlib.MAX_WBITS, "zlib": zlib.MAX_WBITS}
     # Python's objects take many times the bytes of their JSON, so the limit is
@@ -266,25 +270,30 @@ def _is_text(value: Any, *, limit: int = NAME_MAX) -> bool:
     return True
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 2**31 - 1
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _moment(value: Any, name: str) -> float:
-    """Return epoch seconds of an ISO 8601 text, as Celery itself would read it."""
+    """Return epoch seconds of an ISO 8601 text, as Celery itself would read it.
+
+    Years before 1971 are long past: 0.0. The last ones of the calendar are never reached:
+    an expiry there is none, and an eta is refused.
+    """
     if not isinstance(value, str) or len(value) > 64:
         raise Malformed(name)
     try:
         moment = maybe_iso8601(value)
         if not isinstance(moment, datetime):
             raise Malformed(name)
-        if moment.tzinfo is None:
-            # Celery reads a naive time as the app's time zone; near the ends of the calendar
-            # that conversion overflows, so those years are refused.
-            if not 1971 <= moment.year <= 9990:
-                raise Malformed(name)
-            return moment.timestamp()
-        if not 1971 <= moment.year <= 9990:
+        # Near the ends of the calendar a change of time zone overflows.
+        if moment.year < 1971:
+            return 0.0
+        if moment.year > 9990:
+            if name == "expires":
+                return math.inf
             raise Malformed(name)
         return moment.timestamp()
     except (ValueError, TypeError, OverflowError, AttributeError):

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from billiard.einfo import ExceptionWithTraceback
+from celery import signals
 from celery.exceptions import (
     Ignore,
     Reject,
@@ -261,6 +262,11 @@ class Request(CeleryRequest):
             logger.exception("The task could not record the expiry of %s", self.id)
             outcome = Retry(HOOK_GIVES_UP)
         self._end(outcome)
+        if isinstance(outcome, Retry):
+            return
+        facts = {"terminated": False, "signum": None, "expired": True}
+        self.send_event("task-revoked", **facts)
+        signals.task_revoked.send(sender=self.task, request=self._context, **facts)
 
     @property
     def expired(self) -> bool:

@@ -84,7 +84,6 @@ SHOWN_BY = {
     "integration/ledger/test_any_order.py": ["testing/dynamodb", "worker/claiming"],
     "integration/worker/test_provenance.py": ["keys/provenance"],
     "integration/transport/test_attempts.py": [
-        "transport/celery/request",
         "transport/channel",
         "transport/receiver",
         "transport/settlement",

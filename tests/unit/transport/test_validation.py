@@ -9,6 +9,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.foreign_values import FOREIGN, SHADOWING
 
 from sealwax.transport.codec import Malformed
 from sealwax.transport.validation import check_message
@@ -32,6 +33,48 @@ def test_a_compressed_body_is_inflated_up_to_the_limit_only(limit: int, refused:
     else:
         check_message(payload, **check)
         assert payload["body"] == body
+
+
+def message(
+    headers: dict[str, object], properties: dict[str, object], embed: object
+) -> dict[str, object]:
+    return {
+        "headers": {"task": "t", "id": "i", **headers}, "properties": properties,
+        "body": json.dumps([[], {}, embed]), "content-type": "application/json",
+        "content-encoding": "utf-8",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_libraries_put_into_messages_passes(name: str) -> None:
+    check_message(message(*FOREIGN[name]), accept=("application/json",))
+
+
+@pytest.mark.parametrize("name", SHADOWING)
+def test_what_shadows_the_request_context_is_refused(name: str) -> None:
+    with pytest.raises(Malformed, match="header-name"):
+        check_message(message({name: 1}, {}, {}), accept=("application/json",))
+    with pytest.raises(Malformed, match="embed"):
+        check_message(message({}, {}, {name: 1}), accept=("application/json",))
+
+
+@pytest.mark.parametrize(
+    ("headers", "embed", "kind"),
+    [
+        ({"_x": 1}, {}, "header-name"),
+        ({"half: \ud83d": 1}, {}, "header-name"),
+        ({"id": 5}, {}, "id"),
+        ({"retries": -1}, {}, "retries"),
+        ({"retries": 0.5}, {}, "retries"),
+        ({}, {"library": 1}, "embed"),
+    ],
+)
+def test_what_our_own_senders_never_write_is_refused_where_nobody_else_does(
+    headers: dict[str, object], embed: object, kind: str
+) -> None:
+    check_message(message(headers, {}, embed), accept=("application/json",))
+    with pytest.raises(Malformed, match=kind):
+        check_message(message(headers, {}, embed), accept=("application/json",), strict=True)
 
 
 json_values = st.recursive(
