@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from billiard.einfo import ExceptionWithTraceback
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery import signals
 from celery.exceptions import (
     Ignore,
@@ -303,8 +303,22 @@ class Request(CeleryRequest):
         self._in_background(self._mark_as_failure, error)
 
     def _mark_as_failure(self, error: BaseException) -> None:
+        """Do what the child could not: record a failure, and tell it."""
         self.task.backend.mark_as_failure(
             self.id, error, request=self._context, store_result=self.store_errors
+        )
+        try:
+            raise error  # noqa: TRY301 - for its traceback alone
+        except BaseException:  # noqa: BLE001
+            einfo = ExceptionInfo()
+        facts = {"args": self.args, "kwargs": self.kwargs, "einfo": einfo}
+        if isinstance(error, TimeLimitExceeded):
+            try:
+                self.task.on_failure(error, self.id, self.args, self.kwargs, einfo)
+            except Exception:
+                logger.exception("on_failure of %s[%s] failed", self.name, self.id)
+        signals.task_failure.send(
+            sender=self.task, task_id=self.id, exception=error, traceback=einfo.tb, **facts
         )
 
     def _in_background(self, work: Callable[..., None], *args: Any, delay: float = 0.0) -> None:

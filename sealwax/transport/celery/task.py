@@ -18,7 +18,7 @@ from celery.exceptions import Reject
 
 import sealwax.transport  # noqa: F401 - makes "sealwax://" known
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
-from sealwax.transport.celery.retries import CopiedRetry, crash_delay, mark_exhausted, marked
+from sealwax.transport.celery.retries import crash_delay, mark_exhausted, marked
 
 __all__ = ["Task", "without_traceback"]
 
@@ -170,10 +170,10 @@ class Task(celery.Task):
             max_retries,
             **options,
         )
-        copied = CopiedRetry(exc=exc, when=ret.when)
+        # Its signature tells `without_traceback` that it is a copy.
         if throw:
-            raise copied
-        return copied
+            raise ret
+        return ret
 
     def dead_letter(self, letter: DeadLetter) -> None:
         """End this attempt: the message becomes a dead letter.

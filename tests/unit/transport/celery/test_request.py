@@ -1,4 +1,4 @@
-"""An expiry is announced once its outcome is settled, and not before."""
+"""What a request announces: an expiry once it is settled, and failures that no child could tell."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, signals
+from celery.exceptions import Reject, TimeLimitExceeded, WorkerLostError
 
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
 from sealwax.transport import Task
@@ -29,9 +30,11 @@ class Settler:
         self.settled.append(outcome)
 
 
-def make_request(settler: Settler, on_expired: Any) -> Request:
-    app = Celery("expired", set_as_current=False)
-    base = type("Own", (Task,), {"abstract": True, "on_expired": on_expired})
+def make_request(settler: Settler, on_expired: Any = None, **members: Any) -> Request:
+    app = Celery("expired", backend="cache+memory://", set_as_current=False)
+    if on_expired is not None:
+        members["on_expired"] = on_expired
+    base = type("Own", (Task,), {"abstract": True, **members})
 
     @app.task(name="one", base=base, shared=False)
     def one() -> None:
@@ -97,3 +100,35 @@ def test_an_expiry_that_was_not_recorded_is_not_announced(
     make_request(settler, on_expired).expire()
     assert settler.settled == [Retry(HOOK_GIVES_UP)]
     assert announced == []
+
+
+def test_a_failure_that_no_child_could_tell_is_told() -> None:
+    told: list[tuple[str, str, Any]] = []
+    hooked: list[str] = []
+
+    def note(sender: Any, task_id: str, exception: Any, einfo: Any, **facts: Any) -> None:
+        assert facts["args"] == []
+        assert facts["kwargs"] == {}
+        assert facts["traceback"] is not None
+        told.append((task_id, type(exception).__name__, einfo.exception))
+
+    def on_failure(self: Any, exc: Any, *_: Any) -> None:
+        hooked.append(type(exc).__name__)
+        raise OSError("a hook's own")
+
+    errors = [
+        Reject("why"), TimeLimitExceeded(5), WorkerLostError("signal 9"), MemoryError(),
+        ValueError("why"), SystemExit(1),
+    ]  # fmt: skip
+    signals.task_failure.connect(note)
+    try:
+        for error in errors:
+            request = make_request(Settler(), on_failure=on_failure)
+            request._store_failure(error)
+            assert request.task.backend.get_state("job") == "FAILURE"
+    finally:
+        signals.task_failure.disconnect(note)
+    assert [name for _, name, _ in told] == [type(error).__name__ for error in errors]
+    assert {job for job, _, _ in told} == {"job"}
+    # Celery calls this hook for time limits alone: for others the child does, or nobody.
+    assert hooked == ["TimeLimitExceeded"]
