@@ -59,14 +59,12 @@ register_scheme()
 
 def _adopt_in_worker(sender: Any, **_: Any) -> None:
     """Give every task of a worker this transport's behaviour, before its pool forks."""
-    from celery.exceptions import ImproperlyConfigured
-
     from sealwax.transport.celery.adoption import adopt_tasks
 
     try:
         adopt_tasks(sender.app)
-    except ImproperlyConfigured as error:
-        # A signal's sender logs any other exception and goes on.
+    except Exception as error:
+        # A signal's sender logs any other exception and goes on: messages would be lost.
         raise SystemExit(f"sealwax: {error}") from error
 
 

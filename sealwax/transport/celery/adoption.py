@@ -9,6 +9,7 @@ forks: the app's methods come first, and their `super()` finds ours.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import types
 from collections.abc import Callable
@@ -35,9 +36,14 @@ _STOCK_STRATEGY = "celery.worker.strategy:default"
 def is_on_transport(app: Any) -> bool:
     """Whether a broker that the app's workers read from is this transport."""
     connection = app.connection_for_read()
-    classes = [connection.get_transport_cls()]
-    classes += [get_transport_cls(url.partition("://")[0]) for url in connection.alt or ()]
-    return any(isinstance(found, type) and issubclass(found, Transport) for found in classes)
+    found: list[Any] = []
+    # One that cannot be loaded is not ours; Celery says so when it needs it.
+    with contextlib.suppress(KeyError, ImportError, AttributeError):
+        found.append(connection.get_transport_cls())
+    for url in connection.alt or ():
+        with contextlib.suppress(KeyError, ImportError, AttributeError):
+            found.append(get_transport_cls(url.partition("://")[0]))
+    return any(isinstance(one, type) and issubclass(one, Transport) for one in found)
 
 
 def adopt_tasks(app: Any) -> list[Any]:
@@ -56,7 +62,7 @@ def adopt_tasks(app: Any) -> list[Any]:
     for task in strangers:
         try:
             classes.append(_adopted_class(task, app))
-        except TypeError as error:
+        except Exception as error:  # noqa: BLE001 - metaclasses are the app's
             refused.append(f"{task.name} ({error})")
     if refused:
         raise ImproperlyConfigured(

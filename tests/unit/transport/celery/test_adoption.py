@@ -37,7 +37,9 @@ def add(app: Celery, base: type | None = None, **options: Any) -> Any:
         ("sealwax://", True),
         ("redis://127.0.0.1;sealwax://", True),
         ("sealwax://;redis://127.0.0.1", True),
+        ("sealwax://;nosuch://", True),
         ("memory://", False),
+        ("memory://;nosuch://", False),
         ("sqs://", False),
     ],
 )
@@ -223,6 +225,19 @@ class Own(type):
         return super().__new__(cls, name, bases, space)
 
 
+class Twice(type):
+    """A metaclass that takes each name once."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> Any:
+        if len(bases) > 1:
+            raise LookupError(f"{name} twice")
+        return super().__new__(cls, name, bases, space)
+
+
+class Listed(celery.Task, metaclass=Twice):
+    abstract = True
+
+
 class Narrow(celery.Task, metaclass=Own):
     abstract = True
 
@@ -233,6 +248,7 @@ class Narrow(celery.Task, metaclass=Own):
         (Batching, "it has a Strategy of its own"),
         (Odd, "its Request is no class of Celery's requests"),
         (Narrow, "one base"),
+        (Listed, "one twice"),
     ],
 )
 def test_what_cannot_be_adopted_is_named_and_nothing_changes(base: type, why: str) -> None:
