@@ -66,6 +66,7 @@ class Delivery:
             "first_received_at": self.first_received_at,
             "queue": self.queue,
             "token": self.token,
+            "group": self.group,
         }
 
 

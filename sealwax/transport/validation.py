@@ -13,7 +13,7 @@ import base64
 import binascii
 import math
 import zlib
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from celery.app.task import Context
@@ -288,7 +288,9 @@ def _moment(value: Any, name: str) -> float:
         moment = maybe_iso8601(value)
         if not isinstance(moment, datetime):
             raise Malformed(name)
-        # Near the ends of the calendar a change of time zone overflows.
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)  # as Celery does, wherever the worker is
+        # Near the ends of the calendar Celery's conversions overflow.
         if moment.year < 1971:
             return 0.0
         if moment.year > 9990:

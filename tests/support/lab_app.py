@@ -9,6 +9,7 @@ import signal
 import time
 from typing import Any
 
+import celery
 from celery import Celery
 
 OURS = os.environ["LAB_BROKER"].startswith("sealwax")
@@ -58,10 +59,12 @@ def note(event: str, **fields: Any) -> None:
 
 def facts(task: Any) -> dict[str, Any]:
     """Return what a task knows of its message."""
+    sqs = task.request.delivery_info.get("sqs") or {}
     return {
         "id": task.request.id,
         "retries": task.request.retries,
-        "receives": (task.request.delivery_info.get("sqs") or {}).get("receive_count"),
+        "receives": sqs.get("receive_count"),
+        "group": sqs.get("group"),
     }
 
 
@@ -99,6 +102,27 @@ def changed(self: Any, step: int) -> None:
     note("changed", step=step, **facts(self))
     if step < 2:
         raise self.retry(args=(step + 1,), countdown=0)
+
+
+@app.task(name="copied", bind=True)
+def copied(self: Any, how: str, step: int) -> None:
+    """Be tried again as a copy, in one of the ways of Celery's documentation; then once more."""
+    note("copied", how=how, step=step, **facts(self))
+    if step == 2:
+        return
+    again: dict[str, Any] = {
+        "arguments": {"args": (how, step + 1)},
+        "keywords": {"args": (), "kwargs": {"how": how, "step": step + 1}},
+        "option": {"args": (how, step + 1), "priority": 3},
+        "headers": {"args": (how, step + 1), "headers": {"mine": "x"}},
+        "quiet": {"args": (how, step + 1), "throw": False},
+        "stock": {"args": (how, step + 1)},
+    }[how]
+    if how == "stock":
+        raise celery.Task.retry(self, countdown=0, **again)
+    answer = self.retry(countdown=0, **again)
+    if how != "quiet":
+        raise answer
 
 
 @app.task(name="boom", bind=True)

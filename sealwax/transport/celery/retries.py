@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from celery.exceptions import MaxRetriesExceededError, Retry
 
 from sealwax.aws.backoff import backoff
 from sealwax.transport.options import MAX_DELAY, MAX_VISIBILITY
+from sealwax.transport.publishing import DEDUPLICATION, GROUP
 
 __all__ = [
     "CopiedRetry",
+    "copied",
     "crash_delay",
     "is_exhausted",
     "mark_exhausted",
@@ -34,6 +37,34 @@ def marked(error: Any) -> Any:
     if isinstance(error, Retry) and error.sig is not None and not isinstance(error, CopiedRetry):
         return CopiedRetry(exc=error.exc or error.excs, when=error.when)
     return error
+
+
+def copied(signature: Any, metadata: Any, *, asked: Mapping[str, Any]) -> Any:
+    """Give the signature of a copy the group of its message, and no deduplication id of old.
+
+    Parameters
+    ----------
+    metadata
+        `delivery_info["sqs"]` of the message; None where it came another way.
+    asked
+        Options that the caller gave for the copy: they stay.
+    """
+    if not metadata:
+        return signature
+    options = signature.options
+    for name in ("sqs", "redelivered"):  # facts of the receive, not of the message
+        options.pop(name, None)
+    if "headers" not in asked and options.get("headers"):
+        options["headers"] = {
+            name: value
+            for name, value in options["headers"].items()
+            if name not in GROUP + DEDUPLICATION
+        }
+    group = metadata.get("group")
+    asks = {*asked, *(asked.get("headers") or ())}
+    if group and not asks.intersection(GROUP):
+        options[GROUP[0]] = group
+    return signature
 
 
 #: Travels with the exception from the child to the worker's main process.

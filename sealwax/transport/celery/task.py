@@ -18,7 +18,7 @@ from celery.exceptions import Reject
 
 import sealwax.transport  # noqa: F401 - makes "sealwax://" known
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
-from sealwax.transport.celery.retries import crash_delay, mark_exhausted, marked
+from sealwax.transport.celery.retries import copied, crash_delay, mark_exhausted, marked
 
 __all__ = ["Task", "without_traceback"]
 
@@ -148,6 +148,22 @@ class Task(celery.Task):
         if eta is None and countdown is None:
             countdown = self.default_retry_delay
         raise celery.exceptions.Retry(exc=exc, when=eta or countdown)
+
+    def signature_from_request(
+        self,
+        request: Any = None,
+        args: Any = None,
+        kwargs: Any = None,
+        queue: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Return the signature of a copy of a message: in the message's group, and new to SQS.
+
+        SQS swallows what bears a deduplication id that it knows, without an error.
+        """
+        copy = super().signature_from_request(request, args, kwargs, queue, **options)
+        delivered = (self.request if request is None else request).delivery_info or {}
+        return copied(copy, delivered.get("sqs"), asked=options)
 
     def _copy(
         self,

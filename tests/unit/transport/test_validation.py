@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import zlib
+from datetime import UTC, datetime
 
 import pytest
+from celery.utils.time import maybe_iso8601, maybe_make_aware, timezone
 from hypothesis import given
 from hypothesis import strategies as st
 from support.foreign_values import FOREIGN, SHADOWING
+from kombu.asynchronous.timer import to_timestamp
 
 from sealwax.transport.codec import Malformed
-from sealwax.transport.validation import check_message
+from sealwax.transport.validation import check_message, eta_of
 
 
 @pytest.mark.parametrize(("limit", "refused"), [(0, True), (15, True), (16, False)])
@@ -127,3 +131,33 @@ def test_compressed_bodies_are_read_and_bombs_refused() -> None:
     assert good["body"] == b"[[1],{},{}]"
     with pytest.raises(Malformed, match="compression"):
         check_message(payload(b" " * 2**25), accept=("application/json",), max_depth=50)
+
+
+@pytest.mark.parametrize(
+    "zone", ["Asia/Tokyo", "America/New_York", "UTC", "Pacific/Kiritimati", "Asia/Kolkata"]
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2030-01-01T09:00:00",
+        "2030-07-01T09:00:00.250000",
+        "2030-03-10T02:30:00",  # does not exist in New York
+        "20300101T090000",
+        "2030-01-01 09:00",
+    ],
+)
+def test_a_naive_eta_is_utc_wherever_the_worker_is(
+    monkeypatch: pytest.MonkeyPatch, zone: str, text: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        found = eta_of({"eta": text})
+        stock = to_timestamp(
+            timezone.to_system(maybe_make_aware(maybe_iso8601(text))), time=time.time
+        )
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert found == datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+    assert stock == pytest.approx(found, abs=1)
