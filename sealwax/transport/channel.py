@@ -349,6 +349,7 @@ class Channel(Declarations):
 
     def _open(self, delivery: Delivery) -> SqsMessage | None:
         payload = decode(delivery.body, max_depth=self.options.max_depth)
+        self.settler.copier.read(delivery, payload)
         headers = payload.get("headers")
         if isinstance(headers, dict):
             job, task = headers.get("id"), headers.get("task")
@@ -375,7 +376,7 @@ class Channel(Declarations):
         if early > 0:
             # However close it is: Celery promises "not before". Visibility counts in
             # whole seconds, and SQS may be early by the fraction it does not keep.
-            self.settler.settle(delivery.token, Retry(early))
+            self.settler.wait_until_due(delivery.token, early)
             return None
         return SqsMessage.of(payload, delivery, self)
 

@@ -52,6 +52,7 @@ def check_queue(engine: Engine, queue: str) -> None:
         attributes = engine.quick.get_queue_attributes(QueueUrl=url, AttributeNames=["All"]).get(
             "Attributes", {}
         )
+        note_retention(engine, queue, attributes)
         check_attributes(
             queue,
             attributes,
@@ -76,6 +77,18 @@ def check_queue(engine: Engine, queue: str) -> None:
             queue,
             error_code(error),
         )
+
+
+def note_retention(engine: Engine, queue: str, attributes: dict[str, Any]) -> None:
+    """Remember how long a queue keeps its messages, and name the limit in the log."""
+    seconds = int(attributes.get("MessageRetentionPeriod") or engine.retention(queue))
+    engine.retentions[queue] = seconds
+    logger.info(
+        "Queue %s keeps a message for %g hours: what nobody receives for so long is gone. A later "
+        "eta is kept by copies, as long as a worker receives",
+        queue,
+        seconds / 3600,
+    )
 
 
 def check_attributes(

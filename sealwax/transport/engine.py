@@ -41,6 +41,10 @@ __all__ = ["Engine", "QueueCalls", "engine_for", "snapshot"]
 
 logger = logging.getLogger(__name__)
 
+#: Seconds that SQS keeps a message where nobody has set it.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
+RETENTION = 345_600
+
 _engines: dict[tuple[str, str | None], Engine] = {}
 _engines_lock = threading.Lock()
 
@@ -133,6 +137,7 @@ class Engine:
         self.options = options
         self.pid = os.getpid()
         self.counters = Counters()
+        self.retentions: dict[str, float] = {}
         self.counter_log = CounterLog(self.counters, options.counters_every)
         self.background = Background()
         self._gate = gate()
@@ -298,6 +303,10 @@ class Engine:
             with self._lock:
                 found = self._calls.setdefault(url, QueueCalls(self, url))
         return found
+
+    def retention(self, queue: str) -> float:
+        """Return how many seconds SQS keeps a queue's messages; until it was asked: its default."""
+        return self.retentions.get(queue, RETENTION)
 
     def flush(self, timeout: float) -> bool:
         """Have everything pending confirmed; False when time ran out."""

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Delivery", "InFlight", "MessageState"]
+__all__ = ["Carried", "Delivery", "InFlight", "MessageState"]
 
 
 #: How long a receive waits for ten free slots when there are some, in seconds.
@@ -34,9 +34,43 @@ class MessageState(enum.Enum):
     GONE = enum.auto()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Carried:
+    """What went before the first receive of a message that is a copy.
+
+    Parameters
+    ----------
+    receives
+        Receives of all messages before.
+    retries
+        Attempts that asked for another.
+    crashes
+        Attempts whose process died, or that ran into their time limit.
+    first
+        When the first message of them was first received, in epoch seconds; 0: this one.
+    """
+
+    receives: int = 0
+    retries: int = 0
+    crashes: int = 0
+    first: float = 0.0
+
+
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One receive of one message."""
+    """One receive of one message.
+
+    Parameters
+    ----------
+    receive_count
+        How often it was received, those that it is a copy of included.
+    carried
+        What its message says of those that it is a copy of.
+    copyable
+        Whether crashes and waits are told apart by copies.
+    waits, retries_here, crashes_here
+        Receives before this one of which this process knows how they ended.
+    """
 
     token: str
     queue: str
@@ -56,6 +90,24 @@ class Delivery:
     renewing: bool = False
     lost: bool = False
     started_at: float = field(default=0.0)
+    carried: Carried | None = None
+    copyable: bool = False
+    waits: int = 0
+    retries_here: int = 0
+    crashes_here: int = 0
+
+    @property
+    def receives(self) -> int:
+        """How often this very message was received."""
+        return self.receive_count - (self.carried.receives if self.carried else 0)
+
+    @property
+    def crashes(self) -> int:
+        """How many attempts before crashed; where copies do not tell, how many may have."""
+        here = self.crashes_here
+        if not self.copyable:
+            here = max(0, self.receives - 1 - self.waits - self.retries_here)
+        return here + (self.carried.crashes if self.carried else 0)
 
     def metadata(self) -> dict[str, Any]:
         """Return `task.request.delivery_info["sqs"]`: plain values, times in epoch s."""
@@ -67,6 +119,11 @@ class Delivery:
             "queue": self.queue,
             "token": self.token,
             "group": self.group,
+            "waits": self.waits,
+            "receives_carried": self.carried.receives if self.carried else 0,
+            "retries_carried": self.carried.retries if self.carried else 0,
+            "crashes": self.crashes,
+            "crashes_here": self.crashes_here,
         }
 
 

@@ -130,12 +130,15 @@ class TransportOptions:
         letter that the dead-letter queue will never take; records it durably or raises.
     counters_every
         Seconds between two lines of counters in the log; 0: none.
+    copy_waits
+        Replace a message that was received and not started (a deploy, a pause, an unknown task)
+        by a copy, so that the receive counts as no attempt. Never on FIFO queues, nor where
+        `headers` is set.
     fair_queues
         Send the property `sealwax-group` as MessageGroupId on standard queues too.
     per_tenant, per_route
         Tasks of one tenant (fair group), and of one name, that a worker runs at once; 0: no
-        limit, None: half of its slots while there are others. What is given back for want of
-        room has been received once more, which counts where no ledger counts attempts.
+        limit, None: half of its slots while there are others.
     pauses
         The queues and tasks that this process must not receive or start now; None: never any.
     check
@@ -169,6 +172,7 @@ class TransportOptions:
     archive: Callable[[Any], None] | None = None
     counters_every: float = 60
     liveness_file: str | None = None
+    copy_waits: bool = True
     fair_queues: bool = False
     per_tenant: int | None = 0
     per_route: int | None = 0

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
 from sealwax.transport.batching import BatchEntry, EntryResult
+from sealwax.transport.copies import Copier
 from sealwax.transport.dead_lettering import DeadLetterer
 from sealwax.transport.engine import Engine
 from sealwax.transport.fifo import FifoGroups
@@ -60,6 +61,7 @@ class Settler:
         self._wanted: set[str] = set()
         self._leases = LeaseKeeper(engine, self.in_flight, tick=self._tick)
         self._dead_letterer = DeadLetterer(engine, on_confirmed=self._delete)
+        self.copier = Copier(engine, copied=self._delete, refused=self._return)
         self._parking = Parking(engine, parked=self._delete, refused=self._return)
         self._lock = threading.Lock()
         self._closed = False
@@ -118,8 +120,8 @@ class Settler:
         timeout = self.engine.options.drain_timeout
         until = time.monotonic() + timeout
         self.engine.flush(timeout)
-        self._release(self.in_flight.settle_all())
-        self._release(self._dead_letterer.unfinished())
+        rest = (*self.in_flight.settle_all(), *self._dead_letterer.unfinished())
+        self._release([*rest, *self.copier.unfinished()], copied=False)
         self.engine.flush(max(1.0, until - time.monotonic()))
         self._leases.stop()
         self.engine.counter_log.write()
@@ -140,7 +142,9 @@ class Settler:
         """Mark a message as handed to the pool; False: it was released, do not run it."""
         return self.in_flight.start(token)
 
-    def settle(self, token: str, outcome: Outcome, *, recorded: bool = True) -> bool:
+    def settle(
+        self, token: str, outcome: Outcome, *, recorded: bool = True, crashed: bool = False
+    ) -> bool:
         """Carry out a message's outcome, once.
 
         Parameters
@@ -150,6 +154,8 @@ class Settler:
         recorded
             Of a `DeadLetter`: whether the caller has recorded it. If not, the
             option `on_dead_letter` is called first.
+        crashed
+            Of a `Retry`: whether the attempt was lost, and did not ask for another.
 
         Returns
         -------
@@ -162,11 +168,23 @@ class Settler:
         if isinstance(outcome, Ack):
             self._acknowledge(delivery)
         elif isinstance(outcome, Retry):
-            self._postpone(delivery, math.ceil(max(0.0, outcome.after)))
+            self._postpone(delivery, math.ceil(max(0.0, outcome.after)), crashed=crashed)
         else:
             self.engine.counters.add(f"dead_lettered.{outcome.reason.value}")
             self._dead_letterer.send(delivery, outcome, recorded=recorded)
         return True
+
+    def wait_until_due(self, token: str, seconds: float) -> None:
+        """Have a message whose eta is `seconds` away received again, no earlier than that."""
+        delivery = self.in_flight.settle(token)
+        if delivery is None:
+            return
+        self.engine.counters.add("postponed")
+        if self._parking.take(delivery, math.ceil(seconds)):
+            return
+        hop = self.copier.early(delivery, seconds)
+        if hop:
+            self._return(delivery, hop)
 
     def settle_unknown_task(self, token: str) -> bool:
         """Postpone a message of an unknown task for a newer worker; at last dead-letter it.
@@ -205,9 +223,16 @@ class Settler:
             counters.add("run.milliseconds", _milliseconds(time.monotonic() - delivery.started_at))
         self._delete(delivery)
 
-    def _postpone(self, delivery: Delivery, seconds: int) -> None:
+    def _postpone(self, delivery: Delivery, seconds: int, *, crashed: bool) -> None:
         self.engine.counters.add("postponed")
-        if not self._parking.take(delivery, seconds):
+        if self._parking.take(delivery, seconds):
+            return
+        if not delivery.started_at:
+            copied = self.copier.wait(delivery, seconds)
+        else:
+            copy = self.copier.crash if crashed else self.copier.retry
+            copied = copy(delivery, seconds)
+        if not copied:
             self._return(delivery, seconds)
 
     def _delete(self, delivery: Delivery) -> None:
@@ -224,12 +249,16 @@ class Settler:
         self._change(delivery, max(0, min(seconds, left)))
         self._release(self.groups.returned(delivery), from_group=True)
 
-    def _release(self, deliveries: list[Delivery], *, from_group: bool = False) -> None:
+    def _release(
+        self, deliveries: list[Delivery], *, from_group: bool = False, copied: bool = True
+    ) -> None:
         for delivery in deliveries:
             if from_group and self.in_flight.settle(delivery.token) is None:
                 continue
             self.engine.counters.add("released")
-            self._change(delivery, 0)
+            waited = copied and not delivery.started_at
+            if not (waited and self.copier.wait(delivery, 0)):
+                self._change(delivery, 0)
             if not from_group:
                 self._release(self.groups.returned(delivery), from_group=True)
 

@@ -110,14 +110,15 @@ def copied(self: Any, how: str, step: int) -> None:
     note("copied", how=how, step=step, **facts(self))
     if step == 2:
         return
-    again: dict[str, Any] = {
+    ways: dict[str, dict[str, Any]] = {
         "arguments": {"args": (how, step + 1)},
         "keywords": {"args": (), "kwargs": {"how": how, "step": step + 1}},
         "option": {"args": (how, step + 1), "priority": 3},
         "headers": {"args": (how, step + 1), "headers": {"mine": "x"}},
         "quiet": {"args": (how, step + 1), "throw": False},
         "stock": {"args": (how, step + 1)},
-    }[how]
+    }
+    again = ways[how]
     if how == "stock":
         raise celery.Task.retry(self, countdown=0, **again)
     answer = self.retry(countdown=0, **again)
@@ -129,6 +130,19 @@ def copied(self: Any, how: str, step: int) -> None:
 def boom(self: Any, secret: str) -> None:
     note("boom", **facts(self))
     raise ValueError(secret)
+
+
+@app.task(name="story", bind=True, max_retries=3)
+def story(self: Any, steps: str) -> None:
+    """Do at each attempt what the next letter says: ask for another, or die; then end well."""
+    attempt = failures(self.request.id)
+    note("story", steps=steps, attempt=attempt, **facts(self))
+    step = steps[attempt : attempt + 1]
+    if step == "c":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if step == "r":
+        raise self.retry(countdown=0)
+    note("ended", steps=steps)
 
 
 @app.task(name="memory")

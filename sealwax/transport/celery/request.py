@@ -31,8 +31,9 @@ from celery.worker.request import Request as CeleryRequest
 
 from sealwax.aws.backoff import backoff
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
+from sealwax.transport.carried import receives_charged
 from sealwax.transport.celery.adoption import hook
-from sealwax.transport.celery.retries import CopiedRetry, is_exhausted, receives_charged
+from sealwax.transport.celery.retries import CopiedRetry, is_exhausted
 
 __all__ = ["Request", "listens"]
 
@@ -245,7 +246,7 @@ class Request(CeleryRequest):
                 self._in_background(self._ask, kind, error, attempt + 1, delay=wait)
                 return
             outcome = Retry(HOOK_GIVES_UP)
-        self._end(outcome, recorded=True)
+        self._end(outcome, recorded=True, crashed=True)
         if isinstance(outcome, DeadLetter):
             self._store_failure(error)
 
@@ -278,14 +279,14 @@ class Request(CeleryRequest):
 
     # -- settling
 
-    def _end(self, outcome: Outcome, *, recorded: bool = True) -> None:
+    def _end(self, outcome: Outcome, *, recorded: bool = True, crashed: bool = False) -> None:
         """Carry out the outcome, once."""
         with self._lock:
             if self._settled:
                 return
             self._settled = True
         self.acknowledged = True
-        self._settler.settle(self._token, outcome, recorded=recorded)
+        self._settler.settle(self._token, outcome, recorded=recorded, crashed=crashed)
 
     def acknowledge(self) -> None:
         """Delete the message (Celery's name)."""

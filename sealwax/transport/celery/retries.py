@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from celery.exceptions import MaxRetriesExceededError, Retry
 
 from sealwax.aws.backoff import backoff
-from sealwax.transport.options import MAX_DELAY, MAX_VISIBILITY
 from sealwax.transport.publishing import DEDUPLICATION, GROUP
 
 __all__ = [
@@ -20,7 +18,6 @@ __all__ = [
     "is_exhausted",
     "mark_exhausted",
     "marked",
-    "receives_charged",
 ]
 
 
@@ -84,37 +81,6 @@ def is_exhausted(error: BaseException) -> bool:
     return isinstance(error, MaxRetriesExceededError) or getattr(error, _EXHAUSTED, False) is True
 
 
-def receives_charged(metadata: dict[str, Any], eta: Any, *, delayed: Any) -> int:
-    """Return how many attempts came before, as far as receives tell.
-
-    Releases at a shutdown are charged as well. The receives that only waited
-    for a long eta are not.
-
-    Parameters
-    ----------
-    metadata
-        `delivery_info["sqs"]`.
-    eta
-        The message's eta header.
-    delayed
-        Seconds of the eta that SQS itself waited for, as the sender says.
-    """
-    before = max(0, int(metadata.get("receive_count", 1)) - 1)
-    if before == 0 or not isinstance(eta, str):
-        return before
-    from sealwax.transport.codec import Malformed
-    from sealwax.transport.validation import eta_of
-
-    try:
-        moment = eta_of({"eta": eta})
-    except Malformed:
-        return before
-    waited = min(MAX_DELAY, delayed) if isinstance(delayed, int) else 0
-    left = (moment or 0.0) - metadata.get("sent_at", 0.0) - waited
-    hops = math.ceil(left / MAX_VISIBILITY) if left > 1 else 0
-    return max(0, before - hops)
-
-
-def crash_delay(receive_count: int, *, base: float = 1.0, cap: float = 300.0) -> float:
+def crash_delay(crashes: int, *, base: float = 1.0, cap: float = 300.0) -> float:
     """Return the seconds to wait after an attempt that was lost."""
-    return backoff(receive_count - 1, base=base, cap=cap)
+    return backoff(crashes - 1, base=base, cap=cap)

@@ -31,8 +31,8 @@ class Task(celery.Task):
     Attributes
     ----------
     max_crashes
-        Receives after which a message whose attempts were lost (time-out, dead
-        child, out of memory) is dead-lettered as `crashed`.
+        Lost attempts (time-out, dead child, out of memory) after which a message is
+        dead-lettered as `crashed`; retries are counted apart.
     """
 
     abstract = True
@@ -60,16 +60,16 @@ class Task(celery.Task):
         for a moment. `request` is the worker's request: `request.id`,
         `request.delivery_info["sqs"]`.
         """
-        receives = int((request.delivery_info.get("sqs") or {}).get("receive_count", 1))
-        if receives >= self.max_crashes:
+        crashes = int((request.delivery_info.get("sqs") or {}).get("crashes", 0)) + 1
+        if crashes >= self.max_crashes:
             return DeadLetter(
                 reason=Reason.CRASHED,
                 cause="time-limit" if kind == "timeout" else "process-died",
                 error="TimeLimitExceeded" if kind == "timeout" else "WorkerLost",
-                attempts=receives,
+                attempts=crashes,
                 job=request.id,
             )
-        return Retry(crash_delay(receives))
+        return Retry(crash_delay(crashes))
 
     def refuse(self, message: Any) -> DeadLetter | None:
         """Return the letter of a message that must not reach the pool; None where it may.

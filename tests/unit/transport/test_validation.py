@@ -12,8 +12,8 @@ import pytest
 from celery.utils.time import maybe_iso8601, maybe_make_aware, timezone
 from hypothesis import given
 from hypothesis import strategies as st
-from support.foreign_values import FOREIGN, SHADOWING
 from kombu.asynchronous.timer import to_timestamp
+from support.foreign_values import FOREIGN, SHADOWING
 
 from sealwax.transport.codec import Malformed
 from sealwax.transport.validation import check_message, eta_of
