@@ -26,7 +26,7 @@ class Settler:
     def run(self, work: Any, *args: Any, delay: float = 0.0) -> None:
         work(*args)
 
-    def settle(self, token: str, outcome: Outcome, *, recorded: bool = True) -> None:
+    def settle(self, token: str, outcome: Outcome, **_: Any) -> None:
         self.settled.append(outcome)
 
 
