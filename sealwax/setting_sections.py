@@ -155,6 +155,8 @@ class Limits(BaseModel):
     result_bytes: int = Field(
         65_536,
         ge=0,
+        # A DynamoDB item holds 409,600 bytes, and sealing makes four of three.
+        le=262_144,
         description="Largest result kept, in bytes before sealing; a larger one is left out and "
         "the job succeeds.",
     )

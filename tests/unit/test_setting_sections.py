@@ -15,7 +15,7 @@ from sealwax.settings import load_settings
     [
         ("request_bytes", 1_024, None),
         ("message_bytes", 1_024, 1_040_384),
-        ("result_bytes", 0, None),
+        ("result_bytes", 0, 262_144),
         ("task_seconds", 1, 41_400),
         ("max_age_seconds", 60, 864_000),
         ("retention_seconds", 86_400, None),

@@ -60,15 +60,22 @@ STORIES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fifo", [False, True])
 def test_crashes_and_retries_are_counted_apart(make_lab: Callable[..., Lab], fifo: bool) -> None:
     lab = make_lab(fifo=fifo)
     for steps in STORIES:
         more = {"MessageGroupId": steps} if fifo else {}
         lab.put(message("story", steps, queue=lab.queue), **more)
-    lab.start_worker(concurrency=4)
+    # Patient: an answer that comes too late on a busy machine would send a copy twice.
+    lab.start_worker(concurrency=2, read_timeout=60, send_timeout=120, lease=120)
     dead = sum(reason is not None for reason in STORIES.values())
-    wait_for(lambda: lab.dead_count() == dead and lab.empty(), seconds=120)
+    wait_for(
+        lambda: (
+            lab.dead_count() == dead and lab.has_notes("ended", len(STORIES) - dead) and lab.empty()
+        ),
+        seconds=180,
+    )
     letters = {json.loads(json.loads(each["body"])["body"])[0][0]: each for each in lab.letters()}
     assert {steps: letters.get(steps, {}).get("reason") for steps in STORIES} == STORIES
     assert {note["steps"] for note in lab.notes("ended")} == set(STORIES) - set(letters)

@@ -150,6 +150,23 @@ def test_a_result_that_the_ledger_refuses_costs_no_success(bench: Bench) -> None
     assert entry.result_omitted == "refused"
 
 
+def test_the_largest_result_that_may_be_set_is_kept(bench: Bench) -> None:
+    (most,) = (
+        bound.le
+        for bound in type(bench.settings.limits).model_fields["result_bytes"].metadata
+        if hasattr(bound, "le")
+    )
+    limits = bench.settings.limits.model_copy(update={"result_bytes": most})
+    bench.worker.settings = bench.settings.model_copy(update={"limits": limits})
+    bench.does[0] = lambda payload, job: {"text": "x" * (most - len('{"text":""}'))}
+    job_id = bench.submit()
+    assert bench.run(job_id) == Ack()
+    entry = bench.entry(job_id)
+    assert entry.state is JobState.SUCCEEDED
+    assert entry.result
+    assert len(entry.result) > most
+
+
 def test_a_success_that_is_refused_for_good_ends_where_a_person_sees_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
