@@ -16,6 +16,7 @@ from sealwax.transport.dead_letters import DeadLetterEvent, RefusedLetter
 from sealwax.transport.engine import snapshot
 from sealwax.transport.errors import (
     DeadLetterQueueMissing,
+    MessageRefused,
     MessageTooLarge,
     PermissionMissing,
     QueueMisconfigured,
@@ -35,6 +36,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetterEvent",
     "DeadLetterQueueMissing",
+    "MessageRefused",
     "MessageTooLarge",
     "Outcome",
     "PermissionMissing",

@@ -36,6 +36,7 @@ from sealwax.transport.errors import (
 from sealwax.transport.in_flight import Delivery, MessageState
 from sealwax.transport.message import Message as SqsMessage
 from sealwax.transport.publishing import entry_fields
+from sealwax.transport.readable import UNUSUAL, check_readable
 from sealwax.transport.remote_control import (
     EXCHANGES,
     NotSupported,
@@ -156,6 +157,8 @@ class Channel(Declarations):
             The message exceeds one SQS message.
         NotSupported
             The exchange is a fanout, as that of the remote control.
+        MessageRefused
+            No worker would read it.
         """
         if not isinstance(message, dict):  # `celery amqp`
             raise NotSupported(EXCHANGES)
@@ -219,10 +222,18 @@ class Channel(Declarations):
             try:
                 url = self.engine.patient_url(queue)
                 fifo = url.endswith(".fifo")
+                # Written out: a look at plain messages, which most are, calls nothing.
+                if (
+                    message.get("content-type") != "application/json"
+                    or "compression" in (message.get("headers") or ())
+                    or UNUSUAL.search(body := message.get("body") or "")
+                    or body.count("[") + body.count("{") > self.options.max_depth
+                ):
+                    check_readable(message, self.options)
                 fields, size = entry_fields(
                     message, fifo=fifo, options=self.options, now=time.time()
                 )
-            except (QueueUnreachable, QueueNotFound, MessageTooLarge) as error:
+            except TransportError as error:
                 results[-1] = error
                 continue
             future: Future[EntryResult] = Future()

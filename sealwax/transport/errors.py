@@ -10,6 +10,7 @@ from sealwax.errors import ConfigurationError, SealwaxError
 
 __all__ = [
     "DeadLetterQueueMissing",
+    "MessageRefused",
     "MessageTooLarge",
     "PermissionMissing",
     "QueueMisconfigured",
@@ -30,6 +31,10 @@ class QueueUnreachable(TransportError):
 
 class QueueNotFound(TransportError):
     """The queue does not exist; create it, or name it in `broker_transport_options["queues"]`."""
+
+
+class MessageRefused(TransportError):
+    """No worker would read the message; the message of the error says what to change."""
 
 
 class MessageTooLarge(TransportError):

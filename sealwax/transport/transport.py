@@ -22,7 +22,12 @@ from kombu.transport import virtual
 from sealwax.transport.addresses import BrokerAddress, masked, parse_broker_url
 from sealwax.transport.channel import Channel as SqsChannel
 from sealwax.transport.engine import Engine, engine_for
-from sealwax.transport.errors import MessageTooLarge, QueueNotFound, QueueUnreachable
+from sealwax.transport.errors import (
+    MessageRefused,
+    MessageTooLarge,
+    QueueNotFound,
+    QueueUnreachable,
+)
 from sealwax.transport.in_flight import Delivery
 from sealwax.transport.liveness import Liveness
 from sealwax.transport.options import TransportOptions
@@ -49,7 +54,7 @@ class Transport(virtual.Transport):
     polling_interval = None
 
     connection_errors = (KombuConnectionError, QueueUnreachable)
-    channel_errors = (ChannelError, QueueNotFound, MessageTooLarge)
+    channel_errors = (ChannelError, QueueNotFound, MessageTooLarge, MessageRefused)
     # Sends have retried for as long as `send_timeout` allows: kombu is not to
     # begin anew, so nothing is recoverable in its sense.
     recoverable_connection_errors = ()

@@ -9,16 +9,14 @@ what Celery's request context relies on. Pure; raises `Malformed` and nothing el
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
-import zlib
 from datetime import UTC, datetime
 from typing import Any
 
 from celery.app.task import Context
 from celery.utils.time import maybe_iso8601
 
+from sealwax.transport.bodies import body_of
 from sealwax.transport.codec import MAX_DEPTH, Malformed, loads
 
 __all__ = ["check_body", "check_message", "eta_of"]
@@ -81,7 +79,7 @@ def check_message(
     # "binary" bodies are for other content types than JSON.
     if not textual and (content_type == "application/json" or encoding != "binary"):
         raise Malformed("content-encoding")
-    payload["body"] = _body(payload, headers, inflated_bytes)
+    payload["body"] = body_of(payload, headers, inflated_bytes)
     if content_type == "application/json":
         body = loads(payload["body"], max_depth=max_depth)
         check_body(body)
@@ -216,46 +214,6 @@ def _check_properties(payload: dict[str, Any]) -> None:
     for name in ("exchange", "routing_key"):
         if info.get(name) is not None and not _is_text(info[name]):
             raise Malformed("delivery_info")
-
-
-def _body(payload: dict[str, Any], headers: dict[str, Any], inflated_bytes: int) -> bytes:
-    body = payload.get("body")
-    if not isinstance(body, str) or not body:
-        raise Malformed("body")
-    encoding = payload["properties"].get("body_encoding")
-    if encoding is None or (isinstance(encoding, str) and encoding.lower() == "utf-8"):
-        try:
-            data = body.encode("utf-8")
-        except UnicodeEncodeError:
-            raise Malformed("body-text") from None
-    elif encoding == "base64":
-        try:
-            data = base64.b64decode(body, validate=True)
-        except (binascii.Error, ValueError):
-            raise Malformed("body-base64") from None
-    else:
-        raise Malformed("body_encoding")
-    return _decompress(data, headers, inflated_bytes)
-
-
-def _decompress(data: bytes, headers: dict[str, Any], limit: int) -> bytes:
-    name = headers.pop("compression", None)
-    if not name:
-        return data
-    windows = {"application/x-gzip": zlib.MAX_WBITS, "gzip": zlib.MAX_WBITS, "zlib": zlib.MAX_WBITS}
-    # Python's objects take many times the bytes of their JSON, so the limit is
-    # what keeps a small message from filling the main process's memory.
-    if not isinstance(name, str) or name not in windows or limit <= 0:
-        raise Malformed("compression")
-    # kombu's "gzip" is zlib's format under another name.
-    inflater = zlib.decompressobj(windows[name])
-    try:
-        out = inflater.decompress(data, limit)
-    except zlib.error:
-        raise Malformed("compression") from None
-    if inflater.unconsumed_tail or not inflater.eof:
-        raise Malformed("compression")
-    return out
 
 
 def _is_text(value: Any, *, limit: int = NAME_MAX) -> bool:

@@ -1,0 +1,48 @@
+"""What no worker would read is refused where it is sent, and nothing is queued."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import Celery
+from support.sqs_lab import VARIABLES, Lab
+
+from sealwax.transport.bulk import send_tasks
+from sealwax.transport.errors import MessageRefused
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_what_no_worker_reads_is_not_sent(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", lab.url)
+    app = Celery("sender", broker="sealwax://", set_as_current=False)
+    app.conf.task_default_queue = lab.queue
+    deep: Any = app.signature("ok")
+    for _ in range(33):
+        deep = app.signature("ok", options={"link": [deep]})
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        ((float("nan"),), {}),
+        (([float("-inf")],), {}),
+        ((1,), {"serializer": "pickle"}),
+        ((1,), {"serializer": "yaml"}),
+        ((nested(100),), {}),
+        ((nested(100),), {"compression": "bzip2"}),
+        ((1,), {"link": deep}),
+    ]
+    for args, options in calls:
+        with pytest.raises(MessageRefused):
+            app.send_task("ok", args, **options)
+    ((_, error),) = send_tasks(app, [app.signature("ok", (float("nan"),))])
+    assert isinstance(error, MessageRefused)
+    assert lab.empty()
+    app.send_task("ok", (1,), compression="bzip2")
+    assert lab.depth() == (1, 0)
+    app.close()

@@ -1,0 +1,122 @@
+"""What a sender is refused is what a worker would not read, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from celery import Celery, signature
+from kombu.compression import compress
+from kombu.serialization import dumps
+
+from sealwax.transport.codec import Malformed
+from sealwax.transport.errors import MessageRefused
+from sealwax.transport.options import TransportOptions
+from sealwax.transport.readable import check_readable
+from sealwax.transport.validation import check_message
+
+app = Celery("sender", broker="memory://", set_as_current=False)
+
+
+def sent(
+    *args: Any,
+    serializer: str = "json",
+    compression: str | None = None,
+    link: Any = None,
+    raw: str | None = None,
+) -> dict[str, Any]:
+    """Return the message of a call, as Celery and kombu compose it."""
+    body = ([*args], {}, {"callbacks": link and [link], "chain": None, "chord": None})
+    content_type, encoding, data = dumps(body, serializer=serializer)
+    headers: dict[str, Any] = {"task": "t", "id": "i"}
+    properties: dict[str, Any] = {}
+    if raw is not None:
+        data = raw
+    if compression is not None:
+        text = data.encode() if isinstance(data, str) else data
+        data, headers["compression"] = compress(text, compression)
+    if isinstance(data, bytes):
+        from base64 import b64encode
+
+        data, properties["body_encoding"] = b64encode(data).decode(), "base64"
+    return {
+        "body": data,
+        "content-type": content_type,
+        "content-encoding": encoding,
+        "headers": headers,
+        "properties": properties,
+    }
+
+
+def linked(depth: int) -> Any:
+    found = signature("last", app=app)
+    for _ in range(depth):
+        found = signature("next", app=app, options={"link": [found]})
+    return json.loads(json.dumps(found))
+
+
+PICKLE = TransportOptions(accept=("application/json", "application/x-python-serialize"))
+SMALL = TransportOptions(inflated_bytes=1_000)
+DEEP = TransportOptions(max_depth=200)
+USUAL = TransportOptions()
+
+
+@pytest.mark.parametrize(
+    ("message", "options", "advice"),
+    [
+        (sent(float("nan")), USUAL, "None or a string"),
+        (sent([{"a": float("inf")}]), USUAL, "None or a string"),
+        (sent(-float("inf")), USUAL, "None or a string"),
+        (sent(float("nan"), compression="bzip2"), USUAL, "None or a string"),
+        (sent("NaN, Infinity and -Infinity"), USUAL, None),
+        (sent(1, compression="gzip"), USUAL, None),
+        (sent(1, compression="zlib"), USUAL, None),
+        (sent(1, compression="bzip2"), USUAL, None),
+        (sent(1, compression="lzma"), USUAL, None),
+        (sent("x" * 900, compression="bzip2"), SMALL, None),
+        (sent("x" * 1_000, compression="gzip"), SMALL, "inflated_bytes"),
+        (sent("x" * 1_000, compression="bzip2"), SMALL, "inflated_bytes"),
+        (sent("x" * 1_000, compression="lzma"), SMALL, "inflated_bytes"),
+        (sent(1, serializer="pickle"), USUAL, '"accept"'),
+        (sent(1, serializer="pickle"), PICKLE, None),
+        (sent(1, serializer="yaml"), USUAL, '"accept"'),
+        (sent(link=linked(31)), USUAL, None),
+        (sent(link=linked(33)), USUAL, "max_depth"),
+        (sent(link=linked(33)), DEEP, None),
+        (sent(raw="[[" + "[" * 98 + "]" * 98 + "],{},{}]"), USUAL, None),
+        (sent(raw="[[" + "[" * 99 + "]" * 99 + "],{},{}]"), USUAL, "max_depth"),
+        (sent("[" * 500), USUAL, None),
+    ],
+)
+def test_sender_and_worker_agree_on_what_is_read(
+    message: dict[str, Any], options: TransportOptions, advice: str | None
+) -> None:
+    before = json.dumps(message)
+    if advice is None:
+        check_readable(message, options)
+    else:
+        with pytest.raises(MessageRefused, match=advice):
+            check_readable(message, options)
+    assert json.dumps(message) == before
+
+    def read() -> None:
+        check_message(
+            json.loads(before),
+            accept=options.accept,
+            max_depth=options.max_depth,
+            inflated_bytes=options.inflated_bytes,
+        )
+
+    if advice is None:
+        read()
+    else:
+        with pytest.raises(Malformed):
+            read()
+
+
+def test_an_unknown_compression_is_named() -> None:
+    message = sent(1)
+    message["headers"]["compression"] = "application/zstd"
+    with pytest.raises(MessageRefused, match=r"application/zstd.*gzip, bzip2 or lzma"):
+        check_readable(message, USUAL)
