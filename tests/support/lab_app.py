@@ -139,6 +139,8 @@ def story(self: Any, steps: str) -> None:
     note("story", steps=steps, attempt=attempt, **facts(self))
     step = steps[attempt : attempt + 1]
     if step == "c":
+        # Not in its first moment: the pool gives a job that it does not know as begun to another.
+        time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGKILL)
     if step == "r":
         raise self.retry(countdown=0)

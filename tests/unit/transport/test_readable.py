@@ -27,7 +27,7 @@ def sent(
     raw: str | None = None,
 ) -> dict[str, Any]:
     """Return the message of a call, as Celery and kombu compose it."""
-    body = ([*args], {}, {"callbacks": link and [link], "chain": None, "chord": None})
+    body: Any = ([*args], {}, {"callbacks": link and [link], "chain": None, "chord": None})
     content_type, encoding, data = dumps(body, serializer=serializer)
     headers: dict[str, Any] = {"task": "t", "id": "i"}
     properties: dict[str, Any] = {}
