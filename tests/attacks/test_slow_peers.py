@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import requests
 from support.waiting import wait_for
-from support.web_app import app, auth, settings, token
+from support.web_app import app, auth, own_app, settings, token
 
 from sealwax.local.ports import free_port
 
-__all__ = ["app", "auth", "settings", "token"]
+__all__ = ["app", "auth", "own_app", "settings", "token"]
 
 #: More than the threads of the process, and fewer than one address may have.
 THREADS, PEERS = 4, 40

@@ -1,5 +1,5 @@
 """An app of each test's own."""
 
-from support.web_app import app, auth, client, settings, token
+from support.web_app import app, auth, client, own_app, settings, token
 
-__all__ = ["app", "auth", "client", "settings", "token"]
+__all__ = ["app", "auth", "client", "own_app", "settings", "token"]
