@@ -88,7 +88,12 @@ class Stores:
     @cached_property
     def outbox(self) -> Outbox:
         """What is to be sent later."""
-        return Outbox(self.dynamodb, self.settings.table_name("outbox"))
+        return Outbox(
+            self.dynamodb,
+            self.settings.table_name("outbox"),
+            shards=self.settings.ledger.shards,
+            shards_read=self.settings.ledger.shards_read,
+        )
 
     @cached_property
     def payloads(self) -> PayloadStore:

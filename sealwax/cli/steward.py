@@ -42,7 +42,8 @@ def write_status(path: Path, *, live: bool) -> None:
 def steward() -> None:
     r"""Do what must be done once, until SIGTERM; any number may run.
 
-    Each duty has a leader lease, so that one steward at a time does it. On
+    Each duty has a leader lease, so that one steward at a time does it; the
+    outbox has one for each of its shards, which the stewards divide. On
     SIGTERM the leases are given back, and another takes over at once.
 
     \b

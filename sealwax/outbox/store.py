@@ -12,10 +12,11 @@ import contextlib
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sealwax.aws.dynamodb import ConditionFailed, Table, plain, value_of
 from sealwax.aws.errors import StoreDenied, StoreUnreachable
+from sealwax.aws.shards import SHARDS
 from sealwax.errors import SealwaxError
 
 if TYPE_CHECKING:
@@ -23,23 +24,31 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_BYTES",
-    "SHARDS",
+    "ORDERED",
+    "PAGE_BYTES",
+    "DuePage",
     "Item",
     "Outbox",
     "OutboxDenied",
     "OutboxError",
     "OutboxUnreachable",
+    "shard_of",
 ]
 
 #: Largest body of an item: DynamoDB's 400 KiB for an item, less what is beside it.
 #: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html
 MAX_BYTES = 380_000
 
-#: Parts of the index: one partition takes 1,000 writes a second.
-SHARDS = 4
+#: Shards of the index that ordered queues' groups are spread over, whatever the
+#: settings say: a group whose shard changed would be sent from two at a time. SQS
+#: takes 300 messages a second of one group, so that a shard holds three at their most.
+ORDERED = 4
 
-#: Most keys of one BatchGetItem that we ask for: ten of the largest fit into its 16 MB.
-_GET = 10
+#: Most keys of one BatchGetItem that we ask for: so many of the largest fit into its 16 MB.
+_GET = 40
+
+#: Characters of bodies after which a page ends: as many pages as shards are in memory.
+PAGE_BYTES = 4_000_000
 
 #: Most requests of one BatchWriteItem.
 _WRITE = 25
@@ -91,10 +100,23 @@ class Item:
     lane: str | None = None
     tries: int = 0
 
-    @property
-    def shard(self) -> str:
-        """The part of the index: a group's items share one, so that they keep their order."""
-        return str(zlib.crc32((self.group or self.id).encode()) % SHARDS)
+
+class DuePage(NamedTuple):
+    """Items that are due, and whether more of the index is to be read."""
+
+    items: list[Item]
+    more: bool
+
+
+def shard_of(item: Item, shards: int) -> int:
+    """Return the shard of the index where an item stands; pure.
+
+    An ordered queue's groups keep their order, so that each is in one shard. A fair
+    queue's have none to keep: one tenant's items are spread over all shards.
+    """
+    if item.group and item.queue.endswith(".fifo"):
+        return zlib.crc32(item.group.encode()) % ORDERED
+    return zlib.crc32(item.id.encode()) % shards
 
 
 class Outbox:
@@ -106,10 +128,24 @@ class Outbox:
         A boto3 DynamoDB client with time-outs.
     table
         Name of the table.
+    shards
+        Keys over which the items are spread in the index `by-due`.
+    shards_read
+        Shards that are read: more than `shards` while items of more are there.
     """
 
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        table: str,
+        *,
+        shards: int = SHARDS,
+        shards_read: int | None = None,
+    ) -> None:
         self._table = Table(client, table, OutboxUnreachable, OutboxDenied)
+        self._shards = shards
+        #: How many shards there are to read, ordered queues' included.
+        self.shards = max(shards, shards_read or 0, ORDERED)
 
     def put(self, item: Item) -> None:
         """Record a message; one of the same id is replaced.
@@ -123,7 +159,7 @@ class Outbox:
         if len(item.body.encode()) > MAX_BYTES:
             raise OutboxDenied(f"A body of more than {MAX_BYTES} bytes does not fit the outbox.")
         values = {name: value for name, value in vars(item).items() if value not in (None, {})}
-        values["shard"] = item.shard
+        values["shard"] = str(shard_of(item, self._shards))
         self._table.call("put_item", Item={name: value_of(value) for name, value in values.items()})
 
     def get(self, item_id: str) -> Item | None:
@@ -134,33 +170,40 @@ class Outbox:
         return _item(found) if found else None
 
     def due(self, now: float, limit: int) -> list[Item]:
-        """Return items whose time has come, the longest due first; about `limit` at most.
+        """Return items of all shards whose time has come, the longest due first.
 
-        From an index, so what was written in the last second may be missing.
+        About `limit` at most, and less where bodies are large; see `due_of`.
         """
-        keys: list[tuple[float, str]] = []
-        for shard in range(SHARDS):
-            page = self._table.call(
-                "query",
-                IndexName="by-due",
-                KeyConditionExpression="#shard = :shard AND due <= :now",
-                ExpressionAttributeNames={"#shard": "shard"},
-                ExpressionAttributeValues={
-                    ":shard": {"S": str(shard)},
-                    ":now": value_of(now),
-                },
-                Limit=max(1, limit // SHARDS),
-            )
-            keys += [(float(item["due"]["N"]), item["id"]["S"]) for item in page.get("Items", [])]
-        keys.sort()
+        share = max(1, limit // self.shards)
+        pages = [self.due_of(shard, now, share) for shard in range(self.shards)]
+        return sorted((item for page in pages for item in page.items), key=lambda item: item.due)
+
+    def due_of(self, shard: int, now: float, limit: int) -> DuePage:
+        """Return up to `limit` items of one shard whose time has come, the longest due first.
+
+        From an index, so what was written in the last second may be missing, and
+        what was just deleted leaves a gap: `more` goes by what the index answered.
+        """
+        page = self._table.call(
+            "query",
+            IndexName="by-due",
+            KeyConditionExpression="#shard = :shard AND due <= :now",
+            ExpressionAttributeNames={"#shard": "shard"},
+            ExpressionAttributeValues={":shard": {"S": str(shard)}, ":now": value_of(now)},
+            Limit=limit,
+        )
+        ids = [found["id"]["S"] for found in page.get("Items", [])]
         items: list[Item] = []
-        for start in range(0, len(keys), _GET):
-            items += self._read([key for _, key in keys[start : start + _GET]])
-        return sorted(items, key=lambda item: item.due)
+        at = 0
+        while at < len(ids) and sum(len(item.body) for item in items) < PAGE_BYTES:
+            items += self._read(ids[at : at + _GET])
+            at += _GET
+        more = at < len(ids) or bool(page.get("LastEvaluatedKey"))
+        return DuePage(sorted(items, key=lambda item: item.due), more)
 
     def names(self) -> Iterator[tuple[str, float]]:
         """Yield id and due time of all items, from the index; bodies are not read."""
-        for shard in range(SHARDS):
+        for shard in range(self.shards):
             start: dict[str, Any] = {}
             while True:
                 page = self._table.call(
@@ -179,14 +222,17 @@ class Outbox:
 
     def _read(self, ids: Sequence[str]) -> list[Item]:
         name = self._table.name
-        # What is not processed, or is gone since, the next turn decides about.
-        answer = self._table.request(
-            "batch_get_item",
-            RequestItems={
-                name: {"Keys": [{"id": {"S": each}} for each in ids], "ConsistentRead": True}
-            },
-        )
-        return [_item(found) for found in answer.get("Responses", {}).get(name, [])]
+        keys: list[Any] = [{"id": {"S": each}} for each in ids]
+        items: list[Item] = []
+        while keys:
+            answer = self._table.request(
+                "batch_get_item", RequestItems={name: {"Keys": keys, "ConsistentRead": True}}
+            )
+            items += map(_item, answer.get("Responses", {}).get(name, []))
+            # What DynamoDB left out is asked for again: sent without it, the rest of
+            # a group would overtake it.
+            keys = answer.get("UnprocessedKeys", {}).get(name, {}).get("Keys", [])
+        return items
 
     def delete(self, *ids: str) -> None:
         """Delete items; what is not there is passed over."""

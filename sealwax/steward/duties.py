@@ -37,7 +37,10 @@ def make_duties(runtime: Runtime) -> list[Duty]:
         clock=runtime.clock,
     )
     return [
-        OutboxDuty(runtime.outbox, sqs, clock=runtime.clock),
+        *(
+            OutboxDuty(runtime.outbox, sqs, shard=shard, clock=runtime.clock)
+            for shard in range(runtime.outbox.shards)
+        ),
         SweepDuty(sweep, list(settings.lanes), every=settings.steward.sweep_every),
         DeadLetterCollector(settings, sqs, letters, runtime.ledger, evidence, clock=runtime.clock),
         ReplayEngine(

@@ -83,6 +83,33 @@ class LeaderLeases:
             {":fence": lease.fence, ":zero": 0},
         )
 
+    def peers(self, family: str) -> int:
+        """Say that we are there; return how many owners said so lately, we included.
+
+        One write: a set of names for each stretch of a lease's length, of which the
+        last two count and older ones are removed.
+        """
+        stretch = int(self._clock() // self._seconds)
+        item = self._table.update(
+            "leader",
+            f"{family}.peers",
+            f"ADD in{stretch} :me",
+            "attribute_not_exists(fence)",
+            {":me": frozenset([self._owner])},
+        )
+        sets = {name: value for name, value in item.items() if name[2:].isdigit()}
+        recent = [name for name in sets if abs(int(name[2:]) - stretch) <= 1]
+        old = [name for name in sets if name not in recent]
+        if old:
+            self._table.update(
+                "leader",
+                f"{family}.peers",
+                f"REMOVE {', '.join(old)} ADD in{stretch} :me",
+                "attribute_not_exists(fence)",
+                {":me": frozenset([self._owner])},
+            )
+        return len(frozenset[str]().union(*(sets[name] for name in recent)))
+
     def _write(
         self, name: str, update: str, condition: str, values: dict[str, float]
     ) -> LeaderLease | None:

@@ -15,6 +15,7 @@ import structlog
 
 from sealwax.aws.backoff import backoff
 from sealwax.errors import SealwaxError
+from sealwax.steward.division import Division, family_of
 from sealwax.steward.duty import Duty
 from sealwax.steward.leadership import LeaderLease, LeaderLeases
 from sealwax.telemetry.counters import Counters
@@ -28,6 +29,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 
 #: Seconds after which a turn, or a call to AWS in it, will not come back any more.
 STUCK = 120.0
+
+#: Lease's lengths without a part of a divided duty, after which we try for it beyond our share.
+LONG_WITHOUT = 3
 
 #: Failures in a row after which a leader steps down.
 PATIENCE = 3
@@ -55,9 +59,25 @@ class Steward:
         self.counters = Counters()
         self.stopping = threading.Event()
         self._monotonic = monotonic
+        families = [family_of(duty.name) for duty in duties]
+        divisions = {
+            family: Division(
+                leases, family, families.count(family), seconds=lease, monotonic=monotonic
+            )
+            for family in families
+            if family is not None
+        }
         self._posts = [
-            _Leadership(duty, leases, lease, self.counters, self.stopping, monotonic)
-            for duty in duties
+            _Leadership(
+                duty,
+                leases,
+                lease,
+                self.counters,
+                self.stopping,
+                monotonic,
+                None if family is None else divisions[family],
+            )
+            for duty, family in zip(duties, families, strict=True)
         ]
         self._threads = [
             threading.Thread(target=post.run, name=f"sealwax-{post.name}", daemon=True)
@@ -102,8 +122,10 @@ class _Leadership:
         counters: Counters,
         stopping: threading.Event,
         monotonic: Callable[[], float],
+        division: Division | None = None,
     ) -> None:
         self._duty = duty
+        self._division = division
         self._leases = leases
         self._seconds = seconds
         self._counters = counters
@@ -114,6 +136,8 @@ class _Leadership:
         self._lease: LeaderLease | None = None
         self._taken = 0.0
         self._due = 0.0
+        #: When we last held a part of a divided duty, or might have held it first.
+        self._without = monotonic()
 
     def run(self) -> None:
         """Take turns until stopped."""
@@ -135,6 +159,9 @@ class _Leadership:
 
     def _once(self) -> float:
         """Take one turn where we lead; return the seconds to wait afterwards."""
+        if self.held() and self._division is not None and self._division.cede():
+            self._step_down(ceded=True)
+            return self._seconds / 3
         if not self.held() and not self._take():
             return self._seconds / 3
         # Woken in time to renew, however seldom the duty has work.
@@ -163,22 +190,42 @@ class _Leadership:
             return self._monotonic() - self._taken < self._seconds
         self._lease, self._taken = renewed, asked
         if renewed is None:
+            self._let_go()
             self._counters.add(f"lost.{self._duty.name}")
             log.warning("lead lost", duty=self._duty.name)
         return renewed is not None
 
     def _take(self) -> bool:
+        if self._stopping.is_set():
+            return False
+        if self._lease is not None:
+            # It ended while the control table could not be asked.
+            self._lease = None
+            self._let_go()
         asked = self._monotonic()
-        self._lease, self._taken = self._leases.take(self._duty.name), asked
+        beyond = asked - self._without > LONG_WITHOUT * self._seconds
+        if self._division is not None and not self._division.reserve(beyond=beyond):
+            return False
+        try:
+            self._lease, self._taken = self._leases.take(self._duty.name), asked
+        finally:
+            if self._lease is None and self._division is not None:
+                self._division.release()
         if self._lease is not None:
             self._due = 0.0
             log.info("lead taken", duty=self._duty.name, fence=self._lease.fence)
         return self._lease is not None
 
-    def _step_down(self) -> None:
+    def _let_go(self, *, ceded: bool = False) -> None:
+        self._without = self._monotonic()
+        if self._division is not None and not ceded:
+            self._division.release()
+
+    def _step_down(self, *, ceded: bool = False) -> None:
         lease, self._lease = self._lease, None
         if lease is None:
             return
+        self._let_go(ceded=ceded)
         try:
             self._leases.give_back(lease)
         except SealwaxError as error:

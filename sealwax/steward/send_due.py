@@ -1,8 +1,11 @@
 """The duty of the outbox: send what is due, then delete it.
 
-A crash in between sends a message twice, which the ledger absorbs. One queue's
-refusals, throttling or silence never hold up the others; SQS away altogether
-fails the turn, and everything stays where it is.
+Each shard of the outbox is a duty under a leader lease of its own, so that several
+stewards drain it side by side. Two that believe that they lead the same shard send
+twice what both have read, and spoil nothing. A crash in between sends a message
+twice, which the ledger absorbs. One queue's refusals, throttling or silence never
+hold up the others; SQS away altogether fails the turn, and everything stays where
+it is.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import structlog
 from sealwax.aws.backoff import backoff
 from sealwax.aws.errors import error_code, is_retryable
 from sealwax.aws.sqs import OutgoingMessage, QueueUrls, plan_batches, send_batch
-from sealwax.outbox.store import SHARDS, Item, Outbox
+from sealwax.outbox.store import Item, Outbox
 from sealwax.steward.duty import Leader
 from sealwax.transport.errors import QueueUnreachable
 
@@ -29,6 +32,10 @@ log = structlog.get_logger("sealwax.steward")
 
 #: Items read in one turn.
 ITEMS = 200
+
+#: Sent items that are deleted in one call: BatchWriteItem takes 25, two messages' batches
+#: are 20. So many are sent again after a crash, and no more.
+DELETED = 16
 
 #: Seconds after which a turn ends, whatever is left.
 TURN = 4.0
@@ -44,17 +51,18 @@ APART = 0.001
 
 
 class OutboxDuty:
-    """Sends what is due.
+    """Sends what is due of one shard.
 
     Parameters
     ----------
+    shard
+        Of the outbox's index.
     sqs
         A boto3 SQS client with time-outs.
     clock
         Epoch seconds.
     """
 
-    name = "outbox"
     every = 1.0
 
     def __init__(
@@ -62,9 +70,12 @@ class OutboxDuty:
         outbox: Outbox,
         sqs: SQSClient,
         *,
+        shard: int,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.name = f"outbox.{shard}"
+        self._shard = shard
         self._outbox = outbox
         self._sqs = sqs
         self._clock = clock
@@ -72,6 +83,8 @@ class OutboxDuty:
         self._urls = QueueUrls(sqs)
         #: Queues that took nothing the last time: their turn comes last.
         self._troubled: frozenset[str] = frozenset()
+        #: Ids that SQS has and that are still to be deleted.
+        self._sent: list[str] = []
 
     def turn(self, lead: Leader) -> bool:
         """Send one page of due items.
@@ -81,8 +94,14 @@ class OutboxDuty:
         QueueUnreachable
             No queue took anything. What is on a page that was not full has not changed.
         """
+        try:
+            return self._turn(lead)
+        finally:
+            self._delete()
+
+    def _turn(self, lead: Leader) -> bool:
         end = self._monotonic() + TURN
-        items = self._outbox.due(self._clock(), ITEMS)
+        items, full = self._outbox.due_of(self._shard, self._clock(), ITEMS)
         held_up: set[str | None] = set()
         waiting = [(message_of(item), item) for item in items]
         # By identity: two messages may be equal.
@@ -109,8 +128,6 @@ class OutboxDuty:
             else:
                 held_up |= {each.group for each in refused if each.fifo and each.group}
         self._troubled = frozenset(troubles)
-        # A shard may be full while the others are empty.
-        full = len(items) >= ITEMS // SHARDS
         for queue, trouble in troubles.items():
             code = error_code(trouble.__cause__ or trouble)
             log.warning("queue takes nothing", queue=queue, error=code)
@@ -125,7 +142,7 @@ class OutboxDuty:
     def _send(
         self, batch: list[OutgoingMessage], item_of: dict[int, Item]
     ) -> list[OutgoingMessage]:
-        """Send a batch and delete what SQS has; return what it refused."""
+        """Send a batch; return what SQS refused of it."""
         queue = batch[0].queue
         try:
             sent, refused = send_batch(self._sqs, self._urls.get(queue), batch)
@@ -137,12 +154,20 @@ class OutboxDuty:
             self._put_off([item_of[id(message)] for message in batch], error_code(error))
             return batch
         done = [item_of[id(message)] for message in sent]
-        self._outbox.delete(*(item.id for item in done))
+        self._sent += [item.id for item in done]
+        if len(self._sent) >= DELETED:
+            self._delete()
         for item in done:
             log.info("outbox item sent", job=item.job, task=item.task, lane=item.lane)
         for message, code in refused:
             self._put_off([item_of[id(message)]], code)
         return [message for message, _ in refused]
+
+    def _delete(self) -> None:
+        # What cannot be deleted is read, and sent, again.
+        sent, self._sent = self._sent, []
+        if sent:
+            self._outbox.delete(*sent)
 
     def _put_off(self, items: Sequence[Item], code: str, *, longest: float = LONGEST_WAIT) -> None:
         for number, item in enumerate(items):

@@ -42,6 +42,8 @@ def _value_size(typed: dict[str, Any]) -> int:
         return 3 + sum(1 + _value_size(each) for each in value)
     if kind == "M":
         return 3 + sum(1 + len(name) + _value_size(each) for name, each in value.items())
+    if kind in ("SS", "NS"):
+        return sum(len(each.encode()) for each in value)
     return 1 if kind in ("BOOL", "NULL") else len(value.encode())
 
 

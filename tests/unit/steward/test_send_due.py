@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
-from sealwax.outbox.store import Item
+from sealwax.outbox.store import DuePage, Item
 from sealwax.steward.send_due import ITEMS, OutboxDuty
 from sealwax.transport.errors import QueueUnreachable
 
@@ -19,8 +19,9 @@ class FakeOutbox:
     def __init__(self, *items: Item) -> None:
         self.items = {each.id: each for each in items}
 
-    def due(self, now: float, limit: int) -> list[Item]:
-        return sorted((i for i in self.items.values() if i.due <= now), key=lambda i: i.due)[:limit]
+    def due_of(self, shard: int, now: float, limit: int) -> DuePage:
+        due = sorted((i for i in self.items.values() if i.due <= now), key=lambda i: i.due)
+        return DuePage(due[:limit], len(due) >= limit)
 
     def delete(self, *ids: str) -> None:
         for each in ids:
@@ -64,7 +65,7 @@ class Leading:
 
 
 def duty(outbox: Any, sqs: Any, now: float = 1_000.0) -> OutboxDuty:
-    return OutboxDuty(outbox, sqs, clock=lambda: now, monotonic=lambda: 0.0)
+    return OutboxDuty(outbox, sqs, shard=0, clock=lambda: now, monotonic=lambda: 0.0)
 
 
 def test_due_items_are_sent_then_deleted_and_others_stay():
@@ -152,7 +153,7 @@ def test_a_queue_that_was_silent_comes_last_the_next_time():
     outbox, sqs = FakeOutbox(item(1, queue="mute")), FakeSqs()
     sqs.broken["mute"] = ReadTimeoutError(endpoint_url="http://sqs")
     now = [0.0]
-    made = OutboxDuty(outbox, sqs, clock=lambda: 1_000.0, monotonic=lambda: now[0])
+    made = OutboxDuty(outbox, sqs, shard=0, clock=lambda: 1_000.0, monotonic=lambda: now[0])
     with pytest.raises(QueueUnreachable):
         made.turn(Leading())
     outbox.items["i2"] = item(2)
