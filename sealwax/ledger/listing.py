@@ -48,13 +48,14 @@ def query(
     after: str | None,
     limit: int,
     newest_first: bool = False,
+    until: float | None = None,
 ) -> JobPage:
     """Return a page of an index (`key` S, `created` N), in the order of creation.
 
     Costs a query for each shard, seldom one more, and a read of the entries. They
     are read consistently after the index was asked; one that has left the index
     meanwhile is left out, so a page may be short. `after` says how far each shard
-    was read.
+    was read. What was created after `until` (epoch seconds) is not read at all.
     """
     limit = max(1, min(limit, _BATCH))
     places = after.split(",") if after else []
@@ -67,6 +68,7 @@ def query(
             # Each has its part of a page, more or less.
             take=min(limit, max(2, 2 * limit // shards)),
             newest_first=newest_first,
+            until=until,
         )
         for number, name in enumerate(shard_keys(value, shards))
     ]
@@ -113,7 +115,9 @@ class _Shard:
         *,
         take: int,
         newest_first: bool,
+        until: float | None,
     ) -> None:
+        self._until = until
         self._place = place
         self._table, self._index, self._partition = table, index, partition
         self._take, self._forward = take, not newest_first
@@ -146,12 +150,16 @@ class _Shard:
 
     def _query(self) -> None:
         ((name, value),) = self._partition.items()
+        condition, values = "#key = :value", {":value": value}
+        if self._until is not None:
+            condition += " AND created <= :until"
+            values[":until"] = value_of(self._until)
         found = self._table.call(
             "query",
             IndexName=self._index,
-            KeyConditionExpression="#key = :value",
+            KeyConditionExpression=condition,
             ExpressionAttributeNames={"#key": name},
-            ExpressionAttributeValues={":value": value},
+            ExpressionAttributeValues=values,
             ScanIndexForward=self._forward,
             Limit=self._take,
             **({"ExclusiveStartKey": self._start} if self._start else {}),

@@ -89,7 +89,14 @@ class Ledger(Acceptance, Attempts):
         found = self.watching(open_watch(lane), limit=_OLDEST_OF).entries
         return min(found, key=lambda entry: entry.since, default=None)
 
-    def watching(self, watch: str, after: str | None = None, limit: int = 100) -> JobPage:
+    def watching(
+        self,
+        watch: str,
+        after: str | None = None,
+        limit: int = 100,
+        *,
+        until: float | None = None,
+    ) -> JobPage:
         """Return a page of the jobs under `open#<lane>` or `dead`, the oldest first.
 
         Parameters
@@ -98,6 +105,8 @@ class Ledger(Acceptance, Attempts):
             The last page's `after`.
         limit
             At most this many entries, 1 to 100.
+        until
+            Epoch seconds; jobs accepted later are not read.
         """
         return query(
             self._table,
@@ -107,6 +116,7 @@ class Ledger(Acceptance, Attempts):
             shards=self._shards_read,
             after=after,
             limit=limit,
+            until=until,
         )
 
     def of_tenant(

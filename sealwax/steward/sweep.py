@@ -134,8 +134,11 @@ class Sweep:
         self, lane: str, after: str | None, outboxed: Outboxed, *, repair: bool
     ) -> tuple[list[Finding], str | None]:
         """Return what stands still in a page of a lane's open jobs, and where to go on."""
-        page = self._ledger.watching(open_watch(lane), after=after, limit=PAGE)
         now = self._clock()
+        # A job stands still since its acceptance at the earliest: younger ones are not read.
+        page = self._ledger.watching(
+            open_watch(lane), after=after, limit=PAGE, until=now - self._after
+        )
         found = [
             self._finding(entry, now, outboxed, repair=repair)
             for entry in page.entries
