@@ -57,6 +57,14 @@ def refusal(code: str, operation: str, **more: Any) -> ClientError:
     return ClientError(answer, operation)
 
 
+def _cancelled(codes: list[str]) -> ClientError:
+    return refusal(
+        "TransactionCanceledException",
+        "TransactWriteItems",
+        CancellationReasons=[{"Code": code} for code in codes],
+    )
+
+
 class LabTable(FakeDynamoDB):
     """One table with its indexes.
 
@@ -99,12 +107,14 @@ class LabTable(FakeDynamoDB):
         self.throttled: Counter[str] = Counter()
         #: Units by place ("table" or the index), partition key and second.
         self.units: Counter[tuple[str, str, int]] = Counter()
+        #: What a write costs: twice as much in a transaction.
+        self._weight = 1
         self._places = {index.name: index.keys for index in spec.indexes}
         self._parts: dict[tuple[str, str], dict[str, Item]] = {}
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        if name.endswith("_item") or name in ("query", "batch_get_item", "batch_write_item"):
+        if name.endswith("_item") or name in ("query", "transact_write_items"):
             self.calls[name] += 1
         return found
 
@@ -174,6 +184,7 @@ class LabTable(FakeDynamoDB):
             for shown in (old, new):
                 if shown is not None:
                     wanted[name, _text(shown[keys[0][0]]), second] += _units(shown)
+        wanted = Counter({place: units * self._weight for place, units in wanted.items()})
         over = [
             place
             for place, units in wanted.items()
@@ -228,6 +239,50 @@ class LabTable(FakeDynamoDB):
                 item = copy.deepcopy(request["PutRequest"]["Item"])
                 self._store(self._key(item), item)
         return {"UnprocessedItems": {name: left} if left else {}}
+
+    def transact_write_items(self, **more: Any) -> dict[str, Any]:
+        """Answer `TransactWriteItems`: all or nothing, or a conflict with another one."""
+        operations = [next(iter(each.items())) for each in more["TransactItems"]]
+        assert len(operations) <= 100, "TransactWriteItems takes 100 operations"
+        keys = [self._key(fields.get("Item") or fields["Key"]) for _, fields in operations]
+        assert len(keys) == len(set(keys)), "a transaction names an item once"
+        if self.chance.random() < self.conflicts:
+            met = self.chance.randrange(len(keys))
+            raise _cancelled(
+                [("TransactionConflict" if n == met else "None") for n in range(len(keys))]
+            )
+        before = {key: self.items.get(key) for key in keys}
+        codes, self._weight = ["None"] * len(keys), 2
+        try:
+            for number, (kind, fields) in enumerate(operations):
+                try:
+                    self._operate(kind, keys[number], fields)
+                except ClientError as error:
+                    code = error.response["Error"]["Code"]
+                    codes[number] = code.removesuffix("Exception").replace(
+                        "Throttling", "ThrottlingError"
+                    )
+        finally:
+            self._weight = 1
+        if set(codes) == {"None"}:
+            return {}
+        for key, item in before.items():
+            self._index(key, self.items.get(key), item)
+            if item is None:
+                self.items.pop(key, None)
+            else:
+                self.items[key] = item
+        raise _cancelled(codes)
+
+    def _operate(self, kind: str, key: str, fields: dict[str, Any]) -> None:
+        if kind == "ConditionCheck":
+            self._check(key, fields)
+        elif kind == "Delete":
+            LabTable.delete_item(self, **fields)
+        elif kind == "Put":
+            LabTable.put_item(self, **fields)
+        else:
+            LabTable.update_item(self, **fields)
 
     # -- reading -----------------------------------------------------------------------
 
