@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import structlog
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.control.table import ControlTable
 from sealwax.deadletters.service import Letters
 from sealwax.errors import SealwaxError
@@ -80,6 +81,9 @@ class Runtime:
         Default: as the settings say.
     patience
         Seconds for which it waits for secrets that cannot be reached at first.
+    clock
+        Epoch seconds: AWS's, so that leases, due times and expiries mean the same to
+        all. Reading the secrets tells it, before the first job is claimed.
 
     Raises
     ------
@@ -98,7 +102,7 @@ class Runtime:
         source: SecretSource | None = None,
         ledger: Ledger | None = None,
         patience: float = 0.0,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings

@@ -8,12 +8,12 @@ own accord.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 from sealwax.aws.clients import Aws
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.control.table import ControlTable
 from sealwax.deadletters.service import Letters, make_letters
 from sealwax.ledger import Ledger
@@ -39,7 +39,7 @@ class Stores:
     ledger, source
         Instead of those that the settings name; tests pass their own.
     clock
-        Epoch seconds.
+        Epoch seconds, AWS's.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Stores:
         aws: Aws | None = None,
         ledger: Ledger | None = None,
         source: SecretSource | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
     ) -> None:
         self.settings = settings
         self.aws = aws or Aws(settings.aws)

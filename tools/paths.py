@@ -65,7 +65,7 @@ PATIENCE = 60.0
 #: Modules that hold values, sums and names: a look at one is no step of a job.
 VALUES = frozenset(
     {
-        "aws/backoff", "aws/clients", "aws/shards", "aws/sqs",
+        "aws/backoff", "aws/clients", "aws/clock", "aws/shards", "aws/sqs",
         "envelope/private_keys", "envelope/public_keys", "envelope/verify",
         "keys/public", "ledger/entry", "runtime", "settings",
         "telemetry/counters", "transport/batching", "transport/validation",
@@ -77,7 +77,7 @@ VALUES = frozenset(
 DETAILS = {
     "flask's and botocore's hooks, at every request": (
         "web/app:create_app._begin", "web/app:create_app._end", "aws/clients:Aws._count",
-        "aws/direct_calls:DirectCalls._learn", "transport/channel:Channel.encode_body",
+        "transport/channel:Channel.encode_body",
     ),
     "a part of what its caller, a hop, returns": (
         "aws/dynamodb:value_of",

@@ -17,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from pydantic import BaseModel, ConfigDict, Field
 
+from sealwax.aws.clock import AWS_CLOCK, AwsClock
 from sealwax.aws.dynamodb_http import DynamoDbHttpClient
 from sealwax.aws.rate import AdaptiveRate
 from sealwax.errors import ConfigurationError
@@ -80,6 +81,8 @@ class Aws:
         Of all services; default: boto3's own answer.
     keys
         Access key id and secret access key; default: boto3 finds credentials.
+    clock
+        Hears what the clients are answered; their requests are signed by it.
     """
 
     def __init__(
@@ -89,7 +92,9 @@ class Aws:
         *,
         endpoint_url: str | None = None,
         keys: tuple[str, str] | None = None,
+        clock: AwsClock = AWS_CLOCK,
     ) -> None:
+        self.clock = clock
         self.timeouts = timeouts or AwsTimeouts.model_validate({})
         self._region = region or os.environ.get("AWS_REGION") or ""
         self._endpoint_url = endpoint_url
@@ -154,6 +159,7 @@ class Aws:
                 )
                 client = made if kind == "client" else made.meta.client
                 client.meta.events.register("before-send", self._count)
+                self.clock.register(client.meta.events)
                 if service == "dynamodb" and self._rate is not None:
                     self._rate.register(client.meta.events, service)
                 if key == _DYNAMODB and self.timeouts.direct:
@@ -170,6 +176,7 @@ class Aws:
             self.credentials,
             others=partial(self.client, "dynamodb", retries=retries) if more else None,
             rate=self._rate,
+            clock=self.clock,
         )
 
     def credentials(self) -> Any:

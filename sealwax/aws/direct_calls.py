@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError, HTTPClientError, NoCredentialsError
 
+from sealwax.aws.clock import AWS_CLOCK, AwsClock
 from sealwax.aws.sigv4 import SigV4Signer
 
 __all__ = ["BadAnswer", "DirectCalls", "NotDirect"]
@@ -81,9 +82,14 @@ class DirectCalls:
         Makes the first call, and shows how.
     credentials
         Returns botocore's credentials of the client's session, or None.
+    clock
+        Times the signatures, and hears the answers.
     """
 
-    def __init__(self, client: Any, credentials: Callable[[], Any]) -> None:
+    def __init__(
+        self, client: Any, credentials: Callable[[], Any], clock: AwsClock = AWS_CLOCK
+    ) -> None:
+        self._clock = clock
         self._client = client
         self._credentials = credentials
         self._way: _Way | None = None
@@ -142,23 +148,27 @@ class DirectCalls:
             if credentials is None:
                 raise NoCredentialsError
             try:
-                # Frozen: a refresh in the middle must not mix two keys.
-                frozen = credentials.get_frozen_credentials()
-                own = way.signer.sign({"x-amz-target": f"{way.target}.{operation}"}, body, frozen)
-                # botocore's own requests hold these; its published types know another class.
-                headers: Any = self._headers(way.headers)
-                for name, value in own.items():
-                    headers[name] = value.encode("latin-1")
-                request = self._request("POST", way.url, headers, body, stream_output=False)
-                # As botocore does: somebody may count it, hold it up, or answer it in the
-                # server's place (moto).
-                event = f"{self._event}.{operation}"
-                answers = self._client.meta.events.emit(event, request=request)
-                response = next((answer for _, answer in answers if answer is not None), None)
-                if response is None:
-                    response = self._http.send(request)
-                if response.status_code >= 300:
-                    raise self._error(operation, response)
+                response: Any = None
+                for first in (True, False):
+                    # Frozen: a refresh in the middle must not mix two keys.
+                    frozen = credentials.get_frozen_credentials()
+                    target = {"x-amz-target": f"{way.target}.{operation}"}
+                    own = way.signer.sign(target, body, frozen, now=self._clock())
+                    # botocore's own requests hold these; its published types know another class.
+                    headers: Any = self._headers(way.headers)
+                    for name, value in own.items():
+                        headers[name] = value.encode("latin-1")
+                    request = self._request("POST", way.url, headers, body, stream_output=False)
+                    # As botocore does: somebody may count it, hold it up, or answer it in the
+                    # server's place (moto).
+                    event, sent = f"{self._event}.{operation}", self._clock.steady()
+                    answers = self._client.meta.events.emit(event, request=request)
+                    given = next((answer for _, answer in answers if answer is not None), None)
+                    response = given or self._http.send(request)
+                    if response.status_code < 300:
+                        break
+                    self._refuse(operation, response, sent, again=first)
+                self._clock.answered(response.headers, sent)
                 content, checksum = response.content, response.headers.get("x-amz-crc32")
             except _DIFFERS as error:
                 self._drop(error)
@@ -175,6 +185,13 @@ class DirectCalls:
         if by_boto3 is None:
             raise NotDirect
         return by_boto3(**parameters)
+
+    def _refuse(self, operation: str, response: Any, sent: float, *, again: bool) -> None:
+        """Raise what was answered, unless the request's time was at fault: it is sent again."""
+        error = self._error(operation, response)
+        code = error.response.get("Error", {}).get("Code")
+        if not self._clock.answered(response.headers, sent, refused=code) or not again:
+            raise error
 
     def _error(self, operation: str, response: Any) -> ClientError:
         service = self._client.meta.service_model
@@ -202,6 +219,8 @@ class DirectCalls:
             return
         try:
             self._way = _way_of(request)
+            if self._way is not None:
+                self._client.meta.events.unregister(self._event, self._learn)
         except _DIFFERS as error:
             self._drop(error)
 

@@ -18,6 +18,7 @@ from typing import Any
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
+from sealwax.aws.clock import AWS_CLOCK, AwsClock
 from sealwax.aws.direct_calls import DirectCalls, NotDirect
 from sealwax.aws.errors import THROTTLED, error_code, http_status
 from sealwax.aws.rate import AdaptiveRate
@@ -71,9 +72,10 @@ class DynamoDbHttpClient:
         others: Callable[[], Any] | None,
         rate: AdaptiveRate | None = None,
         pause: Callable[[float], None] = time.sleep,
+        clock: AwsClock = AWS_CLOCK,
     ) -> None:
         self._client = client
-        self._calls = DirectCalls(client, credentials)
+        self._calls = DirectCalls(client, credentials, clock)
         self._others = others
         self._rate = rate
         self._pause = pause

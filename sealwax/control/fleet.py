@@ -6,11 +6,11 @@ request is written to the audit log before it is carried out.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.errors import AWS_ERRORS, error_code
 from sealwax.aws.sqs import QueueUrls
 from sealwax.control.audit_log import Audit
@@ -113,7 +113,7 @@ class Fleet:
         pauses: Pauses,
         audit: Audit,
         tasks: frozenset[str],
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
     ) -> None:
         self._settings = settings
         self._sqs = sqs

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 from pydantic import ValidationError
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.control.ticks import Ticks
 from sealwax.egress import shared_client
 from sealwax.enrichment import EnrichmentContext
@@ -48,7 +48,7 @@ class PeriodicEnqueuer:
         runtime: Runtime,
         submitter: Submitter,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
     ) -> None:
         self._runtime = runtime
         self._submitter = submitter

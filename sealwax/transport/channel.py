@@ -20,6 +20,7 @@ from typing import Any
 
 from kombu.transport import virtual
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.errors import GONE
 from sealwax.outcomes import Ack, DeadLetter, Reason, Retry
 from sealwax.transport.batcher import Batcher
@@ -193,7 +194,7 @@ class Channel(Declarations):
         self._inplace_augment_message(message, "", queue)
         name = self.options.sqs_name(queue)
         return entry_fields(
-            message, fifo=name.endswith(".fifo"), options=self.options, now=time.time()
+            message, fifo=name.endswith(".fifo"), options=self.options, now=AWS_CLOCK()
         )[0]
 
     def send_many(
@@ -231,7 +232,7 @@ class Channel(Declarations):
                 ):
                     check_readable(message, self.options)
                 fields, size = entry_fields(
-                    message, fifo=fifo, options=self.options, now=time.time()
+                    message, fifo=fifo, options=self.options, now=AWS_CLOCK()
                 )
             except TransportError as error:
                 results[-1] = error
@@ -383,7 +384,7 @@ class Channel(Declarations):
             } | _MASKS
             payload["properties"] = {"delivery_info": {}}
         eta = eta_of(payload["headers"])
-        early = 0.0 if eta is None else eta - time.time()
+        early = 0.0 if eta is None else eta - AWS_CLOCK()
         if early > 0:
             # However close it is: Celery promises "not before". Visibility counts in
             # whole seconds, and SQS may be early by the fraction it does not keep.

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sealwax.aws.backoff import jittered
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.errors import GONE, error_code
 from sealwax.aws.sqs import bare_attributes, message_size
 from sealwax.outcomes import DeadLetter
@@ -193,7 +194,7 @@ class DeadLetterer:
         return letter_fields(
             pending.delivery,
             pending.letter,
-            now=time.time(),
+            now=AWS_CLOCK(),
             fifo=fifo,
             bare=pending.bare,
             naked=pending.naked,

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.errors import error_code
 from sealwax.transport.engine import Engine
 from sealwax.transport.in_flight import Delivery
@@ -107,7 +108,7 @@ class Parking:
                     job=delivery.job,
                     task=delivery.task,
                     message_id=delivery.message_id,
-                    due=time.time() + seconds,
+                    due=AWS_CLOCK() + seconds,
                 )
             )
         except Exception as error:  # noqa: BLE001 - the application's; the message waits here then

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sealwax.aws.backoff import jittered
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.errors import error_code, is_gone
 from sealwax.transport.engine import Engine
 from sealwax.transport.errors import QueueNotFound
@@ -196,7 +197,7 @@ class Receivers:
             receive_count=_number(system.get("ApproximateReceiveCount"), 1),
             sent_at=_number(system.get("SentTimestamp"), 0) / 1_000,
             first_received_at=_number(system.get("ApproximateFirstReceiveTimestamp"), 0) / 1_000
-            or time.time(),
+            or AWS_CLOCK(),
             received_at=now,
             lease_until=now + self._engine.options.lease,
             group=system.get("MessageGroupId"),

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
 from sealwax.transport.batching import BatchEntry, EntryResult
 from sealwax.transport.copies import Copier
@@ -194,7 +195,7 @@ class Settler:
         delivery = self.in_flight.get(token)
         if delivery is None:
             return False
-        left = delivery.first_received_at + self.engine.options.unknown_task_grace - time.time()
+        left = delivery.first_received_at + self.engine.options.unknown_task_grace - AWS_CLOCK()
         if left > 0:
             return self.settle(token, Retry(min(left, UNKNOWN_TASK_STEP)))
         letter = DeadLetter(
@@ -218,7 +219,7 @@ class Settler:
         counters = self.engine.counters
         counters.add("acknowledged")
         if delivery.sent_at:
-            counters.add("latency.milliseconds", _milliseconds(time.time() - delivery.sent_at))
+            counters.add("latency.milliseconds", _milliseconds(AWS_CLOCK() - delivery.sent_at))
         if delivery.started_at:
             counters.add("run.milliseconds", _milliseconds(time.monotonic() - delivery.started_at))
         self._delete(delivery)

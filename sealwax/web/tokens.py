@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.dynamodb import Table, value_of
 from sealwax.aws.errors import StoreUnreachable
 from sealwax.errors import SealwaxError
@@ -155,7 +156,7 @@ class TokenStore:
         *,
         cache_seconds: float = 30,
         unknown_per_second: float = 5,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         # A caller whose token cannot be looked up is told to try again, whatever the cause.

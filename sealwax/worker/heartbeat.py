@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.control.heartbeats import Heartbeats, RunningJob, WorkerReport
 from sealwax.control.pauses import Pauses
 from sealwax.control.table import ControlTable
@@ -69,7 +70,7 @@ class WorkerHeartbeat:
         concurrency: int,
         version: str,
         routes: RouteBreakers | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
     ) -> None:
         self._routes = routes
         self.id = worker_id(lane)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -30,6 +29,7 @@ from celery.worker import state
 from celery.worker.request import Request as CeleryRequest
 
 from sealwax.aws.backoff import backoff
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.outcomes import Ack, DeadLetter, Outcome, Reason, Retry
 from sealwax.transport.carried import receives_charged
 from sealwax.transport.celery.adoption import hook
@@ -274,7 +274,7 @@ class Request(CeleryRequest):
         """Whether the message's expiry has passed."""
         if not self.expires:
             return False
-        now = datetime.now(UTC if self.expires.tzinfo else None)
+        now = datetime.fromtimestamp(AWS_CLOCK(), UTC if self.expires.tzinfo else None)
         return bool(now > self.expires)
 
     # -- settling
@@ -338,7 +338,7 @@ def _bare(error: Any) -> Any:
 def _seconds(when: Any) -> float:
     if isinstance(when, datetime):
         moment = when if when.tzinfo else when.replace(tzinfo=UTC)
-        return max(0.0, moment.timestamp() - time.time())
+        return max(0.0, moment.timestamp() - AWS_CLOCK())
     if isinstance(when, int | float):
         return max(0.0, float(when))
     return 0.0

@@ -6,12 +6,12 @@ one that is handed in.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from markupsafe import Markup, escape
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.web.times import iso
 
 __all__ = ["ago", "count", "moment", "rate", "short", "span", "sparkline"]
@@ -57,7 +57,7 @@ def ago(at: float | None, now: float | None = None) -> Markup:
     """Return how long ago something was, or how soon it is, as an element."""
     if not at:
         return escape(NOTHING)
-    passed = (time.time() if now is None else now) - at
+    passed = (AWS_CLOCK() if now is None else now) - at
     if abs(passed) < 1:
         text = "now"
     elif passed > 0:

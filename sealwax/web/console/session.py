@@ -16,13 +16,13 @@ import hashlib
 import hmac
 import json
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.control.table import ControlTable
 
 __all__ = ["COOKIE", "FORM_COOKIE", "LIFETIME", "EndedSessions", "Session", "SessionCodec"]
@@ -79,7 +79,7 @@ class SessionCodec:
         Secret of all API processes; the cookie's key is derived from it.
     """
 
-    def __init__(self, key: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, key: str, clock: Callable[[], float] = AWS_CLOCK) -> None:
         derived = hmac.new(key.encode(), _LABEL, hashlib.sha256).digest()
         self._cipher = AESGCM(derived)
         self._clock = clock

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 from flask import Response, jsonify, request
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.deadletters import AuditRecord
 from sealwax.spreadsheets import csv_lines
 from sealwax.web.auth import requires
@@ -38,7 +38,7 @@ def export() -> Response:
 
     `format`: `jsonl` (the default) or `csv`.
     """
-    now = time.time()
+    now = AWS_CLOCK()
     since = seconds(request.args.get("since", now - 86_400), "/since")
     until = seconds(request.args.get("until", now), "/until")
     form = request.args.get("format", "jsonl")
