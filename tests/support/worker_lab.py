@@ -97,8 +97,8 @@ class WorkerLab:
 
         return wait_for(reached, seconds=seconds, what=f"job {job_id} in {states or 'an end'}")
 
-    def start(self) -> Worker:
-        """Start a worker."""
+    def start(self, **environment: str) -> Worker:
+        """Start a worker, with what its environment has besides."""
         log = self.folder / f"worker-{len(self.workers)}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
@@ -107,6 +107,7 @@ class WorkerLab:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd=self.folder,
+                env=os.environ | environment,
             )
         worker = Worker(process, log)
         self.workers.append(worker)
