@@ -103,7 +103,10 @@ class AwsClock:
     @property
     def off(self) -> float:
         """Seconds by which the machine's clock is ahead of AWS's; under `TOLERANCE`: 0."""
-        return self._machine() - self() if self._ahead is not None else 0.0
+        if self._ahead is None:
+            return 0.0
+        off = self._machine() - self.steady() - self._ahead
+        return 0.0 if abs(off) < TOLERANCE else off
 
     def answered(
         self, headers: Mapping[str, Any], sent: float, *, refused: str | None = None

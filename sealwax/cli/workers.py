@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from sealwax.aws.clock import OFF
 from sealwax.cli.ops import change
 from sealwax.cli.tables import show_rows
 from sealwax.client import client_from_environment
@@ -37,12 +38,17 @@ def list_(as_json: bool) -> None:  # noqa: FBT001 - a flag of the command line
             "running": lambda row: f"{len(row['running'])}/{row['concurrency']}",
             "held": lambda row: row["held"],
             "closed routes": lambda row: ", ".join(row.get("closed_routes", ())) or "-",
+            "clock off": lambda row: _clock(row.get("clock_off_seconds", 0)),
             "version": lambda row: row["version"],
             "seen": lambda row: row["seen"],
         },
         as_json=as_json,
         nothing="No worker has reported within an hour.",
     )
+
+
+def _clock(off: float) -> str:
+    return f"{off:+.0f} s" if abs(off) > OFF else "-"
 
 
 def _verb(verb: str) -> click.Command:

@@ -45,6 +45,8 @@ class WorkerReport:
         Why it receives nothing now; empty where it does.
     routes
         Routes that are closed because what they ask has failed; see `sealwax.worker.routes`.
+    clock_off
+        Seconds by which its machine's clock is ahead of AWS's; 0: as far as is known, none.
     counters
         The transport's, since it started.
     series
@@ -65,6 +67,7 @@ class WorkerReport:
     holds: tuple[str, ...] = ()
     running: tuple[RunningJob, ...] = ()
     routes: tuple[str, ...] = ()
+    clock_off: float = 0.0
     counters: Mapping[str, int] = field(default_factory=dict)
     series: Mapping[str, str] = field(default_factory=dict)
 

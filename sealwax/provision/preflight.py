@@ -11,6 +11,7 @@ import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sealwax.aws.clients import Aws
+from sealwax.aws.clock import OFF
 from sealwax.aws.errors import error_code
 from sealwax.errors import SealwaxError
 from sealwax.keys.keyring import Keyring
@@ -68,7 +69,18 @@ def run_checks(settings: Settings, aws: Aws) -> Iterator[Check]:
             "check credentials, AWS_REGION, AWS_ENDPOINT_URL and the network",
         )
         return
+    yield clock_check(aws.clock.off)
     yield from _check_secrets(settings, make_source(settings, aws), wanted)
+
+
+def clock_check(off: float) -> Check:
+    """Judge by how many seconds this machine's clock is ahead of AWS's."""
+    return Check(
+        "clock",
+        "this machine",
+        f"it is {off:+.0f} s off AWS's" if abs(off) > OFF else None,
+        "synchronise it, as by NTP; roles go by AWS's clock meanwhile",
+    )
 
 
 def configuration_checks(

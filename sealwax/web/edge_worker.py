@@ -15,6 +15,7 @@ from typing import Any
 
 from gunicorn.workers.base import Worker
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.errors import SealwaxError
 from sealwax.ledger import UNUSED_ID
 from sealwax.web.edge import EdgeServer, make_edge
@@ -84,6 +85,8 @@ class Probes:
         lines.append(f'sealwax_edge_connections{{pid="{process}"}} {len(edge.active_channels)}')
         lines.append("# TYPE sealwax_edge_waiting gauge")
         lines.append(f'sealwax_edge_waiting{{pid="{process}"}} {len(edge.task_dispatcher.queue)}')
+        lines.append("# TYPE sealwax_clock_off_seconds gauge")
+        lines.append(f'sealwax_clock_off_seconds{{pid="{process}"}} {AWS_CLOCK.off:.1f}')
         lines.append("# TYPE sealwax_edge_closed_total counter")
         lines += [
             f'sealwax_edge_closed_total{{pid="{process}",reason="{reason}"}} {count}'

@@ -71,8 +71,10 @@ class WorkerHeartbeat:
         version: str,
         routes: RouteBreakers | None = None,
         clock: Callable[[], float] = AWS_CLOCK,
+        off: Callable[[], float] = lambda: AWS_CLOCK.off,
     ) -> None:
         self._routes = routes
+        self._off = off
         self.id = worker_id(lane)
         self._statuses = Heartbeats(table, clock)
         self._pauses = Pauses(table, clock)
@@ -133,6 +135,7 @@ class WorkerHeartbeat:
                 routes=tuple(sorted(map(str, self._routes.closed())))[:_NAMED]
                 if self._routes
                 else (),
+                clock_off=round(self._off(), 1),
                 counters=counters,
                 series=self._series.report(),
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 from support.stack import LiveStack
@@ -13,6 +15,18 @@ def test_a_sound_stack_passes(stack: LiveStack) -> None:
     assert "FAIL" not in done.stdout
     for kind in ("configuration", "queue", "dead-letter queue", "table", "key", "secret", "keys"):
         assert f"ok   {kind}" in done.stdout
+    assert "ok   clock" in done.stdout
+
+
+def test_a_wrong_clock_is_named(stack: LiveStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    shifted = Path(__file__).parents[1] / "support" / "shifted_clock"
+    path = os.pathsep.join([str(shifted), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    monkeypatch.setenv("SHIFTED_CLOCK_SECONDS", "-600")
+    done = stack.cli("check", check=False)
+    assert done.returncode == 1
+    assert "FAIL clock" in done.stdout
+    assert "-600 s off" in done.stdout or "-599 s off" in done.stdout
 
 
 @pytest.mark.long

@@ -124,6 +124,7 @@ def _worker(view: WorkerView) -> dict[str, Any]:
         "holds": list(report.holds),
         "held": report.held,
         "closed_routes": list(report.routes),
+        "clock_off_seconds": report.clock_off,
         "running": [
             {"job": each.job, "task": each.task, "since": iso(each.since)}
             for each in report.running

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -40,7 +41,9 @@ def test_gunicorn_serves_it_by_its_wsgi_entry(app, auth, settings, tmp_path: Pat
         aside = f"http://127.0.0.1:{health}"
         assert requests.get(f"{aside}/healthz", timeout=5).json() == {"status": "ok"}
         assert requests.get(f"{aside}/readyz", timeout=5).json() == {"status": "ready"}
-        assert "sealwax_edge_connections" in requests.get(f"{aside}/metrics", timeout=5).text
+        metrics = requests.get(f"{aside}/metrics", timeout=5).text
+        assert "sealwax_edge_connections" in metrics
+        assert re.search(r"^sealwax_clock_off_seconds\{pid=.*\} 0\.0$", metrics, re.MULTILINE)
         assert requests.get(f"{aside}/v1/whoami", headers=auth, timeout=5).status_code == 404
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0

@@ -52,3 +52,14 @@ def test_what_was_heard_stays_while_the_table_is_away(table, settings):
     )
     reporting._try(reporting.apply_pauses)
     assert consumer_pauses.reasons(settings.queue_name("default")) == {"paused"}
+
+
+def test_a_worker_reports_how_wrong_its_clock_is(table, settings):
+    reporting = WorkerHeartbeat(
+        table, settings, "default", ConsumerPauses(), concurrency=2, version="1",
+        off=lambda: -600.04,
+    )  # fmt: skip
+    reporting.report()
+    report = Heartbeats(table).get(reporting.id)
+    assert report is not None
+    assert report.clock_off == -600.0

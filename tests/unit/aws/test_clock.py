@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from email.utils import formatdate
 from typing import Any
 
@@ -57,6 +58,13 @@ def test_a_difference_that_date_cannot_tell_is_none(ahead: float) -> None:
         machine.call()
         assert machine.clock() == machine.aws + ahead
     assert machine.clock.off == 0
+
+
+def test_a_real_clock_that_agrees_is_off_by_nothing() -> None:
+    clock = AwsClock()
+    for _ in range(3):
+        clock.answered({"date": formatdate(time.time(), usegmt=True)}, clock.steady())
+    assert clock.off == 0
 
 
 def test_one_wrong_date_changes_nothing_at_first_or_later() -> None:

@@ -24,7 +24,6 @@ SHOWN_BY = {
         "cli/replays",
         "cli/strays",
         "cli/tokens",
-        "cli/workers",
         "web/refused_sign_ins",
     ],
     "integration/control/test_audit_tampering.py": ["cli/audit", "steward/audit_head"],

@@ -15,6 +15,7 @@ from sealwax.keys.lifecycle import init_keys, rotate_keys
 from sealwax.provision.preflight import (
     Check,
     _check_secrets,
+    clock_check,
     configuration_checks,
     log_warnings,
 )
@@ -165,3 +166,12 @@ def test_before_there_are_keys_each_document_is_named(source: FileSource) -> Non
         "shared/keyring",
     }  # fmt: skip
     assert {check.remedy for check in found} == {"run `sealwax keys init`"}
+
+
+@pytest.mark.parametrize(
+    ("off", "ok"), [(0, True), (5, True), (-5, True), (5.1, False), (-600, False)]
+)
+def test_a_clock_more_than_five_seconds_off_is_named(off: float, ok: bool) -> None:
+    found = clock_check(off)
+    assert found.ok is ok
+    assert ok or f"{off:+.0f} s" in str(found.problem)

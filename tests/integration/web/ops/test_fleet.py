@@ -44,7 +44,7 @@ def worker(app: Flask):
         WorkerReport(
             id="w1", lane="default", host="h", pid=1, version="1", pool="prefork",
             concurrency=4, started=now, seen=now, counters={"received": 3},
-            routes=("webhooks.relay to example.com",),
+            routes=("webhooks.relay to example.com",), clock_off=-600.0,
         )
     )  # fmt: skip
     yield statuses
@@ -83,6 +83,12 @@ def test_routes_that_a_worker_has_closed_are_shown(client, bearer, worker) -> No
     answer = client.get("/v1/ops/workers", headers=bearer("ops:read"))
     (row,) = [each for each in answer.get_json()["workers"] if each["id"] == "w1"]
     assert row["closed_routes"] == ["webhooks.relay to example.com"]
+
+
+def test_how_wrong_a_worker_s_clock_is_is_shown(client, bearer, worker) -> None:
+    answer = client.get("/v1/ops/workers", headers=bearer("ops:read"))
+    (row,) = [each for each in answer.get_json()["workers"] if each["id"] == "w1"]
+    assert row["clock_off_seconds"] == -600
 
 
 def test_producers_see_nothing_of_it(client, bearer) -> None:
