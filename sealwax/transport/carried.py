@@ -7,11 +7,11 @@ crash), makes a copy, which says what went before. Pure.
 
 from __future__ import annotations
 
-import time
 import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.sqs import bare_attributes, message_size
 from sealwax.transport.codec import Malformed, decode, encode
 from sealwax.transport.in_flight import Carried, Delivery
@@ -48,7 +48,7 @@ def take_carried(payload: dict[str, Any]) -> Carried | None:
         receives=_count(said.get("receives")),
         retries=_count(said.get("retries")),
         crashes=_count(said.get("crashes")),
-        first=min(float(first or 0), time.time()) if known else 0.0,
+        first=min(float(first or 0), AWS_CLOCK()) if known else 0.0,
     )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.sqs import message_size
 from sealwax.transport.batching import BatchEntry, EntryResult
 from sealwax.transport.carried import copy_fields, is_copyable, take_carried
@@ -104,7 +105,7 @@ class Copier:
         """Copy a message whose next attempt is further away than SQS keeps it invisible."""
         if self._engine.options.headers is not None:
             return False
-        now = time.time()
+        now = AWS_CLOCK()
         if seconds > int(visibility_left(delivery, time.monotonic())):
             self._warn_of_order(delivery)
             sent = self._send(
@@ -140,7 +141,7 @@ class Copier:
             return min(whole, left)
         retention = self._engine.retention(delivery.queue)
         # A quarter of it is for being received late.
-        room = int(delivery.sent_at + retention * 0.75 - time.time()) if delivery.sent_at else left
+        room = int(delivery.sent_at + retention * 0.75 - AWS_CLOCK()) if delivery.sent_at else left
         hop = min(whole, left, room)
         suffices = hop >= min(whole, MAX_DELAY)
         if not delivery.queue.endswith(".fifo"):
