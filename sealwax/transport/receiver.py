@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from sealwax.aws.backoff import jittered
 from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.errors import error_code, is_gone
@@ -29,6 +31,15 @@ logger = logging.getLogger(__name__)
 
 #: How long a receiver waits for a slot before it looks whether it should stop.
 SLOT_WAIT = 2.0
+
+#: Seconds that a helper's receive waits: SQS asks all of its hosts then, and a receive that
+#: does not wait asks some, so that it comes back short though messages are there.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
+HELPER_WAIT = 1
+
+#: Seconds for which SQS answers a repeated receive of a FIFO queue as it did the first time.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
+ATTEMPT_SECONDS = 300
 
 
 class Receivers:
@@ -68,6 +79,8 @@ class Receivers:
         self._lock = threading.Lock()
         self._helpers = 0
         self._failures = 0
+        #: Of a FIFO queue's receive whose answer was lost: its attempt's id, slots and time.
+        self._lost: tuple[str, int, float] | None = None
 
     def start(self) -> None:
         """Start the first receiving thread."""
@@ -109,7 +122,7 @@ class Receivers:
 
     def _help(self) -> None:
         try:
-            while not self._stop.is_set() and self._receive(0, helper=True):
+            while not self._stop.is_set() and self._receive(HELPER_WAIT, helper=True):
                 self._maybe_help()
         finally:
             with self._lock:
@@ -157,15 +170,41 @@ class Receivers:
         return len(received) >= slots
 
     def _call(self, slots: int, wait: int) -> list[dict[str, Any]]:
-        response = self._engine.polling.receive_message(
-            QueueUrl=self._engine.url(self._queue),
-            MaxNumberOfMessages=slots,
-            WaitTimeSeconds=wait,
-            VisibilityTimeout=int(self._engine.options.lease),
-            MessageAttributeNames=["All"],
-            MessageSystemAttributeNames=["All"],
-        )
+        parameters: dict[str, Any] = {}
+        attempt = None
+        if self._queue.endswith(".fifo"):
+            attempt = self._attempt(slots)
+            parameters["ReceiveRequestAttemptId"] = attempt[0]
+        try:
+            response = self._engine.polling.receive_message(
+                QueueUrl=self._engine.url(self._queue),
+                MaxNumberOfMessages=slots,
+                WaitTimeSeconds=wait,
+                VisibilityTimeout=int(self._engine.options.lease),
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["All"],
+                **parameters,
+            )
+        except ClientError:
+            raise  # SQS has answered: nothing was received
+        except Exception:
+            # SQS may have given messages, whose groups it holds back until they are seen.
+            with self._lock:
+                self._lost = attempt
+            raise
         return response.get("Messages") or []
+
+    def _attempt(self, slots: int) -> tuple[str, int, float]:
+        """Return id, slots and time of a FIFO queue's receive: the lost one's, or new ones."""
+        now = time.monotonic()
+        with self._lock:
+            lost, self._lost = self._lost, None
+        # What it brings must have room, and its lease must not have ended.
+        if lost is not None and lost[1] <= slots:
+            seconds = min(ATTEMPT_SECONDS, self._engine.options.lease)
+            if now - lost[2] < seconds:
+                return lost
+        return secrets.token_hex(16), slots, now
 
     def _failed(self, error: Exception) -> None:
         code = "QueueNotFound" if isinstance(error, QueueNotFound) else error_code(error)
