@@ -29,6 +29,7 @@ from sealwax.transport.codec import Malformed, decode
 from sealwax.transport.declarations import Declarations
 from sealwax.transport.engine import Engine
 from sealwax.transport.errors import (
+    MessageRefused,
     MessageTooLarge,
     QueueNotFound,
     QueueUnreachable,
@@ -236,6 +237,9 @@ class Channel(Declarations):
                 )
             except TransportError as error:
                 results[-1] = error
+                continue
+            except (TypeError, ValueError) as error:  # a header or property that no JSON can say
+                results[-1] = MessageRefused(f"The message is no JSON: {error}; change it.")
                 continue
             future: Future[EntryResult] = Future()
             entry = BatchEntry(

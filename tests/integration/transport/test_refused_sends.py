@@ -36,6 +36,8 @@ def test_what_no_worker_reads_is_not_sent(lab: Lab, monkeypatch: pytest.MonkeyPa
         ((nested(100),), {}),
         ((nested(100),), {"compression": "bzip2"}),
         ((1,), {"link": deep}),
+        ((1,), {"headers": {"x-rate": float("nan")}}),
+        ((1,), {"headers": {"x-what": object()}}),
     ]
     for args, options in calls:
         with pytest.raises(MessageRefused):
