@@ -21,13 +21,16 @@ print(app.connection_for_write().transport_cls)
 """,
     "send_task before any task object": """
 from celery import Celery
-from kombu.exceptions import OperationalError
 app = Celery("shop", broker="sealwax://", task_cls="sealwax.transport:Task")
-app.conf.broker_transport_options = {"send_timeout": 0.1, "connect_timeout": 0.1, "linger": 0}
+app.conf.broker_transport_options = {"send_timeout": 1, "connect_timeout": 1, "linger": 0}
 try:
-    app.send_task("orders.pay", queue="orders")
+    app.send_task("orders.pay", queue="orders", retry=False)
 except Exception as error:
-    print(type(error).__module__, "sealwax.transport:Transport")
+    # Nothing listens: the transport itself says so.
+    causes = [error]
+    while causes[-1].__cause__ or causes[-1].__context__:
+        causes.append(causes[-1].__cause__ or causes[-1].__context__)
+    print(*[f"{type(one).__module__}.{type(one).__name__}" for one in causes])
 """,
     "settings by name": """
 import os
@@ -58,7 +61,7 @@ from celery import Celery
 app = Celery("shop", broker=["memory://", "sealwax://"])
 connection = app.connection_for_write()
 connection.switch(connection.alt[1])
-print(connection.transport_cls)
+print(connection.get_transport_cls())
 """,
 }
 
