@@ -22,6 +22,15 @@ _AWS = re.compile(
     r"\.(?:amazonaws\.com(?:\.cn)?|api\.aws|api\.amazonwebservices\.com\.cn)"
 )
 
+#: Host names and addresses, without brackets.
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?")
+
+_UNREADABLE = (
+    "The broker's URL cannot be read (it is not shown, since it may hold a secret): it is "
+    "sealwax://KEY:SECRET@HOST:PORT or less; write '/', '+', ';', '#' and '@' in a key as %2F, "
+    "%2B, %3B, %23 and %40."
+)
+
 #: Region of `queue.amazonaws.com`.
 _OLDEST = "us-east-1"
 
@@ -38,32 +47,43 @@ class BrokerAddress:
         Whether that is AWS itself.
     access_key_id, secret_access_key
         Both or none.
+    path
+        Whether the URL has a path, which is not read.
+    ssl
+        Whether the connection asks for TLS (`broker_use_ssl`).
     """
 
     host: str | None = None
     aws: bool = False
     access_key_id: str | None = None
     secret_access_key: str | None = field(default=None, repr=False)
+    path: bool = False
+    ssl: bool = False
 
 
-def parse_broker_url(url: str | None) -> BrokerAddress:
+def parse_broker_url(url: str | None, port: int | None = None) -> BrokerAddress:
     """Return what a broker's URL says of the server and the keys.
+
+    Parameters
+    ----------
+    url
+        A URL, or as `broker_host` has it a bare host, with a port or without.
+    port
+        Port of a bare host that has none.
 
     Raises
     ------
     TransportOptionInvalid
-        It cannot be read, names one key of two, or holds options.
+        It cannot be read, names one key of two or a queue, or holds options.
     """
-    if not url or "://" not in url:  # a bare name is kombu's default, and nobody's wish
+    if not url:
         return BrokerAddress()
+    bare = "://" not in url
     try:
-        parts = urlsplit(url)
-        port = parts.port
+        parts = urlsplit(f"//{url}" if bare else url)
+        port = parts.port or (port if bare else None)
     except ValueError:
-        raise TransportOptionInvalid(
-            "The broker's URL cannot be read (it is not shown, since it may hold a secret); "
-            "write '/', '+', ';', '#' and '@' in a key as %2F, %2B, %3B, %23 and %40."
-        ) from None
+        raise TransportOptionInvalid(_UNREADABLE) from None
     if parts.query or parts.fragment:
         raise TransportOptionInvalid(
             "The broker's URL has a part after '?' or '#', which is not read; give options in "
@@ -73,19 +93,33 @@ def parse_broker_url(url: str | None) -> BrokerAddress:
         raise TransportOptionInvalid(
             "The broker's URL has an '@' after a '/'; write '/' in a key as %2F."
         )
+    host = parts.hostname or ""
+    # An empty port is what is left of another URL within this one.
+    if (
+        parts.netloc.endswith(":")
+        or (host and not _HOST.fullmatch(host))
+        or (bare and (parts.path or "@" in url))
+    ):
+        raise TransportOptionInvalid(_UNREADABLE)
+    path = bool(parts.path.strip("/"))
+    if path and is_aws(host):
+        raise TransportOptionInvalid(
+            "The broker's URL is one of a queue; name the queue's url in "
+            'broker_transport_options["queues"], and the broker sealwax://.'
+        )
     key, secret = unquote(parts.username or ""), unquote(parts.password or "")
     if bool(key) != bool(secret):
         raise TransportOptionInvalid(
             "The broker's URL holds one of access key id and secret access key; give both as "
             "sealwax://KEY:SECRET@, or none, and boto3 finds the credentials."
         )
-    host = parts.hostname or ""
     shown = f"[{host}]" if ":" in host else host
     return BrokerAddress(
         host=(shown if port is None else f"{shown}:{port}") or None,
         aws=is_aws(host),
         access_key_id=key or None,
         secret_access_key=secret or None,
+        path=path,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from sealwax.aws.errors import error_code, is_gone
+from sealwax.aws.errors import DENIED, error_code, is_gone
 from sealwax.transport.engine import Engine
 from sealwax.transport.errors import (
     DeadLetterQueueMissing,
@@ -32,8 +32,6 @@ RECEIVES_LEAST = 100
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
 _ELSEWHERE = frozenset({"InvalidAddress", "AWS.SimpleQueueService.InvalidAddress"})
 
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
-
 
 def check_queue(engine: Engine, queue: str) -> None:
     """Check a queue that is about to be consumed.
@@ -45,20 +43,19 @@ def check_queue(engine: Engine, queue: str) -> None:
     QueueMisconfigured, DeadLetterQueueMissing
         An attribute does not fit; see `check_attributes`.
     PermissionMissing
-        The role may not delete messages or change their visibility.
+        The role may not look the queue up, delete its messages or change their visibility.
     """
     try:
-        url = engine.url(queue)
-        attributes = engine.quick.get_queue_attributes(QueueUrl=url, AttributeNames=["All"]).get(
-            "Attributes", {}
-        )
-        note_retention(engine, queue, attributes)
-        check_attributes(
-            queue,
-            attributes,
-            has_dead_letter_queue=_dead_letters(engine, queue),
-            message_bytes=engine.options.message_bytes,
-        )
+        url = _url(engine, queue)
+        attributes = _attributes(engine, queue, url)
+        if attributes is not None:
+            note_retention(engine, queue, attributes)
+            check_attributes(
+                queue,
+                attributes,
+                has_dead_letter_queue=_dead_letters(engine, queue),
+                message_bytes=engine.options.message_bytes,
+            )
         for action, call in (
             ("sqs:DeleteMessage", engine.quick.delete_message_batch),
             ("sqs:ChangeMessageVisibility", engine.quick.change_message_visibility_batch),
@@ -77,6 +74,35 @@ def check_queue(engine: Engine, queue: str) -> None:
             queue,
             error_code(error),
         )
+
+
+def _url(engine: Engine, queue: str) -> str:
+    try:
+        return engine.url(queue)
+    except ClientError as error:
+        if error_code(error) in DENIED:
+            raise PermissionMissing(
+                f"This role may not call sqs:GetQueueUrl on queue {queue!r}; allow it, or set the "
+                "queue's url in the transport options, and see that it is of your account."
+            ) from error
+        raise
+
+
+def _attributes(engine: Engine, queue: str, url: str) -> dict[str, Any] | None:
+    """Return a queue's attributes; None: we may not see them, which alone stops nobody."""
+    try:
+        found = engine.quick.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    except ClientError as error:
+        if error_code(error) not in DENIED:
+            raise
+        logger.warning(
+            "This role may not call sqs:GetQueueAttributes on queue %s: neither its dead-letter "
+            "queue nor its limits could be checked",
+            queue,
+        )
+        return None
+    attributes: dict[str, Any] = found.get("Attributes", {})
+    return attributes
 
 
 def note_retention(engine: Engine, queue: str, attributes: dict[str, Any]) -> None:
@@ -154,7 +180,7 @@ def _permitted(queue: str, action: str, call: Any, url: str) -> None:
     try:
         call(QueueUrl=url, Entries=[entry])
     except ClientError as error:
-        if error_code(error) in _DENIED:
+        if error_code(error) in DENIED:
             raise PermissionMissing(
                 f"This role may not call {action} on queue {queue!r}; allow it, or each message "
                 "would run again and again."

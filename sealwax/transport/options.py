@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sealwax.outcomes import DeadLetter
-from sealwax.transport.addresses import BrokerAddress
+from sealwax.transport.addresses import BrokerAddress, check_queue_url
 from sealwax.transport.codec import MAX_DEPTH
 from sealwax.transport.errors import QueueNotFound, TransportOptionInvalid
 from sealwax.transport.pauses import ConsumerPauses
@@ -20,6 +20,7 @@ from sealwax.transport.stock_options import (
     IGNORED,
     REFUSED,
     SILENT,
+    check_shapes,
     endpoint_of,
     keys_of,
     nearest,
@@ -203,6 +204,7 @@ class TransportOptions:
                 raise TransportOptionInvalid(
                     f"Unknown transport option {name!r}: {nearest(name, known | _STOCK)}"
                 )
+        check_shapes(raw)
         given = refuse_stock(raw) | {name: raw[name] for name in raw if name in known}
         for old, new in _ALIASES.items():
             if old in raw and new not in raw:
@@ -213,23 +215,25 @@ class TransportOptions:
         given["queues"] = _queues(given.get("queues") or {})
         # As kombu does: where queues are predefined, there are no others.
         given["closed"] = bool(raw.get("predefined_queues"))
-        given["notes"] = notes_on(raw)
+        given["notes"] = notes_on(raw, address)
+        given["queue_name_prefix"] = raw.get("queue_name_prefix") or ""
         if "accept" in given:
             given["accept"] = tuple(given["accept"])
         options = cls(**given)
-        options._check()
+        options._check({new: old for old, new in _ALIASES.items() if old in raw and new not in raw})
         return options
 
-    def _check(self) -> None:
+    def _check(self, given_as: Mapping[str, str]) -> None:
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if value is None and name in _NONE:
                 continue
+            said = given_as.get(name, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TransportOptionInvalid(f"Transport option {name!r} must be a number.")
+                raise TransportOptionInvalid(f"Transport option {said!r} must be a number.")
             if not low <= value <= high:
                 raise TransportOptionInvalid(
-                    f"Transport option {name!r} is {value}; it must be from {low} to {high}."
+                    f"Transport option {said!r} is {value}; it must be from {low} to {high}."
                 )
 
     def queue(self, name: str) -> QueueOptions:
@@ -314,7 +318,9 @@ def _queues(raw: Mapping[str, Any]) -> dict[str, QueueOptions]:
     found: dict[str, QueueOptions] = {}
     for name, value in raw.items():
         if isinstance(value, QueueOptions):
+            if value.url is not None:
+                check_queue_url(name, value.url)
             found[name] = value
             continue
-        found[name] = QueueOptions(**queue_fields(name, value or {}, known))
+        found[name] = QueueOptions(**queue_fields(name, {} if value is None else value, known))
     return found

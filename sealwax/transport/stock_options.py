@@ -8,9 +8,11 @@ its use is named in a note, which a worker logs at its start.
 from __future__ import annotations
 
 import difflib
+import re
 import string
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from sealwax.transport.addresses import BrokerAddress, check_queue_url, region_of
 from sealwax.transport.errors import TransportOptionInvalid
@@ -19,6 +21,7 @@ __all__ = [
     "IGNORED",
     "REFUSED",
     "SILENT",
+    "check_shapes",
     "endpoint_of",
     "keys_of",
     "nearest",
@@ -75,6 +78,9 @@ LONG_LEASE = 120
 
 _FIFO = ".fifo"
 
+#: As botocore checks it.
+_REGION = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+
 _LEGAL = str.maketrans({sign: "_" for sign in string.punctuation if sign not in "-_"} | {".": "-"})
 
 
@@ -82,6 +88,39 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return a sentence that names the nearest of the known names, or all of them."""
     found = difflib.get_close_matches(name, list(known), n=1)
     return f"did you mean {found[0]!r}?" if found else f"known are {', '.join(sorted(known))}."
+
+
+def check_shapes(raw: Mapping[str, Any]) -> None:
+    """Check that what says where or as whom is of the type it is read as.
+
+    Raises
+    ------
+    TransportOptionInvalid
+        Names the option; never shows a key.
+    """
+    for name in ("queues", "predefined_queues", "client-config"):
+        if raw.get(name) is not None and not isinstance(raw[name], Mapping):
+            raise TransportOptionInvalid(f"Transport option {name!r} must be a mapping.")
+    if raw.get("queues") and raw.get("predefined_queues"):
+        raise TransportOptionInvalid(
+            "The transport options 'queues' and 'predefined_queues' are both given; keep one."
+        )
+    if raw.get("is_secure") not in (None, True, False):
+        raise TransportOptionInvalid("Transport option 'is_secure' must be True or False.")
+    _check_texts("Transport option", raw)
+    for queue, value in queues_in(raw).items():
+        if isinstance(value, Mapping):
+            _check_texts(f"Of queue {queue!r} the option", value)
+
+
+def _check_texts(kind: str, options: Mapping[str, Any]) -> None:
+    for name in ("queue_name_prefix", *_SHARED):
+        if options.get(name) is not None and not isinstance(options[name], str):
+            raise TransportOptionInvalid(f"{kind} {name!r} must be text.")
+    if options.get("region") and not _REGION.fullmatch(options["region"]):
+        raise TransportOptionInvalid(
+            f"{kind} 'region' is none of AWS's; it is written as 'eu-west-1'."
+        )
 
 
 def refuse_stock(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,8 +149,8 @@ def queues_in(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     return raw.get("queues") or raw.get("predefined_queues") or {}
 
 
-def notes_on(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what a worker should say of the options that have no use, or more than is wished."""
+def notes_on(raw: Mapping[str, Any], address: BrokerAddress) -> tuple[str, ...]:
+    """Return what a worker should say of what has no use, or more than is wished."""
     found = [
         f"Transport option {name!r} has no effect: {IGNORED[name]}."
         for name in raw
@@ -124,6 +163,8 @@ def notes_on(raw: Mapping[str, Any]) -> tuple[str, ...]:
                 for name in value
                 if name in IGNORED
             ]
+    if address.path:
+        found.append("The broker's URL has a path, which has no effect: SQS has no virtual hosts.")
     given = raw.get("visibility_timeout")
     if "lease" not in raw and isinstance(given, int | float) and given > LONG_LEASE:
         found.append(
@@ -143,6 +184,11 @@ def endpoint_of(address: BrokerAddress, raw: Mapping[str, Any]) -> str | None:
         They contradict each other, or messages would go to AWS in clear.
     """
     given, secure = raw.get("endpoint_url"), raw.get("is_secure")
+    if address.ssl and secure is False:
+        raise TransportOptionInvalid(
+            "The transport option 'is_secure' is off and the setting 'broker_use_ssl' on; keep one."
+        )
+    secure = True if address.ssl else secure
     if address.aws and secure is False:
         raise TransportOptionInvalid(
             "Transport option 'is_secure' is off: messages would go to AWS in clear; remove it."
@@ -157,19 +203,34 @@ def endpoint_of(address: BrokerAddress, raw: Mapping[str, Any]) -> str | None:
                 "AWS in clear; name the host in the broker's URL, or remove it."
             )
         return named
-    if not isinstance(given, str) or not given.startswith(("http://", "https://")):
-        raise TransportOptionInvalid(
-            "Transport option 'endpoint_url' is no URL; it is http(s)://HOST:PORT."
-        )
+    _check_endpoint(given)
     if address.host and given.rstrip("/").partition("://")[2].lower() != address.host.lower():
         raise TransportOptionInvalid(
             "The broker's URL and the transport option 'endpoint_url' name two servers; remove one."
         )
     if secure is not None and bool(secure) != given.startswith("https://"):
         raise TransportOptionInvalid(
-            "The transport options 'is_secure' and 'endpoint_url' contradict each other."
+            "The transport options 'is_secure' (or the setting 'broker_use_ssl') and "
+            "'endpoint_url' contradict each other."
         )
-    return given.rstrip("/")
+    return str(given).rstrip("/")
+
+
+def _check_endpoint(url: object) -> None:
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+        whole = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or parts.query or parts.fragment:
+        raise TransportOptionInvalid(
+            "Transport option 'endpoint_url' is no URL; it is http(s)://HOST:PORT."
+        )
+    if "@" in parts.netloc:
+        raise TransportOptionInvalid(
+            "Transport option 'endpoint_url' holds keys (it is not shown); give them by "
+            "'access_key_id' and 'secret_access_key'."
+        )
 
 
 #: Of one queue, what kombu obeys: a client is shared here, so that all queues must agree.
@@ -236,15 +297,17 @@ def sqs_name(name: str) -> str:
     return name.removesuffix(_FIFO).translate(_LEGAL) + (_FIFO if name.endswith(_FIFO) else "")
 
 
-def queue_fields(name: str, value: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+def queue_fields(name: str, value: object, known: Iterable[str]) -> dict[str, Any]:
     """Return the fields of one queue that are ours.
 
     Raises
     ------
     TransportOptionInvalid
-        A field is unknown, or the url is none.
+        It is no mapping, a field is unknown, or the url is none.
     """
     own = set(known)
+    if not isinstance(value, Mapping):
+        raise TransportOptionInvalid(f"The options of queue {name!r} must be a mapping.")
     for key in value:
         if key not in own and key not in _SHARED and key not in IGNORED:
             raise TransportOptionInvalid(

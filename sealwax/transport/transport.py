@@ -27,6 +27,7 @@ from sealwax.transport.errors import (
     MessageTooLarge,
     QueueNotFound,
     QueueUnreachable,
+    TransportOptionInvalid,
 )
 from sealwax.transport.in_flight import Delivery
 from sealwax.transport.liveness import Liveness
@@ -89,6 +90,11 @@ class Transport(virtual.Transport):
         import boto3
 
         return str(boto3.__version__)
+
+    @property
+    def default_connection_params(self) -> dict[str, Any]:
+        """What a connection has that names nothing: no host, since that would be a server."""
+        return {}
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
         """Return the URL; a secret key in it is masked."""
@@ -193,8 +199,20 @@ class Transport(virtual.Transport):
 
 
 def _address(client: Any) -> BrokerAddress:
-    """Return what a connection says of the server and the keys."""
-    address = parse_broker_url(client.hostname)
+    """Return what a connection says of the server and the keys.
+
+    Raises
+    ------
+    TransportOptionInvalid
+        It cannot be obeyed.
+    """
+    address = parse_broker_url(client.hostname, client.port)
+    if client.ssl and client.ssl is not True:
+        raise TransportOptionInvalid(
+            "The setting 'broker_use_ssl' names certificates, which is not obeyed: set it to True, "
+            "and the file of the authority by AWS_CA_BUNDLE."
+        )
+    address = replace(address, ssl=bool(client.ssl))
     if address.access_key_id is None and client.userid and client.password:
         # `broker_user` and `broker_password`.
         keys = {"access_key_id": client.userid, "secret_access_key": client.password}

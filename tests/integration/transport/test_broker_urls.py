@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from kombu import Connection
+from support.fault_proxy import Fault, FaultProxy
 from support.sqs_lab import VARIABLES, Lab
 from support.waiting import wait_for
 
 import sealwax.transport  # noqa: F401 - makes "sealwax://" known
 from sealwax.transport.checks import check_queue
-from sealwax.transport.errors import QueueMisconfigured, QueueNotFound, TransportOptionInvalid
+from sealwax.transport.errors import (
+    PermissionMissing,
+    QueueMisconfigured,
+    QueueNotFound,
+    TransportOptionInvalid,
+)
 
 #: Fails within its own patience where nobody asks for more.
 SHORT = {"wait_time": 1, "connect_timeout": 1, "read_timeout": 1}
@@ -76,6 +83,63 @@ def test_a_url_that_leads_nowhere_is_named_before_a_queue_is_consumed(
         Connection("sealwax://", transport_options=options) as connection,
     ):
         check_queue(connection.transport.engine, "orders")
+
+
+#: Checks a queue: calls that are refused, how it is named, the error's code.
+Refusing = Callable[[tuple[str, ...], str, str], None]
+
+#: What the owner of a queue refuses, by the calls; how the queue is named; and what is said.
+REFUSED = {
+    "all, by url": ((), "url", "sqs:DeleteMessage"),
+    "all, by name": ((), "queue", "sqs:GetQueueUrl"),
+    "the look-up by name": (("GetQueueUrl",), "queue", "sqs:GetQueueUrl.*url"),
+    "attributes and deletes": (
+        ("GetQueueAttributes", "DeleteMessageBatch"),
+        "url",
+        "sqs:DeleteMessage",
+    ),
+    "attributes and leases": (
+        ("GetQueueAttributes", "ChangeMessageVisibilityBatch"),
+        "url",
+        "sqs:ChangeMessageVisibility",
+    ),
+}
+
+
+@pytest.fixture
+def refusing(lab: Lab, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Refusing:
+    """Check a queue of which an owner refuses some calls."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+
+    def check(operations: tuple[str, ...], named: str, code: str) -> None:
+        proxy.break_with(Fault("error", 403, code, operations=operations))
+        place = f"{lab.url}/000000000000/{lab.queue}" if named == "url" else lab.queue
+        options = {
+            "queues": {"orders": {named: place}}, "endpoint_url": proxy.url, "region": "us-east-1",
+            **SHORT,
+        }  # fmt: skip
+        with Connection("sealwax://", transport_options=options) as connection:
+            check_queue(connection.transport.engine, "orders")
+
+    return check
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "AccessDeniedException"])
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_queue_that_refuses_us_is_named_before_it_is_consumed(
+    refusing: Refusing, case: str, code: str
+) -> None:
+    operations, named, says = REFUSED[case]
+    with pytest.raises(PermissionMissing, match=says):
+        refusing(operations, named, code)
+
+
+def test_a_queue_whose_attributes_alone_are_refused_is_consumed(
+    refusing: Refusing, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusing(("GetQueueAttributes",), "url", "AccessDenied")
+    assert "sqs:GetQueueAttributes" in caplog.text
 
 
 @pytest.mark.parametrize("case", ["a queue that is not there", "another region"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import pickle
 from typing import Any
 
 import pytest
@@ -35,6 +36,14 @@ REFUSED = [
     "sealwax://KEY:@host",
     "sealwax://KEY@host",
     "sealwax://host?region=eu-west-1",
+    "sealwax://KEY:S3C9X7@ho st",
+    "sealwax://KEY:S3C9X7@host:",
+    "sealwax://https://host:9701",
+    "sealwax://sqs.eu-west-1.amazonaws.com/123456789012/orders",
+    "//host:9701",
+    "host:9701/orders",
+    "host:port",
+    "KEY:S3C9X7@host",
 ]
 
 
@@ -71,7 +80,7 @@ def test_a_url_that_cannot_be_used_is_refused_and_not_shown(
     logging.getLogger().addHandler(handler)
     try:
         with pytest.raises(TransportOptionInvalid) as raised:
-            _ = Connection(url).transport
+            _ = Connection(url, transport="sealwax").transport
     finally:
         logging.getLogger().removeHandler(handler)
     error: BaseException | None = raised.value
@@ -86,6 +95,58 @@ def test_keys_of_settings_are_used_too() -> None:
     options = app.connection_for_read().transport.options
     assert options.keys == ("KEY", "S3C9X7")
     assert not shows(repr(options))
+
+
+@pytest.mark.parametrize(
+    ("settings", "endpoint"),
+    [
+        ({"broker_host": "127.0.0.1:9701"}, "http://127.0.0.1:9701"),
+        ({"broker_host": "127.0.0.1", "broker_port": 9701}, "http://127.0.0.1:9701"),
+        ({"broker_url": "localhost:9701"}, "http://localhost:9701"),
+        ({"broker_url": "localhost"}, "http://localhost"),
+        ({"broker_url": "sqs.internal", "broker_use_ssl": True}, "https://sqs.internal"),
+        ({"broker_url": "sealwax://sqs.internal", "broker_use_ssl": True}, "https://sqs.internal"),
+        ({"broker_url": "sqs.eu-west-1.amazonaws.com"}, "https://sqs.eu-west-1.amazonaws.com"),
+        ({}, None),
+        ({"broker_url": "sealwax://"}, None),
+    ],
+)
+def test_a_host_of_settings_is_used_too(settings: dict[str, Any], endpoint: str | None) -> None:
+    app = Celery("shop", set_as_current=False)
+    app.conf.update(broker_transport="sealwax", **settings)
+    connection = app.connection_for_write()
+    assert connection.transport.options.endpoint_url == endpoint
+    # What a connection tells of itself makes the same one anew.
+    again = pickle.loads(pickle.dumps(connection))
+    assert again.transport.options.endpoint_url == endpoint
+    assert connection.clone().transport.options.endpoint_url == endpoint
+
+
+@pytest.mark.parametrize(
+    ("ssl", "options", "says"),
+    [
+        ({"ca_certs": "/ca.pem"}, {}, "broker_use_ssl.*AWS_CA_BUNDLE"),
+        (True, {"is_secure": False}, "is_secure.*broker_use_ssl"),
+        (True, {"endpoint_url": "http://h"}, "contradict"),
+    ],
+)
+def test_tls_is_never_left_out_where_it_was_asked_for(
+    ssl: Any, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(TransportOptionInvalid, match=says):
+        _ = Connection("sealwax://h", ssl=ssl, transport_options=options).transport
+
+
+@pytest.mark.parametrize(
+    ("url", "noted"),
+    [
+        ("sealwax://h/vhost", True), ("sealwax://h//vhost", True), ("sealwax:///vhost", True),
+        ("sealwax://h", False), ("sealwax://h//", False), ("sealwax:////", False),
+    ],
+)  # fmt: skip
+def test_a_path_that_is_not_read_is_noted(url: str, noted: bool) -> None:
+    notes = Connection(url).transport.options.notes
+    assert any("path" in note for note in notes) is noted
 
 
 @pytest.mark.parametrize(

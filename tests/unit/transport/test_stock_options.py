@@ -6,13 +6,14 @@ import logging
 from typing import Any
 
 import pytest
+from botocore.config import Config
 from kombu import Connection
 
 import sealwax.transport  # noqa: F401 - makes "sealwax://" known
 from sealwax.transport.addresses import BrokerAddress
 from sealwax.transport.client import Clients
 from sealwax.transport.errors import TransportOptionInvalid
-from sealwax.transport.options import TransportOptions
+from sealwax.transport.options import QueueOptions, TransportOptions
 
 Q = {"url": "https://sqs.eu-west-1.amazonaws.com/1/q"}
 KEYS = {"access_key_id": "KEY", "secret_access_key": "SECRET"}
@@ -105,6 +106,34 @@ def test_the_region_is_the_one_that_all_queues_share(
         ({"is_secure": False}, "is_secure.*in clear"),
         ({"endpoint_url": "127.0.0.1:9701"}, "endpoint_url.*http"),
         ({"endpoint_url": "http://a", "is_secure": True}, "is_secure.*endpoint_url"),
+        ({"endpoint_url": ""}, "endpoint_url.*http"),
+        ({"endpoint_url": "http://"}, "endpoint_url.*http"),
+        ({"endpoint_url": "http://h:port"}, "endpoint_url.*http"),
+        ({"endpoint_url": "http://h:99999"}, "endpoint_url.*http"),
+        ({"endpoint_url": "http://h/?x=1"}, "endpoint_url.*http"),
+        ({"endpoint_url": "http://KEY:SECRET@h"}, "endpoint_url.*access_key_id"),
+        ({"is_secure": "false"}, "is_secure.*True or False"),
+        ({"is_secure": "true"}, "is_secure.*True or False"),
+        ({"region": 3}, "region.*text"),
+        ({"region": "eu west 1"}, "region.*'eu-west-1'"),
+        ({"region": "https://sqs.eu-west-1.amazonaws.com"}, "region.*'eu-west-1'"),
+        ({"queue_name_prefix": 3}, "queue_name_prefix.*text"),
+        ({"queue_name_prefix": ["dev-"]}, "queue_name_prefix.*text"),
+        ({"access_key_id": 3, "secret_access_key": "SECRET"}, "access_key_id.*text"),
+        ({"access_key_id": "KEY", "secret_access_key": b"SECRET"}, "secret_access_key.*text"),
+        ({"queues": {"q": Q}, "predefined_queues": {"r": Q}}, "queues.*predefined_queues.*one"),
+        ({"queues": ["q"]}, "queues.*mapping"),
+        ({"predefined_queues": "q"}, "predefined_queues.*mapping"),
+        ({"queues": {"q": "https://h/1/q"}}, "'q'.*mapping"),
+        ({"predefined_queues": {"q": 3}}, "'q'.*mapping"),
+        ({"queues": {"q": QueueOptions(url="orders")}}, "url of queue 'q'"),
+        ({"client-config": Config(connect_timeout=3)}, "client-config.*mapping"),
+        ({"client-config": [("connect_timeout", 3)]}, "client-config.*mapping"),
+        ({"visibility_timeout": "3600"}, "'visibility_timeout' must be a number"),
+        ({"visibility_timeout": 50_000}, "'visibility_timeout' is 50000"),
+        ({"wait_time_seconds": 21}, "'wait_time_seconds' is 21"),
+        ({"queues": {"q": Q | {"region": "eu west 1"}}}, "'q'.*region.*'eu-west-1'"),
+        ({"queues": {"q": Q | KEYS | {"access_key_id": 3}}}, "'q'.*'access_key_id' must be text"),
         (
             {"endpoint_url": "https://sqs.eu-west-1.amazonaws.com", "region": "us-east-1"},
             "endpoint is of region eu-west-1.*us-east-1",
@@ -167,6 +196,22 @@ def test_what_has_no_use_is_noted(options: dict[str, Any], says: str) -> None:
 )  # fmt: skip
 def test_what_is_of_use_is_not_noted(options: dict[str, Any]) -> None:
     assert TransportOptions.parse(options).notes == ()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"queue_name_prefix": None},
+        {"region": None},
+        {"region": ""},
+        {"queues": None},
+        {"is_secure": None},
+    ],
+)
+def test_an_option_that_is_empty_is_as_if_not_given(options: dict[str, Any]) -> None:
+    parsed = TransportOptions.parse(options)
+    assert parsed == TransportOptions.parse({})
+    assert parsed.sqs_name("orders") == "orders"
 
 
 def test_botocores_time_outs_are_taken() -> None:
