@@ -138,7 +138,9 @@ class Aws:
         """Return the resource of a service (credstash wants one)."""
         return self._make("resource", service, {})
 
-    def _make(self, kind: str, service: str, overrides: dict[str, Any]) -> Any:
+    def _make(
+        self, kind: str, service: str, overrides: dict[str, Any], endpoint_url: str | None = None
+    ) -> Any:
         key = (kind, service, repr(sorted(overrides.items())))
         with self._lock:
             if key not in self._clients:
@@ -155,7 +157,9 @@ class Aws:
                     "tcp_keepalive": True,
                 } | overrides
                 made = getattr(self._session, kind)(
-                    service, config=Config(**settings), endpoint_url=self._endpoint_url
+                    service,
+                    config=Config(**settings),
+                    endpoint_url=endpoint_url or self._endpoint_url,
                 )
                 client = made if kind == "client" else made.meta.client
                 client.meta.events.register("before-send", self._count)
@@ -170,11 +174,13 @@ class Aws:
     def _direct(self, client: Any) -> Any:
         """Return a DynamoDB client whose calls' first tries are direct."""
         more = self.timeouts.attempts - 1
-        retries = {"total_max_attempts": more, "mode": "standard"}
+        retries = {"retries": {"total_max_attempts": more, "mode": "standard"}}
+        # Where the first try went, whatever the environment says by then.
+        others = partial(self._make, "client", "dynamodb", retries, client.meta.endpoint_url)
         return DynamoDbHttpClient(
             client,
             self.credentials,
-            others=partial(self.client, "dynamodb", retries=retries) if more else None,
+            others=others if more else None,
             rate=self._rate,
             clock=self.clock,
         )

@@ -70,7 +70,7 @@ class Siege:
 
 @pytest.fixture(scope="session")
 def _siege(make_stack: Callable[..., LiveStack]) -> Siege:
-    routes: dict[str, dict[str, Any]] = {f"a{number}": {} for number in range(SMALL + BIG)}
+    routes: dict[str, dict[str, Any]] = {f"a{number:02}": {} for number in range(SMALL + BIG)}
     stack = make_stack(routes={"demo": {}, **routes}, steward=True, worker=False, **CONFIGURATION)
     siege = Siege(stack, Attacker(stack))
     jobs = {}

@@ -80,6 +80,7 @@ def run(lab: WorkerLab, offsets: Sequence[float], *, jobs: int, **environment: s
         assert ("clock is" in worker.text()) == (abs(offset) > 5)
 
 
+@pytest.mark.long
 def test_two_workers_twenty_minutes_apart_start_each_job_once(lab: WorkerLab) -> None:
     run(lab, (-600, 600), jobs=8)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from support.attacker import digest_of, garbage
 from support.stack import LiveStack
 from support.waiting import wait_for
@@ -70,6 +71,7 @@ def test_a_reference_in_garbage_costs_no_payload(siege) -> None:
     assert stack.wait(victim.job)["state"] == "succeeded"
 
 
+@pytest.mark.long
 def test_copies_burn_no_retries(siege) -> None:
     stack, attacker, victim = siege.stack, siege.attacker, siege.steal()
     fail(siege, victim.route, 429, retry_after="3600")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 
+import pytest
 from support.lab_dynamodb import UNITS, LabTable
 from support.ledger import Clock, new_job
 
@@ -52,6 +53,7 @@ def listed(table: LabTable) -> set[str]:
     return {job for part in parts for job in part}
 
 
+@pytest.mark.long
 def test_two_thousand_jobs_a_second_of_one_lane_and_tenant_keep_every_key_under_its_limit():
     table, refused = run(SHARDS)
     assert refused == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from support.lab_dynamodb import LabTable
 from support.ledger import Clock, new_job
 from support.letters import EVIDENCE
@@ -43,6 +44,7 @@ def sweep_of(ledger: Ledger, clock: Clock) -> Sweep:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_sweep_reads_no_job_that_is_younger_than_it_may_stand_still():
     clock = Clock()
     table = LabTable(JOBS, clock=clock, limit=None)

@@ -65,7 +65,8 @@ class Intruder:
         self.enforcer = Enforcer(settings)
         self.enforcer.role = "api"
         self.heard: list[str] = []
-        aws = Aws(settings.aws)
+        # By boto3 alone, whose hooks hear each answer.
+        aws = Aws(settings.aws.model_copy(update={"direct": False}))
         self.dynamodb, self.sqs, self.s3 = (
             self._client(aws, service) for service in ("dynamodb", "sqs", "s3")
         )

@@ -23,6 +23,7 @@ EVERYWHERE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(EVERYWHERE))
 def test_trouble_with_sqs_never_ends_the_worker(lab: Lab, proxy: FaultProxy, name: str) -> None:
     worker = lab.start_worker(endpoint=proxy.url, **TIMES)
@@ -44,6 +45,7 @@ def test_trouble_with_sqs_never_ends_the_worker(lab: Lab, proxy: FaultProxy, nam
     assert failures
 
 
+@pytest.mark.long
 def test_a_failing_delete_is_tried_again_and_the_task_is_not(lab: Lab, proxy: FaultProxy) -> None:
     proxy.break_with(Fault("error", 503, operations=("DeleteMessageBatch",)))
     lab.start_worker(endpoint=proxy.url, check=False, **TIMES)

@@ -46,6 +46,7 @@ def front(sealed: Settings) -> Iterator[FaultProxy]:
     made.close()
 
 
+@pytest.mark.long
 def test_a_job_whose_send_was_answered_too_late_runs_once(
     sealed: Settings, front: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ def make(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_its_tests_pass_at_once(new: Path) -> None:
     assert re.search(r"\b2 passed\b", make(new, "test"))
     base = str(new / ".venv")

@@ -22,7 +22,7 @@ from sealwax.aws.clients import Aws
 from support.iam_requests import requests
 from support.recorded_calls import shape
 
-__all__ = ["FILE_VARIABLE", "note", "start"]
+__all__ = ["DIRECT", "FILE_VARIABLE", "note", "start"]
 
 FILE_VARIABLE = "RECORDED_CALLS"
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,25 +97,36 @@ def note(service: str, operation: str, params: dict[str, Any], who: str | None =
             os.close(file)
 
 
+#: Services whose requests may be made without the client's models: seen as they leave.
+DIRECT = frozenset({"dynamodb", "sqs"})
+
+
 def _called(params: dict[str, Any], model: Any, **_: Any) -> None:
     note(model.service_model.service_name, model.name, params)
 
 
 def _sent(request: Any, event_name: str, **_: Any) -> None:
-    note("sqs", event_name.rpartition(".")[2], json.loads(request.body))
+    service, operation = event_name.split(".")[1:]
+    note(service, operation, json.loads(request.body))
 
 
 def start() -> None:
     """Note the calls of all clients that this process makes from now on."""
     original = Aws._make
 
-    def make(self: Aws, kind: str, service: str, overrides: dict[str, Any]) -> Any:
+    def make(
+        self: Aws,
+        kind: str,
+        service: str,
+        overrides: dict[str, Any],
+        endpoint_url: str | None = None,
+    ) -> Any:
         known = len(self._clients)
-        made = original(self, kind, service, overrides)
+        made = original(self, kind, service, overrides, endpoint_url)
         if len(self._clients) > known:
             client = made.meta.client if kind == "resource" else made
-            if service == "sqs":
-                client.meta.events.register("before-send.sqs", _sent)
+            if service in DIRECT:
+                client.meta.events.register(f"before-send.{service}", _sent)
             else:
                 client.meta.events.register("provide-client-params", _called)
         return made

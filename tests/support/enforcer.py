@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from sealwax.aws.clients import Aws
 from sealwax.settings import Settings
 from support.account import Account
-from support.call_recorder import note
+from support.call_recorder import DIRECT, note
 from support.iam_requests import requests
 from support.templates import Request
 
@@ -44,9 +44,9 @@ class Enforcer:
 
     def attach(self, client: Any) -> None:
         events, service = client.meta.events, client.meta.service_model.service_name
-        if service == "sqs":
-            # The transport's requests are made without the client's models: seen as they leave.
-            events.register("before-send.sqs", self._check_sent)
+        if service in DIRECT:
+            # Their requests are made without the client's models: seen as they leave.
+            events.register(f"before-send.{service}", self._check_sent)
         else:
             events.register("provide-client-params", self._check_called)
         if service == "s3":
@@ -56,7 +56,8 @@ class Enforcer:
         self._check(model.service_model.service_name, model.name, params)
 
     def _check_sent(self, request: Any, event_name: str, **_: Any) -> None:
-        self._check("sqs", event_name.rpartition(".")[2], json.loads(request.body))
+        service, operation = event_name.split(".")[1:]
+        self._check(service, operation, json.loads(request.body))
 
     def _check(self, service: str, operation: str, params: dict[str, Any]) -> None:
         if self.role is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.dynamodb.models import DynamoDBBackend
 
 from sealwax.aws.clients import Aws, AwsTimeouts
 from sealwax.secrets import (
@@ -278,8 +279,16 @@ def test_a_row_that_vanishes_between_the_two_reads_is_not_found(
 
 
 def test_of_writers_at_the_same_time_each_version_has_one(
-    aws: Aws, moto_env: Settings, table: str
+    aws: Aws, moto_env: Settings, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # DynamoDB does one conditional write of an item after the other; moto now and then two.
+    lock, put_item = threading.Lock(), DynamoDBBackend.put_item
+
+    def one_by_one(*arguments: Any, **options: Any) -> Any:
+        with lock:
+            return put_item(*arguments, **options)
+
+    monkeypatch.setattr(DynamoDBBackend, "put_item", one_by_one)
     key = str(aws.client("kms").create_key()["KeyMetadata"]["KeyId"])
     gate = threading.Barrier(4)
 

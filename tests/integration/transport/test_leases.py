@@ -35,6 +35,7 @@ def test_a_killed_worker_loses_nothing(lab: Lab) -> None:
     wait_for(lambda: lab.notes("end") and lab.empty(), seconds=60)
 
 
+@pytest.mark.long
 def test_sigterm_gives_back_what_is_held_and_finishes_what_runs(lab: Lab) -> None:
     worker = lab.start_worker(concurrency=1, conf={"worker_prefetch_multiplier": 51})
     lab.send("sleep", 6)
