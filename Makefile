@@ -50,7 +50,7 @@ coverage: $(DEV_STAMP) ## Show which lines and branches the unit tests reach, an
 	@$(BIN)/python tools/changed_coverage.py .coverage.json $(SINCE) || test $$? -eq 2
 
 .PHONY: test-long
-test-long: $(DEV_STAMP) emulator ## Run the tests that take their time: rotation, pauses, kills (about 3 minutes)
+test-long: $(DEV_STAMP) emulator ## Run the tests that take their time: rotation, pauses, kills (about 9 minutes)
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m "long and not slow" $(ARGS) tests
 
 .PHONY: test-slow

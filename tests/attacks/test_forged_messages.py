@@ -151,6 +151,7 @@ def test_headers_of_a_genuine_message_have_no_power(siege) -> None:
     assert stack.wait(linked.job)["state"] == "succeeded"
 
 
+@pytest.mark.long
 def test_garbage_shows_no_owner_a_final_state(siege) -> None:
     stack, attacker, victim = siege.stack, siege.attacker, siege.steal()
     before = stack.job(victim.job)

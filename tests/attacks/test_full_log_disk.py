@@ -46,6 +46,7 @@ def start(
         process.wait()
 
 
+@pytest.mark.long
 def test_a_worker_runs_jobs_without_a_log(stack, start) -> None:
     job_id = stack.relay("r0", {"n": 1})
     process, _ = start("worker")

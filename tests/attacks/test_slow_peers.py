@@ -125,6 +125,7 @@ def dripping(port: int, opening: bytes) -> Iterator[None]:
             peer.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_peers_that_drip_hold_nobody_up(served: int, auth, kind: str) -> None:
     base = f"http://127.0.0.1:{served}"

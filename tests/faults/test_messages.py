@@ -44,6 +44,7 @@ def test_an_eta_beyond_the_visibility_runs_once(make_lab: Callable[..., Lab]) ->
     assert lab.dead_count() == 0
 
 
+@pytest.mark.long
 def test_a_denied_delete_neither_ends_the_worker_nor_repeats_the_task(
     lab: Lab, proxy: FaultProxy
 ) -> None:

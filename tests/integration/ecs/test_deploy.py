@@ -145,6 +145,7 @@ def expected(template: str, *, without: set[str] = frozenset()) -> set[str]:  # 
     }
 
 
+@pytest.mark.long
 def test_the_audit_finds_what_the_templates_made_in_order(settings, deployer, aws):
     deployer.data()
     deployer.lanes(settings)

@@ -51,6 +51,7 @@ def test_what_a_task_raises_is_a_letter_whatever_its_class(lab: Lab, task_cls: s
     assert {note["name"] for note in lab.notes("context")} == {"shop"}
 
 
+@pytest.mark.long
 def test_what_a_killed_worker_ran_runs_again_whatever_its_class(lab: Lab) -> None:
     count = len(WAYS)
     first = lab.start_worker(
