@@ -23,6 +23,7 @@ __all__ = [
     "error_code",
     "http_status",
     "is_denied",
+    "is_final",
     "is_gone",
     "is_retryable",
     "refuses_content",
@@ -129,9 +130,20 @@ def error_code(error: BaseException) -> str:
     return type(error).__name__
 
 
+def _codes(error: ClientError) -> set[str]:
+    """Return an answer's codes: SQS names one error as its query protocol did, and anew."""
+    said: dict[str, object] = {**error.response.get("Error", {})}
+    return {str(said[name]) for name in ("Code", "QueryErrorCode") if said.get(name)}
+
+
+def is_final(code: str) -> bool:
+    """Whether no repeat makes right what was refused with this code."""
+    return code in FINAL
+
+
 def is_gone(error: BaseException) -> bool:
     """Whether the error says that the queue, table or bucket does not exist."""
-    return isinstance(error, ClientError) and error_code(error) in GONE
+    return isinstance(error, ClientError) and not GONE.isdisjoint(_codes(error))
 
 
 def is_denied(error: BaseException) -> bool:
@@ -139,7 +151,7 @@ def is_denied(error: BaseException) -> bool:
     return (
         isinstance(error, ClientError)
         and http_status(error) < 500
-        and error_code(error) in FINAL | DENIED
+        and not (FINAL | DENIED).isdisjoint(_codes(error))
     )
 
 
@@ -163,7 +175,7 @@ def is_retryable(error: BaseException) -> bool:
     under a running process, and giving up would lose what it holds.
     """
     if isinstance(error, ClientError):
-        return http_status(error) >= 500 or error_code(error) not in FINAL
+        return http_status(error) >= 500 or FINAL.isdisjoint(_codes(error))
     return isinstance(error, BotoCoreError | HTTPClientError | OSError)
 
 

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from sealwax.aws.backoff import jittered
-from sealwax.aws.errors import error_code, is_gone, is_retryable
+from sealwax.aws.errors import error_code, is_final, is_gone, is_retryable
 from sealwax.aws.sqs import queue_of_arn
 from sealwax.errors import ConfigurationError
 from sealwax.telemetry.counters import CounterLog, Counters
@@ -119,7 +119,8 @@ class QueueCalls:
             outcomes[int(item["Id"])] = EntryResult(ok=True, message_id=item.get("MessageId", ""))
         for item in response.get("Failed") or ():
             code = str(item.get("Code", "Unknown"))
-            retryable = not item.get("SenderFault", False) or "hrottl" in code
+            # Signatures, clocks, keys and policies are the sender's fault too, and pass.
+            retryable = not item.get("SenderFault", False) or not is_final(code)
             outcomes[int(item["Id"])] = EntryResult(ok=False, code=code, retryable=retryable)
         return outcomes
 

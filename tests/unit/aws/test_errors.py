@@ -50,6 +50,28 @@ def test_only_what_is_known_to_be_final_is(error: Exception, retryable: bool, de
     assert (is_retryable(error), is_denied(error)) == (retryable, denied)
 
 
+@pytest.mark.parametrize(
+    ("code", "other", "retryable"),
+    [
+        ("AWS.SimpleQueueService.NewSpelling", "ReceiptHandleIsInvalid", False),
+        ("AWS.SimpleQueueService.NewSpelling", "QueueDoesNotExist", False),
+        ("ReceiptHandleIsInvalid", "NewSpelling", False),
+        ("KMS.ThrottlingException", "KmsThrottled", True),
+        ("KMS.InvalidStateException", "KmsInvalidState", True),
+        ("AWS.SimpleQueueService.NewSpelling", "NewSpelling", True),
+    ],
+)
+def test_either_of_an_errors_two_names_tells_what_it_is(
+    code: str, other: str, retryable: bool
+) -> None:
+    error = answered(code)
+    error.response["Error"]["QueryErrorCode"] = other  # type: ignore[typeddict-unknown-key]
+
+    assert is_retryable(error) is retryable
+    assert is_denied(error) is not retryable
+    assert is_gone(error) is (other == "QueueDoesNotExist")
+
+
 def test_a_queue_or_table_that_is_not_there_is_told_from_one_that_refuses() -> None:
     assert is_gone(answered("QueueDoesNotExist"))
     assert is_gone(answered("ResourceNotFoundException"))

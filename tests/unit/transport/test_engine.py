@@ -8,6 +8,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from support.botocore_http import make_client, session
 
 from sealwax.aws.sqs import BATCH_ENTRIES
 from sealwax.telemetry.counters import Counters
@@ -15,6 +16,7 @@ from sealwax.transport.batching import BatchEntry, EntryResult
 from sealwax.transport.engine import Engine, QueueCalls
 from sealwax.transport.errors import DeadLetterQueueMissing
 from sealwax.transport.options import QueueOptions, TransportOptions
+from sealwax.transport.sqs_http import SqsHttpClient
 
 
 def test_as_many_deletes_are_under_way_as_there_are_receives() -> None:
@@ -97,3 +99,44 @@ def test_letters_go_to_the_account_that_the_redrive_policy_names(
     else:
         assert engine.dead_letter_url("q") == "https://sqs.test/4/q-dlq"
         assert calls == [asked]
+
+
+#: Refusals that pass, whoever is said to be at fault for them.
+PASSING = [
+    "KMS.ThrottlingException", "InvalidSignatureException", "IncompleteSignatureException",
+    "MissingAuthenticationTokenException", "RequestTimeTooSkewed", "KmsInvalidState",
+    "RequestThrottled", "AccessDeniedException", "ACodeThatNobodyHasMet",
+]  # fmt: skip
+#: Refusals that say that the receipt, the message or the queue is gone, or the entry wrong.
+LASTING = [
+    "ReceiptHandleIsInvalid", "MessageNotInflight", "QueueDoesNotExist",
+    "AWS.SimpleQueueService.NonExistentQueue", "InvalidParameterValue", "InvalidMessageContents",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", [*PASSING, *LASTING])
+@pytest.mark.parametrize("kind", ["send", "letters", "delete", "visibility"])
+@pytest.mark.parametrize("whole", [True, False], ids=["call", "entry"])
+def test_only_what_says_that_something_is_gone_or_wrong_is_final(
+    code: str, kind: str, whole: bool
+) -> None:
+    client, http, _ = make_client("sqs")
+    quick = SqsHttpClient(client, session().get_credentials)
+    client.list_queues()
+    if whole:
+        http.status, http.body = 400, json.dumps({"__type": f"com.amazonaws.sqs#{code}"}).encode()
+    else:
+        failed = {"Id": "0", "Code": code, "SenderFault": True}
+        http.body = json.dumps({"Failed": [failed]}).encode()
+    engine = SimpleNamespace(options=TransportOptions(), counters=Counters(), quick=quick)
+    batcher = getattr(QueueCalls(engine, "https://sqs.test/1/q"), kind)  # type: ignore[arg-type]
+    outcomes: list[EntryResult] = []
+
+    batcher.submit(BatchEntry({"ReceiptHandle": "r"}, done=outcomes.append, deadline=0.0))
+    assert batcher.flush(60)
+    batcher.close()
+
+    assert quick.direct
+    assert [(each.ok, each.code, each.retryable) for each in outcomes] == [
+        (False, code, code in PASSING)
+    ]
