@@ -92,8 +92,6 @@ class DynamoDbHttpClient:
         return self._calls.ready
 
     def _call(self, name: str, operation: str, /, **parameters: Any) -> dict[str, Any]:
-        if not self._calls.ready:
-            return getattr(self._client, name)(**parameters)  # type: ignore[no-any-return]
         try:
             answer = self._calls.send(operation, parameters)
         except NotDirect:

@@ -6,6 +6,7 @@ from functools import partial
 
 import click
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.cli.auditing import record_cli
 from sealwax.cli.tables import show_table
 from sealwax.settings import load_settings
@@ -127,8 +128,6 @@ def rotate_hmac(after: float | None) -> None:
     Example:
       sealwax keys rotate-hmac
     """
-    import time
-
     from sealwax.keys.hmac import rotate_hmac
 
     settings = load_settings()
@@ -136,7 +135,7 @@ def rotate_hmac(after: float | None) -> None:
     source = stores.source
     after = 2 * settings.secrets_refresh_seconds if after is None else after
     version = source.version("shared/hmac")
-    text = rotate_hmac(source.get("shared/hmac"), now=time.time(), after=after)
+    text = rotate_hmac(source.get("shared/hmac"), now=AWS_CLOCK(), after=after)
     target = {"name": "shared/hmac", "after": after}
     record_cli(stores, verb="key.rotate-hmac", target=target)
     source.put("shared/hmac", text, replacing=version)

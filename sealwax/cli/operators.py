@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.cli.auditing import record_cli
 from sealwax.cli.tables import show_table
 from sealwax.errors import SealwaxError
@@ -73,7 +73,7 @@ def add(name: str, key_file: Path | None, public_file: Any) -> None:
             raise click.UsageError(f"This is the public half of {public['name']}, not of {name}.")
     else:
         made = key_path(settings.environment, key_file)
-        key = OperatorKey.ensure(made, name, settings.suite, int(time.time()))
+        key = OperatorKey.ensure(made, name, settings.suite, int(AWS_CLOCK()))
         click.echo(f"private key {made}")
         public = read_public(json.dumps(key.public()))
     target = {"id": public["id"], "name": name}

@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.client import ApiClient
 from sealwax.keys.public import PublicKeyring
 from sealwax.settings import Settings
@@ -68,7 +69,7 @@ def reveal_by_key(
     # From where it is kept, never from the API: it says whose answers to believe.
     keyring = PublicKeyring.load(Stores(settings).source.get(SHARED))
     _check_enrolled(keyring, key.id)
-    fields = new_fields(letter_id, why, operator=key.id, now=int(time.time()))
+    fields = new_fields(letter_id, why, operator=key.id, now=int(AWS_CLOCK()))
     found = _answer(client, letter_id, {"request": sign_statement("reveal", fields, key.signer)})
     try:
         sealed = str(found["sealed"])
@@ -80,7 +81,7 @@ def reveal_by_key(
             tenant=None,
         )
         opened = open_envelope(
-            sealed, keyring=key.opener(keyring), expect=expect, now=time.time(), skew=60
+            sealed, keyring=key.opener(keyring), expect=expect, now=AWS_CLOCK(), skew=60
         )
     except (EnvelopeError, KeyError) as error:
         cause = error.cause if isinstance(error, EnvelopeError) else "no-answer"

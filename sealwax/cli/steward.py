@@ -70,6 +70,7 @@ def steward() -> None:
         runtime.control,
         owner=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
         seconds=seconds,
+        clock=runtime.clock,
     )
     running = Steward(duties, leases, lease=seconds)
     stop = threading.Event()

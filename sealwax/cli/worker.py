@@ -54,7 +54,9 @@ def worker(lane: str, concurrency: int | None) -> None:
     pauses = ConsumerPauses()
     routes = RouteBreakers.make(settings)
     app = make_app(settings, definitions, runtime, lane=lane, pauses=pauses, routes=routes)
-    revealing = RevealResponder(runtime, runtime.letters, Reveals(runtime.control))
+    revealing = RevealResponder(
+        runtime, runtime.letters, Reveals(runtime.control, clock=runtime.clock)
+    )
     heartbeat = WorkerHeartbeat(
         runtime.control,
         settings,

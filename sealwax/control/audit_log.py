@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sealwax.aws.backoff import jittered
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.dynamodb import CursorInvalid, Table, TransactionCancelled, plain, typed
 from sealwax.aws.errors import StoreDenied, StoreUnreachable
 from sealwax.control.audit_chain import ChainHead, ChainReport, line_hash, verify_chain
@@ -99,7 +100,7 @@ class Audit:
         table: str,
         *,
         keep: float = KEEP,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._sleep = sleep

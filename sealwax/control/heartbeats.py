@@ -7,11 +7,11 @@ a job's payload is; nothing is decided by it but what people see.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.control.table import ControlTable
 
 __all__ = ["LOST_AFTER", "Heartbeats", "RunningJob", "WorkerReport", "WorkerView"]
@@ -95,7 +95,7 @@ class Heartbeats:
         Epoch seconds.
     """
 
-    def __init__(self, table: ControlTable, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, table: ControlTable, clock: Callable[[], float] = AWS_CLOCK) -> None:
         self._table = table
         self._clock = clock
 

@@ -8,10 +8,10 @@ started. It stays until somebody ends it.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.control.table import ControlTable
 
 __all__ = ["Pause", "Pauses"]
@@ -39,7 +39,7 @@ class Pause:
 class Pauses:
     """The pauses and drains in the control table."""
 
-    def __init__(self, table: ControlTable, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, table: ControlTable, clock: Callable[[], float] = AWS_CLOCK) -> None:
         self._table = table
         self._clock = clock
 

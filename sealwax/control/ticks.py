@@ -7,9 +7,9 @@ itself, and the job's id, which follows from the tick, absorbs the repeat.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.control.table import ConditionFailed, ControlTable
 
 __all__ = ["Ticks"]
@@ -21,7 +21,7 @@ CLAIM = 30.0
 class Ticks:
     """The items of kind `tick`."""
 
-    def __init__(self, table: ControlTable, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, table: ControlTable, clock: Callable[[], float] = AWS_CLOCK) -> None:
         self._table = table
         self._clock = clock
 

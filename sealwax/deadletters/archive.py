@@ -10,11 +10,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.dynamodb import ConditionFailed, CursorInvalid, TransactionCancelled, typed
 from sealwax.deadletters.bodies import Bodies
 from sealwax.deadletters.errors import NoSuchLetter
@@ -64,7 +64,7 @@ class Archive:
         bodies: Bodies,
         groups: LetterGroups,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
     ) -> None:
         self._table = table
         self._bodies = bodies

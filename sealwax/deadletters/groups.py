@@ -9,12 +9,12 @@ archive and the replay engine; listed for people.
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.dynamodb import TransactionCancelled, typed
 from sealwax.deadletters.letter import Letter, LetterState
 from sealwax.deadletters.table import LettersTable, key
@@ -174,7 +174,7 @@ def _still_missing(item_id: str, name: str) -> dict[str, Any]:
 class LetterGroups:
     """Reads groups; `SHARDS` queries list them all, however many letters they have."""
 
-    def __init__(self, table: LettersTable, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, table: LettersTable, *, clock: Callable[[], float] = AWS_CLOCK) -> None:
         self._table = table
         self._clock = clock
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.dynamodb import CursorInvalid, TransactionCancelled, typed
 from sealwax.control.audit_log import Audit, AuditLine
 from sealwax.deadletters.errors import (
@@ -183,7 +183,7 @@ class Replays:
         groups: LetterGroups,
         audit: Audit,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
     ) -> None:
         self._table = table
         self._groups = groups

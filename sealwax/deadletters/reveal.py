@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.control.audit_log import Audit
 from sealwax.control.table import ConditionFailed, ControlTable
 from sealwax.deadletters.archive import Archive
@@ -79,7 +79,7 @@ class Revealed:
 class Reveals:
     """Requests in the control table."""
 
-    def __init__(self, table: ControlTable, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, table: ControlTable, *, clock: Callable[[], float] = AWS_CLOCK) -> None:
         self._table = table
         self._clock = clock
 

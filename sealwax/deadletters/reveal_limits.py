@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from sealwax.aws.backoff import jittered
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.control.table import ConditionFailed, ControlTable, ControlUnreachable
 
 __all__ = ["HOUR", "KIND", "RevealLimits"]
@@ -42,7 +43,7 @@ class RevealLimits:
         self,
         table: ControlTable,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._table = table

@@ -5,11 +5,11 @@ Called once by each role that has to do with letters: the API, the steward.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from sealwax.aws.clients import Aws
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.control.audit_log import Audit
 from sealwax.deadletters.archive import Archive
 from sealwax.deadletters.bodies import Bodies
@@ -34,7 +34,7 @@ class Letters:
 
 
 def make_letters(
-    settings: Settings, aws: Aws, *, clock: Callable[[], float] = time.time
+    settings: Settings, aws: Aws, *, clock: Callable[[], float] = AWS_CLOCK
 ) -> Letters:
     """Return the parts; no call is made."""
     client = aws.client("dynamodb")

@@ -14,7 +14,6 @@ import json
 import os
 import ssl
 import threading
-import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from requests.exceptions import InvalidHeader, RequestException
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError as Urllib3Error
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.egress.addresses import Address, is_allowed
 from sealwax.egress.connect import Deadline, PinnedAdapter, prepared, trust
 from sealwax.egress.errors import (
@@ -266,7 +266,7 @@ class OutgoingClient:
                 target.host,
                 status,
                 transient=verdict == "transient",
-                retry_after=parse_retry_after(response.headers.get("Retry-After"), time.time()),
+                retry_after=parse_retry_after(response.headers.get("Retry-After"), AWS_CLOCK()),
             )
         return OutgoingResponse(
             status=status,

@@ -12,13 +12,13 @@ import hashlib
 import hmac
 import json
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.errors import SealwaxError
 
 __all__ = ["KeyedHashes", "KeyedHashesInvalid", "TokenDigest", "rotate_hmac"]
@@ -158,7 +158,7 @@ class KeyedHashes:
     """
 
     def __init__(
-        self, tenant_key: bytes, keys: list[_Key], clock: Callable[[], float] = time.time
+        self, tenant_key: bytes, keys: list[_Key], clock: Callable[[], float] = AWS_CLOCK
     ) -> None:
         self._tenant_key = tenant_key
         self._states = keys
@@ -174,7 +174,7 @@ class KeyedHashes:
         return _active(self._states, self._clock()).version
 
     @classmethod
-    def load(cls, text: str, *, clock: Callable[[], float] = time.time) -> KeyedHashes:
+    def load(cls, text: str, *, clock: Callable[[], float] = AWS_CLOCK) -> KeyedHashes:
         """Read the secret `shared/hmac`.
 
         Raises

@@ -5,11 +5,11 @@ Used by `sealwax keys` and `sealwax dev`: the only code that writes key secrets.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.errors import SealwaxError
 from sealwax.keys.documents import KeyDocuments, KeyInUse, NoSuchKey
 from sealwax.keys.public import SHARED, PublicKeyring, Role, private_name
@@ -92,7 +92,7 @@ def init_keys(
             "ones, or delete all of them if nothing sealed must be opened any more."
         )
     lanes = settings.lanes if settings.keys.per_lane else ()
-    documents = KeyDocuments.create(settings.suite, int(time.time()), lanes).secrets()
+    documents = KeyDocuments.create(settings.suite, int(AWS_CLOCK()), lanes).secrets()
     record()
     for name in names:
         # Of two who begin at the same time, one ends here and changes nothing.
@@ -202,7 +202,7 @@ def rotate_keys(
     documents = {name: source.get(name) for name in names if versions[name] or role == "api"}
     rotated = (
         KeyDocuments({**documents, SHARED: shared_json})
-        .rotate(role, settings.suite, int(time.time()), targets, close_laneless=laneless)
+        .rotate(role, settings.suite, int(AWS_CLOCK()), targets, close_laneless=laneless)
         .secrets()
     )
     record()

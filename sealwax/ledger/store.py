@@ -11,10 +11,10 @@ the key of the tenants' index are spread over shards; see `sealwax.aws.shards`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.shards import SHARDS, sharded
 from sealwax.ledger.acceptance import Acceptance
 from sealwax.ledger.attempts import Attempts
@@ -58,7 +58,7 @@ class Ledger(Acceptance, Attempts):
         table: str,
         *,
         keep: float = 18 * 86_400,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
         shards: int = SHARDS,
         shards_read: int | None = None,
     ) -> None:

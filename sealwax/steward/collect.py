@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.dynamodb import ConditionFailed, typed
 from sealwax.aws.errors import AWS_ERRORS, error_code
 from sealwax.aws.sqs import OutgoingMessage, QueueUrls, bare_attributes
@@ -91,7 +92,7 @@ class DeadLetterCollector:
         ledger: Ledger,
         evidence: Evidence,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counters = Counters()

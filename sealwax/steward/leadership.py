@@ -7,10 +7,10 @@ time to live. Called by the steward's runner.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.control.table import ConditionFailed, ControlTable
 
 __all__ = ["LeaderLease", "LeaderLeases"]
@@ -48,7 +48,7 @@ class LeaderLeases:
         *,
         owner: str,
         seconds: float,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
     ) -> None:
         self._table = table
         self._owner = owner

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.dynamodb import TransactionCancelled, typed
 from sealwax.aws.sqs import OutgoingMessage
 from sealwax.deadletters.bodies import body_key
@@ -110,7 +111,7 @@ class ReplayEngine:
         *,
         evidence: Evidence,
         fair_group: Callable[[str], str],
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sealwax.aws.backoff import backoff
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.errors import error_code, is_retryable
 from sealwax.aws.sqs import OutgoingMessage, QueueUrls, plan_batches, send_batch
 from sealwax.outbox.store import Item, Outbox
@@ -71,7 +72,7 @@ class OutboxDuty:
         sqs: SQSClient,
         *,
         shard: int,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = f"outbox.{shard}"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.deadletters.errors import NoSuchLetter
 from sealwax.deadletters.letter import Letter, LetterText
 from sealwax.deadletters.resend import LetterResender
@@ -110,7 +111,7 @@ class Sweep:
         evidence: Evidence,
         fair_group: Callable[[str], str],
         after: float | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
     ) -> None:
         self._settings = settings
         self._ledger = ledger

@@ -9,10 +9,11 @@ released. Pauses outlive connections: a new one asks again.
 from __future__ import annotations
 
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
+
+from sealwax.aws.clock import AWS_CLOCK
 
 __all__ = ["ConsumerPauses", "postponement"]
 
@@ -36,7 +37,7 @@ class Pausable(Protocol):
 class ConsumerPauses:
     """Paused queues with their reasons, and paused tasks; thread-safe."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = AWS_CLOCK) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._reasons: dict[str, set[str]] = {}

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from sealwax.aws.clock import AWS_CLOCK
 from sealwax.ledger import JobState, Ledger, LedgerError, open_watch
 from sealwax.settings import Settings
 
@@ -42,7 +43,7 @@ class Admission:
         settings: Settings,
         ledger: Ledger,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = AWS_CLOCK,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = {name: lane.max_wait for name, lane in settings.lanes.items()}
