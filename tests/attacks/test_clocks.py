@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.fault_proxy import Fault, FaultProxy
 from support.waiting import wait_for
-from support.worker_lab import TESTS, WorkerLab
+from support.worker_lab import TESTS, WorkerLab, keep_variables
 
 from sealwax.aws.clients import Aws
 from sealwax.ledger import JobState
@@ -24,8 +24,7 @@ LEASE = 10
 def lab(
     provisioned: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[WorkerLab]:
-    for name in ("SEALWAX_TASK_MODULES", "SEALWAX_LANES", "LOST_TEST_NOTES", "PYTHONPATH"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))
+    keep_variables(monkeypatch)
     lab = WorkerLab.make(provisioned, tmp_path, lease=LEASE, concurrency=4)
     yield lab
     lab.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.waiting import wait_for
-from support.worker_lab import WorkerLab
+from support.worker_lab import WorkerLab, keep_variables
 
 from sealwax.control import Heartbeats
 from sealwax.ledger import JobState
@@ -58,8 +57,7 @@ def downstream() -> Iterator[Downstream]:
 def lab(
     provisioned: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[WorkerLab]:
-    for name in ("SEALWAX_TASK_MODULES", "SEALWAX_LANES", "LOST_TEST_NOTES", "PYTHONPATH"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))
+    keep_variables(monkeypatch)
     monkeypatch.setenv("SEALWAX_REPORT_SECONDS", "1")
     lab = WorkerLab.make(provisioned, tmp_path, concurrency=SLOTS)
     yield lab

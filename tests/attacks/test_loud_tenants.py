@@ -5,14 +5,13 @@ A real worker; the jobs hold their slots for as long as a file is there.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.waiting import wait_for
-from support.worker_lab import WorkerLab
+from support.worker_lab import WorkerLab, keep_variables
 
 from sealwax.ledger import JobState
 from sealwax.settings import Settings
@@ -24,8 +23,7 @@ SLOTS, LOUD, CALM = 4, 20, 10
 def lab(
     provisioned: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[WorkerLab]:
-    for name in ("SEALWAX_TASK_MODULES", "SEALWAX_LANES", "LOST_TEST_NOTES", "PYTHONPATH"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))
+    keep_variables(monkeypatch)
     lab = WorkerLab.make(provisioned, tmp_path, concurrency=SLOTS, prefetch=2)
     yield lab
     lab.close()

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from support.fault_proxy import Fault, FaultProxy
 from support.waiting import wait_for
-from support.worker_lab import Worker, WorkerLab
+from support.worker_lab import Worker, WorkerLab, keep_variables
 
 from sealwax.ledger import JobState
 from sealwax.settings import Settings
@@ -71,8 +71,7 @@ def storm(
     provisioned: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Storm]]:
     """Return the maker of a storm's lab."""
-    for name in ("SEALWAX_TASK_MODULES", "SEALWAX_LANES", "LOST_TEST_NOTES", "PYTHONPATH"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))
+    keep_variables(monkeypatch)
     made: list[Storm] = []
 
     def make(**lane: int) -> Storm:

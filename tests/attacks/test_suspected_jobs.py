@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.waiting import wait_for
-from support.worker_lab import WorkerLab
+from support.worker_lab import WorkerLab, keep_variables
 
 from sealwax.aws.clients import Aws
 from sealwax.ledger import SUSPICIONS, JobState
@@ -27,8 +26,7 @@ def lab(
     provisioned: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[WorkerLab]:
     """Return a lab with one worker of four slots."""
-    for name in ("SEALWAX_TASK_MODULES", "SEALWAX_LANES", "LOST_TEST_NOTES", "PYTHONPATH"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))
+    keep_variables(monkeypatch)
     lab = WorkerLab.make(provisioned, tmp_path, concurrency=4, prefetch=2, lease=30)
     yield lab
     lab.close()

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sealwax.aws.clients import Aws
 from sealwax.keys.lifecycle import init_keys
 from sealwax.ledger import LedgerEntry
@@ -45,6 +47,12 @@ class Worker:
     def text(self) -> str:
         """Return what it logged."""
         return self.log.read_text(errors="replace")
+
+
+def keep_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give back, when the test ends, the variables that `WorkerLab.make` sets."""
+    for name in ("SEALWAX_TASK_MODULES", "SEALWAX_LANES", "LOST_TEST_NOTES", "PYTHONPATH"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
 
 
 @dataclass

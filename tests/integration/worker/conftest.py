@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from support.aws import settings_for
 from support.control_table import settings, table
 from support.job_bench import Bench, make_bench
 from support.web_app import shared_app
-from support.worker_lab import WorkerLab
+from support.worker_lab import WorkerLab, keep_variables
 
 from sealwax.aws.clients import Aws
 from sealwax.local.emulator import Emulator
@@ -39,8 +38,7 @@ def lab(
     provisioned: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[WorkerLab]:
     """Real workers on the test's own environment; leases of 6 s."""
-    for name in ("SEALWAX_TASK_MODULES", "SEALWAX_LANES", "LOST_TEST_NOTES", "PYTHONPATH"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))
+    keep_variables(monkeypatch)
     lab = WorkerLab.make(provisioned, tmp_path)
     yield lab
     lab.close()
