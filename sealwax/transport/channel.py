@@ -38,7 +38,7 @@ from sealwax.transport.errors import (
 from sealwax.transport.in_flight import Delivery, MessageState
 from sealwax.transport.message import Message as SqsMessage
 from sealwax.transport.publishing import entry_fields
-from sealwax.transport.readable import UNUSUAL, check_readable
+from sealwax.transport.readable import check_readable
 from sealwax.transport.remote_control import (
     EXCHANGES,
     NotSupported,
@@ -224,11 +224,11 @@ class Channel(Declarations):
             try:
                 url = self.engine.patient_url(queue)
                 fifo = url.endswith(".fifo")
+                body = message.get("body") or ""
                 # Written out: a look at plain messages, which most are, calls nothing.
                 if (
                     message.get("content-type") != "application/json"
                     or "compression" in (message.get("headers") or ())
-                    or UNUSUAL.search(body := message.get("body") or "")
                     or body.count("[") + body.count("{") > self.options.max_depth
                 ):
                     check_readable(message, self.options)

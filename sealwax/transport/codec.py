@@ -29,7 +29,7 @@ class Malformed(Exception):
 
 def encode(message: dict[str, Any]) -> str:
     """Return the text to send: ASCII, since SQS refuses some characters."""
-    return json.dumps(message, separators=(",", ":"), allow_nan=False)
+    return json.dumps(message, separators=(",", ":"))
 
 
 def decode(text: str, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
@@ -53,16 +53,23 @@ def decode(text: str, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     return value
 
 
-def loads(text: str | bytes, *, max_depth: int = MAX_DEPTH) -> Any:
-    """Parse JSON from a stranger: bounded depth, no NaN, no huge numbers.
+def loads(text: str | bytes, *, max_depth: int = MAX_DEPTH, constants: bool = True) -> Any:
+    """Parse JSON from a stranger: bounded depth, no huge numbers.
+
+    Parameters
+    ----------
+    constants
+        Whether NaN, Infinity and -Infinity are read, which Python's JSON has beyond the
+        standard: Celery's senders write them, and Celery's workers run them.
 
     Raises
     ------
     Malformed
-        With kind `not-json`, `too-deep` or `bad-number`.
+        With kind `not-json` or `too-deep`.
     """
+    decoder = _decoder if constants else _strict_decoder
     try:
-        value = _decoder.decode(text.decode("utf-8") if isinstance(text, bytes) else text)
+        value = decoder.decode(text.decode("utf-8") if isinstance(text, bytes) else text)
     except RecursionError:
         raise Malformed("too-deep") from None
     except ValueError:
@@ -98,4 +105,5 @@ def _no_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-_decoder = json.JSONDecoder(parse_constant=_no_constant)
+_decoder = json.JSONDecoder()
+_strict_decoder = json.JSONDecoder(parse_constant=_no_constant)

@@ -57,7 +57,7 @@ def check_message(
     ----------
     strict
         Whether nobody but our own senders writes such messages: then what a library or an app
-        may add to a task is malformed too.
+        may add to a task is malformed too, and so are NaN and the infinities.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def check_message(
         raise Malformed("content-encoding")
     payload["body"] = body_of(payload, headers, inflated_bytes)
     if content_type == "application/json":
-        body = loads(payload["body"], max_depth=max_depth)
+        body = loads(payload["body"], max_depth=max_depth, constants=not strict)
         check_body(body)
         if strict and not _EMBED.issuperset(body[2]):
             raise Malformed("embed")

@@ -193,6 +193,12 @@ def tell(self: Any, *args: Any, program: str, **kwargs: Any) -> Any:
     return sum(item for item in args if isinstance(item, int))
 
 
+@app.task(name="shown", bind=True)
+def shown(self: Any, *args: Any, program: str, **kwargs: Any) -> None:
+    """Note values by their own words, and by their types."""
+    note(program, "shown", args=repr(args), kwargs=repr(kwargs), headers=repr(self.request.headers))
+
+
 @app.task(name="total", bind=True)
 def total(self: Any, numbers: Any, *, program: str) -> int:
     note(program, "total", numbers=plain(numbers), **facts(self.request))

@@ -9,6 +9,7 @@ import json
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,34 @@ def _by_producer(app: Any, name: str) -> None:
 
 for _name, _run in (LINKS | {"connection": _by_connection, "producer": _by_producer}).items():
     program(f"send {_name}", _run)
+
+# -- what stock's serializers take along
+
+MOMENT = datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+VALUES: dict[str, Any] = {
+    "nan": [float("nan"), {"a": float("inf")}, -float("inf")],
+    "bytes": [b"text", b"\xff\x00"],
+    "times": [MOMENT, MOMENT.date(), MOMENT.time(), MOMENT.replace(tzinfo=None)],
+    "numbers": [Decimal("1.10"), Decimal("NaN"), 10**300, -0.0, 1e-320, uuid.UUID(int=7)],
+    "tuples": (1, (2, (3,)), {1: None, None: 1}),
+    "set": {1, 2},
+    "object": object,
+}
+
+
+def _show(app: Any, name: str, *, value: Any) -> None:
+    app.shown.apply_async((value,), {"program": name, "named": value})
+
+
+for _name, _value in VALUES.items():
+    program(f"values {_name}", partial(_show, value=_value))
+program(
+    "values in headers",
+    lambda app, name: app.shown.apply_async(
+        (), {"program": name}, headers={"x-rate": float("nan"), "x": [float("inf")]}
+    ),
+)
 
 # -- every documented way of retrying, and of ending
 

@@ -29,20 +29,17 @@ def test_what_no_worker_reads_is_not_sent(lab: Lab, monkeypatch: pytest.MonkeyPa
     for _ in range(33):
         deep = app.signature("ok", options={"link": [deep]})
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
-        ((float("nan"),), {}),
-        (([float("-inf")],), {}),
         ((1,), {"serializer": "pickle"}),
         ((1,), {"serializer": "yaml"}),
         ((nested(100),), {}),
         ((nested(100),), {"compression": "bzip2"}),
         ((1,), {"link": deep}),
-        ((1,), {"headers": {"x-rate": float("nan")}}),
         ((1,), {"headers": {"x-what": object()}}),
     ]
     for args, options in calls:
         with pytest.raises(MessageRefused):
             app.send_task("ok", args, **options)
-    ((_, error),) = send_tasks(app, [app.signature("ok", (float("nan"),))])
+    ((_, error),) = send_tasks(app, [app.signature("ok", (nested(100),))])
     assert isinstance(error, MessageRefused)
     assert lab.empty()
     app.send_task("ok", (1,), compression="bzip2")
