@@ -135,8 +135,9 @@ UID = UUID(int=7)
 #: What stock Celery's JSON takes along, by type tags or as it is.
 VALUES: list[Any] = [
     float("nan"), float("inf"), -float("inf"), [{"a": [float("nan")]}], 1e-320, -0.0, 10**300,
-    b"bytes", b"\xff\x00", datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC), date(2030, 1, 2), time(3, 4, 5), UID, Decimal("1.10"), Decimal("NaN"), (1, (2,)),
-    datetime.fromisoformat("0001-01-01"), Pair(1, 2), Text("text"), IntEnum("Size", "SMALL").SMALL, {1: 2},
+    b"bytes", b"\xff\x00", datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC), date(2030, 1, 2),
+    datetime.fromisoformat("0001-01-01"), time(3, 4, 5), UID, Decimal("1.10"), Decimal("NaN"),
+    (1, (2,)), Pair(1, 2), Text("text"), IntEnum("Size", "SMALL").SMALL, {1: 2},
     {None: True, 1.5: False}, "\ud83d", "\x00\u2028", "NaN", {"__type__": "other"},
     {"a": {UID.hex: [UID]}},
 ]  # fmt: skip
