@@ -299,7 +299,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("senders", 1, 16),
     ("message_bytes", 1_024, MAX_BYTES),
     ("batch_bytes", 1_024, MAX_BYTES),
-    ("max_depth", 4, 200),
+    ("max_depth", 4, MAX_DEPTH),
     ("inflated_bytes", 0, 64 * MAX_BYTES),
     ("unknown_task_grace", 0, 86_400),
     ("crashes", 1, 100),

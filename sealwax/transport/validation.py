@@ -17,7 +17,7 @@ from celery.app.task import Context
 from celery.utils.time import maybe_iso8601
 
 from sealwax.transport.bodies import body_of
-from sealwax.transport.codec import MAX_DEPTH, Malformed, loads
+from sealwax.transport.codec import MAX_DEPTH, Malformed, depth, loads
 
 __all__ = ["check_body", "check_message", "eta_of"]
 
@@ -29,6 +29,10 @@ TIME_LIMIT_MAX = 41_400
 
 #: Largest body after decompression, in bytes: a small message must not fill the memory.
 BODY_MAX = 16 * 1_048_576
+
+#: Deepest nesting of headers: pickle, which brings them to a child, goes two calls deeper a level.
+#: At 475 or so levels stock Celery's worker dies of it.
+HEADER_DEPTH = 450
 
 # Headers become attributes of Celery's request context: these would break it.
 _FORBIDDEN = frozenset(
@@ -67,6 +71,8 @@ def check_message(
     headers = payload.get("headers")
     if not isinstance(headers, dict) or not headers:
         raise Malformed("headers")
+    if depth(headers) > min(max_depth, HEADER_DEPTH):
+        raise Malformed("header-depth")
     if strict:
         _check_own(headers)
     _check_headers(headers)

@@ -124,6 +124,33 @@ LINKS: dict[str, Program] = {
 }
 
 
+def _nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def _deep(app: Any, name: str, *, option: str, levels: int) -> None:
+    found = app.one.si(name)
+    for number in range(levels):
+        task = app.pair if number % 10 == 0 else app.one
+        more = (name, number) if task is app.pair else (name,)
+        found = task.si(*more).set(**{option: [found]})
+    found.delay()
+
+
+DEEP: dict[str, Program] = {
+    "33 links": partial(_deep, option="link", levels=33),
+    "200 links": partial(_deep, option="link", levels=200),
+    "200 link_errors": partial(_deep, option="link_error", levels=200),
+    "arguments": lambda app, name: app.one.delay(name, _nested(850)),
+    "headers": lambda app, name: app.one.apply_async((name,), headers={"x": _nested(400)}),
+    "long chain": lambda app, name: chain(app.one.si(name) for _ in range(300)).delay(),
+    "hostile arguments": lambda app, name: app.one.delay(name, _nested(100_000)),
+}
+
+
 def _by_connection(app: Any, name: str) -> None:
     with app.app.connection_for_write() as connection:
         app.tell.apply_async((1,), {"program": name}, connection=connection)
@@ -134,6 +161,8 @@ def _by_producer(app: Any, name: str) -> None:
         app.tell.apply_async((1,), {"program": name}, producer=producer)
 
 
+for _name, _run in DEEP.items():
+    program(f"deep {_name}", _run)
 for _name, _run in (LINKS | {"connection": _by_connection, "producer": _by_producer}).items():
     program(f"send {_name}", _run)
 

@@ -26,20 +26,20 @@ def test_what_no_worker_reads_is_not_sent(lab: Lab, monkeypatch: pytest.MonkeyPa
     app = Celery("sender", broker="sealwax://", set_as_current=False)
     app.conf.task_default_queue = lab.queue
     deep: Any = app.signature("ok")
-    for _ in range(33):
+    for _ in range(300):
         deep = app.signature("ok", options={"link": [deep]})
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
         ((1,), {"serializer": "pickle"}),
         ((1,), {"serializer": "yaml"}),
-        ((nested(100),), {}),
-        ((nested(100),), {"compression": "bzip2"}),
+        ((nested(900),), {}),
+        ((nested(900),), {"compression": "bzip2"}),
         ((1,), {"link": deep}),
         ((1,), {"headers": {"x-what": object()}}),
     ]
     for args, options in calls:
         with pytest.raises(MessageRefused):
             app.send_task("ok", args, **options)
-    ((_, error),) = send_tasks(app, [app.signature("ok", (nested(100),))])
+    ((_, error),) = send_tasks(app, [app.signature("ok", (nested(900),))])
     assert isinstance(error, MessageRefused)
     assert lab.empty()
     app.send_task("ok", (1,), compression="bzip2")

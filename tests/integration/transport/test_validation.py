@@ -50,7 +50,7 @@ def more_bodies() -> dict[str, str]:
         '[[],{},{"callbacks":"x"}]', '[[],{},{"callbacks":[1]}]',
         '[[],{},{"errbacks":[{"x":1}]}]', '[[],{},{"chord":"x"}]', '[[],{},{"chain":5}]',
         '[[],{},{"chain":[5]}]', "[" * 3000 + "]" * 3000,
-        "[[" + "9" * 5000 + "],{},{}]", "[[" + "[" * 500 + "]" * 500 + "],{},{}]",
+        "[[" + "9" * 5000 + "],{},{}]", "[[" + "[" * 900 + "]" * 900 + "],{},{}]",
     ]  # fmt: skip
     found = {}
     for name, values in headers.items():
@@ -69,7 +69,7 @@ def more_bodies() -> dict[str, str]:
     for name, top in changed.items():
         found[name] = json.dumps({**json.loads(message("ok")), **top})
     found |= {
-        "deep-header": '{"headers":' + '{"a":' * 400 + "1" + "}" * 400 + "}",
+        "deep-header": '{"headers":' + '{"a":' * 950 + "1" + "}" * 950 + "}",
         "binary": base64.b64encode(bytes(range(256))).decode(),
         "number": "12", "text": '"abc"', "null": "null", "xml": "<a/>", "blank": "   ",
         "notification": json.dumps({"Type": "Notification", "Message": "hi"}),

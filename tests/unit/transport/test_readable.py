@@ -62,7 +62,7 @@ def linked(depth: int) -> Any:
 
 PICKLE = TransportOptions(accept=("application/json", "application/x-python-serialize"))
 SMALL = TransportOptions(inflated_bytes=1_000)
-DEEP = TransportOptions(max_depth=200)
+SHALLOW = TransportOptions(max_depth=100)
 USUAL = TransportOptions()
 
 
@@ -87,11 +87,18 @@ USUAL = TransportOptions()
         (sent(1, serializer="pickle"), PICKLE, None),
         (sent(1, serializer="yaml"), USUAL, '"accept"'),
         (sent(link=linked(31)), USUAL, None),
-        (sent(link=linked(33)), USUAL, "max_depth"),
-        (sent(link=linked(33)), DEEP, None),
-        (sent(raw="[[" + "[" * 98 + "]" * 98 + "],{},{}]"), USUAL, None),
-        (sent(raw="[[" + "[" * 99 + "]" * 99 + "],{},{}]"), USUAL, "max_depth"),
-        (sent("[" * 500), USUAL, None),
+        (sent(link=linked(33)), SHALLOW, "max_depth"),
+        (sent(link=linked(33)), USUAL, None),
+        (sent(link=linked(200)), USUAL, None),
+        (sent(link=linked(297)), USUAL, None),
+        (sent(link=linked(300)), USUAL, "max_depth"),
+        (sent(raw="[[" + "[" * 98 + "]" * 98 + "],{},{}]"), SHALLOW, None),
+        (sent(raw="[[" + "[" * 99 + "]" * 99 + "],{},{}]"), SHALLOW, "max_depth"),
+        (sent(raw="[[" + "[" * 898 + "]" * 898 + "],{},{}]"), USUAL, None),
+        (sent(raw="[[" + "[" * 899 + "]" * 899 + "],{},{}]"), USUAL, "max_depth"),
+        (sent(raw="[[" + "[" * 100_000 + "]" * 100_000 + "],{},{}]"), USUAL, "max_depth"),
+        (sent(raw='{"a":' * 100_000 + "1" + "}" * 100_000), USUAL, "max_depth"),
+        (sent("[" * 5_000), USUAL, None),
     ],
 )
 def test_sender_and_worker_agree_on_what_is_read(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import pickle
 import time
 import zlib
 from datetime import UTC, datetime
@@ -79,6 +80,20 @@ def test_what_our_own_senders_never_write_is_refused_where_nobody_else_does(
     check_message(message(headers, {}, embed), accept=("application/json",))
     with pytest.raises(Malformed, match=kind):
         check_message(message(headers, {}, embed), accept=("application/json",), strict=True)
+
+
+@pytest.mark.parametrize(("levels", "refused"), [(449, False), (450, True), (880, True)])
+def test_headers_are_no_deeper_than_a_child_can_be_handed_them(levels: int, refused: bool) -> None:
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    deep = message({"x": value}, {}, {})
+    if refused:
+        with pytest.raises(Malformed, match="header-depth"):
+            check_message(deep, accept=("application/json",))
+    else:
+        check_message(deep, accept=("application/json",))
+        pickle.dumps(deep)
 
 
 json_values = st.recursive(
