@@ -46,7 +46,7 @@ from sealwax.transport.remote_control import (
     on_transient_queue,
 )
 from sealwax.transport.settlement import Settler
-from sealwax.transport.validation import check_message, eta_of
+from sealwax.transport.validation import check_message, eta_of, is_plain
 
 __all__ = ["Channel"]
 
@@ -224,13 +224,7 @@ class Channel(Declarations):
             try:
                 url = self.engine.patient_url(queue)
                 fifo = url.endswith(".fifo")
-                body = message.get("body") or ""
-                # Written out: a look at plain messages, which most are, calls nothing.
-                if (
-                    message.get("content-type") != "application/json"
-                    or "compression" in (message.get("headers") or ())
-                    or body.count("[") + body.count("{") > self.options.max_depth
-                ):
+                if not is_plain(message, self.options.max_depth):
                     check_readable(message, self.options)
                 fields, size = entry_fields(
                     message, fifo=fifo, options=self.options, now=AWS_CLOCK()

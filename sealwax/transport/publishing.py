@@ -5,6 +5,7 @@ Pure. Called for every send, single or bulk.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import uuid
 from typing import Any
@@ -86,10 +87,11 @@ def _delay(message: dict[str, Any], now: float) -> int:
         value = properties.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
             wanted = float(value)
-    try:
-        eta = eta_of(message.get("headers") or {})
-    except Malformed:
-        eta = None
+    headers = message.get("headers") or {}
+    eta = None
+    if headers.get("eta") is not None:
+        with contextlib.suppress(Malformed):
+            eta = eta_of(headers)
     if eta is not None:
         wanted = max(wanted, eta - now)
     return max(0, min(MAX_DELAY, math.ceil(wanted)))

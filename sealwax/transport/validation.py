@@ -19,7 +19,7 @@ from celery.utils.time import maybe_iso8601
 from sealwax.transport.bodies import body_of
 from sealwax.transport.codec import MAX_DEPTH, Malformed, depth, loads
 
-__all__ = ["check_body", "check_message", "eta_of"]
+__all__ = ["FORBIDDEN", "check_body", "check_message", "eta_of", "is_plain"]
 
 #: Longest name or id, in characters.
 NAME_MAX = 1_024
@@ -30,12 +30,13 @@ TIME_LIMIT_MAX = 41_400
 #: Largest body after decompression, in bytes: a small message must not fill the memory.
 BODY_MAX = 16 * 1_048_576
 
-#: Deepest nesting of headers: pickle, which brings them to a child, goes two calls deeper a level.
+#: Deepest nesting of headers and properties: pickle, which brings them to a child, goes two calls
+#: deeper a level.
 #: At 475 or so levels stock Celery's worker dies of it.
 HEADER_DEPTH = 450
 
-# Headers become attributes of Celery's request context: these would break it.
-_FORBIDDEN = frozenset(
+#: Headers become attributes of Celery's request context: these would break it.
+FORBIDDEN = frozenset(
     name for name in dir(Context) if name.startswith("_") or callable(getattr(Context, name, None))
 ) | frozenset({"args", "kwargs", "called_directly", "is_eager", "delivery_info", "properties"})
 
@@ -45,6 +46,48 @@ _SHADOWED = (frozenset(dir(Context)) | {"task", "lang", "argsrepr", "kwargsrepr"
 
 #: Retries that a message may say it has had, either way of zero.
 _RETRIES_MAX = 2**31 - 1
+
+
+_TEXT = (str, type(None))
+_NONE = (type(None),)
+#: Types of the headers that Celery writes for a call without options.
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "lang": (str,), "task": (str,), "id": (str,), "shadow": _NONE, "eta": _NONE, "expires": _NONE,
+    "group": _TEXT, "group_index": (int, type(None)), "retries": (int,), "timelimit": (list,),
+    "root_id": _TEXT, "parent_id": _TEXT, "argsrepr": _TEXT, "kwargsrepr": _TEXT, "origin": _TEXT,
+    "ignore_result": (bool,), "replaced_task_nesting": (int,), "stamped_headers": _NONE,
+    "stamps": (dict,),
+}  # fmt: skip
+_NO_CANVAS = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
+
+
+def is_plain(payload: dict[str, Any], max_depth: int) -> bool:
+    """Whether a message is as Celery writes it for a call without options.
+
+    Such a one passes `check_message`; that is known here without parsing its body, for
+    senders, most of whose messages are such.
+    """
+    headers = payload.get("headers") or {}
+    for name, value in headers.items():
+        if type(value) not in _PLAIN.get(name, ()):
+            return False
+    job, task, body = headers.get("id"), headers.get("task"), payload.get("body")
+    return (
+        payload.get("content-type") == "application/json"
+        and payload.get("content-encoding") == "utf-8"
+        and isinstance(body, str)
+        and body.isascii()
+        and body.startswith("[[")
+        and body.endswith(_NO_CANVAS)
+        and body.count("[") + body.count("{") <= max_depth
+        and bool(job and task and job.isascii() and task.isascii())
+        and len(job) <= NAME_MAX
+        and len(task) <= NAME_MAX
+        and not (job.isspace() or task.isspace())
+        and headers.get("timelimit") in (None, [None, None])
+        and headers.get("retries", 0) == 0
+        and not headers.get("stamps")
+    )
 
 
 def check_message(
@@ -71,7 +114,8 @@ def check_message(
     headers = payload.get("headers")
     if not isinstance(headers, dict) or not headers:
         raise Malformed("headers")
-    if depth(headers) > min(max_depth, HEADER_DEPTH):
+    # The request context has both.
+    if max(depth(headers), depth(payload.get("properties"))) > min(max_depth, HEADER_DEPTH):
         raise Malformed("header-depth")
     if strict:
         _check_own(headers)
@@ -151,7 +195,7 @@ def _check_own(headers: dict[str, Any]) -> None:
 
 def _check_headers(headers: dict[str, Any]) -> None:
     for name in headers:
-        if name in _FORBIDDEN:
+        if name in FORBIDDEN:
             raise Malformed("header-name")
     if _is_number(headers.get("id")):
         headers["id"] = str(headers["id"])

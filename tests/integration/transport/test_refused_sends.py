@@ -35,12 +35,22 @@ def test_what_no_worker_reads_is_not_sent(lab: Lab, monkeypatch: pytest.MonkeyPa
         ((nested(900),), {"compression": "bzip2"}),
         ((1,), {"link": deep}),
         ((1,), {"headers": {"x-what": object()}}),
+        ((1,), {"headers": {"get": 1}}),
+        ((1,), {"headers": {"x": nested(450)}}),
+        ((1,), {"headers": {"x": nested(100_000)}}),
+        ((1,), {"task_id": " "}),
+        ((1,), {"link": "no signature"}),
+        ((1,), {"headers": {"stamped_headers": 5}}),
     ]
     for args, options in calls:
         with pytest.raises(MessageRefused):
             app.send_task("ok", args, **options)
-    ((_, error),) = send_tasks(app, [app.signature("ok", (nested(900),))])
-    assert isinstance(error, MessageRefused)
+    for bad in (
+        app.signature("ok", (nested(900),)),
+        app.signature("ok", (1,), task_id="x" * 2_000),
+    ):
+        ((_, error),) = send_tasks(app, [bad])
+        assert isinstance(error, MessageRefused)
     assert lab.empty()
     app.send_task("ok", (1,), compression="bzip2")
     assert lab.depth() == (1, 0)

@@ -11,14 +11,17 @@ from uuid import UUID
 
 import pytest
 from celery import Celery, signature
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from kombu.compression import compress
 from kombu.serialization import dumps, loads
+from support.foreign_values import FOREIGN, SHADOWING
 
 from sealwax.transport.codec import Malformed, decode, encode
 from sealwax.transport.errors import MessageRefused
 from sealwax.transport.options import TransportOptions
 from sealwax.transport.readable import check_readable
-from sealwax.transport.validation import check_message
+from sealwax.transport.validation import check_message, is_plain
 
 app = Celery("sender", broker="memory://", set_as_current=False)
 
@@ -58,6 +61,13 @@ def linked(depth: int) -> Any:
     for _ in range(depth):
         found = signature("next", app=app, options={"link": [found]})
     return json.loads(json.dumps(found))
+
+
+def deep(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
 
 
 PICKLE = TransportOptions(accept=("application/json", "application/x-python-serialize"))
@@ -176,6 +186,138 @@ def test_a_header_may_be_no_number(value: float) -> None:
 def test_what_our_own_senders_send_has_no_words_beyond_json(number: str) -> None:
     with pytest.raises(Malformed, match="not-json"):
         check_message(sent(raw=f"[[{number}],{{}},{{}}]"), accept=USUAL.accept, strict=True)
+
+
+# -- senders and workers agree
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+moments = st.sampled_from(
+    [None, "2030-01-01T00:00:00", "soon", "", 5, "9999-12-31T23:59:59", "1970-01-01", "٣", [1]]
+)
+names = st.text(max_size=6) | st.sampled_from(
+    [*SHADOWING, "id", "task", "retries", "eta", "expires", "timelimit", "stamps", "shadow",
+     "stamped_headers", "group", "root_id", "origin", "argsrepr", "compression", "_x"]
+)  # fmt: skip
+embeds = st.fixed_dictionaries(
+    {"callbacks": st.none() | st.just([{"task": "t"}]) | values, "errbacks": st.none() | values,
+     "chain": st.none() | values, "chord": st.none() | values},
+    optional={"group": values, "library": values},
+)  # fmt: skip
+identities = st.sampled_from(["i", "", " ", "x" * 1_025, "é", "\ud83d", 5, 1.5, True, None, []])
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> dict[str, Any]:
+    """Messages as Celery's clients write them, with one or more things that are odd."""
+    job = draw(st.just("i") | identities)
+    made = app.amqp.as_task_v2("i", "t", args=(), kwargs={}, argsrepr="()", kwargsrepr="{}")
+    headers = {**made.headers, "id": job, **draw(st.dictionaries(names, values, max_size=2))}
+    headers |= {name: draw(moments) for name in draw(st.sets(st.sampled_from(["eta", "expires"])))}
+    if draw(st.booleans()):
+        headers["task"] = draw(identities)
+    args = draw(st.lists(values, max_size=3))
+    body: Any = (args, draw(st.dictionaries(st.text(max_size=5), values, max_size=2)), made.body[2])
+    if draw(st.booleans()):
+        body = (draw(values), {}, draw(embeds))
+    priority = draw(st.sampled_from([None, 0, 9, -1, 300, "high", 10**30]))
+    more = draw(st.dictionaries(st.text(max_size=6), values, max_size=2))
+    return {
+        "body": draw(st.just(json.dumps(body)) | st.text(max_size=5)),
+        "content-type": draw(st.sampled_from(["application/json", "application/json", "text/x"])),
+        "content-encoding": draw(st.sampled_from(["utf-8", "utf-8", "us-ascii", "binary", None])),
+        "headers": headers,
+        "properties": {
+            **more,
+            "priority": priority,
+            "delivery_info": {"exchange": "", "routing_key": "q"},
+        },
+    }
+
+
+def is_sent(message: dict[str, Any]) -> bool:
+    """Whether the channel would send it; it asks this."""
+    try:
+        if not is_plain(message, USUAL.max_depth):
+            check_readable(message, USUAL)
+    except MessageRefused:
+        return False
+    return True
+
+
+def is_read(message: dict[str, Any]) -> bool:
+    try:
+        received = decode(encode(message), max_depth=USUAL.max_depth)
+        check_message(received, accept=USUAL.accept, max_depth=USUAL.max_depth)
+    except Malformed:
+        return False
+    return True
+
+
+@settings(max_examples=400)
+@given(messages())
+def test_what_is_sent_is_read_and_what_is_not_read_is_not_sent(message: dict[str, Any]) -> None:
+    assert is_sent(message) == is_read(message)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_libraries_put_into_messages_is_sent(name: str) -> None:
+    headers, properties, embed = FOREIGN[name]
+    message = sent(1)
+    message["headers"] |= headers
+    message["properties"] |= properties
+    message["body"] = json.dumps([[1], {}, embed])
+    assert is_sent(message)
+
+
+def test_a_call_without_options_is_known_without_a_look_at_its_body() -> None:
+    made = app.amqp.as_task_v2("i", "t", args=(1, "NaN"), kwargs={"a": [1]})
+    message = sent(1)
+    message["headers"], message["body"] = made.headers, json.dumps(made.body)
+    assert is_plain(message, 900)
+    assert is_read(message)
+
+
+@pytest.mark.parametrize(
+    ("headers", "advice"),
+    [
+        *(({name: 1}, rf"\({name}\)") for name in SHADOWING),
+        ({"x": deep(450)}, "450 levels"),
+        ({"x": deep(930)}, "450 levels"),
+        ({"x": deep(100_000)}, "450 levels"),
+        ({"id": ""}, "id is"),
+        ({"id": None}, "id is"),
+        ({"task": "x" * 1_025}, "name is"),
+        ({"retries": 2**31}, "retries"),
+        ({"timelimit": [-1, None]}, "time limits"),
+        ({"eta": "soon"}, "eta"),
+        ({"expires": 5}, "expires"),
+        ({"stamped_headers": [[]]}, "stamped_headers"),
+        ({"stamped_headers": ["a"], "stamps": [1]}, "stamps"),
+        ({"shadow": ["x"]}, "shadow"),
+        ({"compression": "zstd"}, "zstd"),
+    ],
+)
+def test_a_sender_is_told_what_to_change_in_a_header(headers: dict[str, Any], advice: str) -> None:
+    message = sent(1)
+    message["headers"] |= headers
+    with pytest.raises(MessageRefused, match=advice):
+        check_readable(message, USUAL)
+
+
+def test_properties_have_the_bound_of_headers() -> None:
+    message = sent(1)
+    message["properties"]["x"] = deep(449)
+    check_readable(message, USUAL)
+    message["properties"]["x"] = deep(450)
+    with pytest.raises(MessageRefused, match="450 levels"):
+        check_readable(message, USUAL)
 
 
 def test_an_unknown_compression_is_named() -> None:
