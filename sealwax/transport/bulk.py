@@ -1,7 +1,7 @@
 """Many tasks of one caller, sent together: the bulk path.
 
-`send_tasks` prepares each message as Celery would, then lets all share calls
-of ten, several under way at once. Each task's result is returned on its own.
+`send_tasks` has Celery prepare each message, as `apply_async` does, then lets all
+share calls of ten, several under way at once. Each task's result is returned on its own.
 """
 
 from __future__ import annotations
@@ -9,10 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kombu.serialization import dumps
-from kombu.utils.uuid import uuid
-
-from sealwax.transport.channel import Channel
+from sealwax.transport.channel import Addressed, Channel
 from sealwax.transport.errors import TransportError
 
 __all__ = ["send_tasks"]
@@ -23,46 +20,43 @@ def send_tasks(
 ) -> list[tuple[str, TransportError | None]]:
     """Send signatures (`task.s(...)`); return each one's id and what went wrong, or None.
 
+    What is sent is what `signature.apply_async()` sends: options, headers, links, stamps,
+    routes. Of a canvas these are its first messages; the first that fails is told.
+
     Parameters
     ----------
     app
         A Celery app on this transport.
     queue
-        Where all go; default: each signature's own `queue` option, else the
-        app's default queue. Routes are not asked.
+        Where all go; default: each signature's own `queue` option, else where the
+        app's routes lead it.
 
     Notes
     -----
-    `link`, `chord` and other canvas options are left out: this is for plain
-    tasks. The signals `before_task_publish` and `after_task_publish` are not sent.
+    The signals `before_task_publish` and `after_task_publish` are sent as each message is
+    prepared, before any is sent. What no message can be made of raises then, and nothing is sent.
     """
-    prepared: list[tuple[str, str, dict[str, Any]]] = []
+    prepared: list[tuple[str, TransportError | None, int]] = []
+    options = {} if queue is None else {"queue": queue}
     with app.connection_for_write() as connection:
         channel: Channel = connection.default_channel
+        gathered: list[Addressed] = []
+        channel.gathered = gathered
+        producer = app.amqp.Producer(connection)
         for signature in signatures:
-            options = dict(signature.options)
-            job = options.pop("task_id", None) or uuid()
-            target = queue or options.pop("queue", None) or app.conf.task_default_queue
-            properties = {
-                name: options.pop(name)
-                for name in ("sealwax-group", "sealwax-dedup", "message_attributes")
-                if name in options
-            }
-            fields = app.amqp.as_task_v2(
-                job, signature.task, signature.args, signature.kwargs, **options
-            )
-            content_type, encoding, body = dumps(fields.body, serializer=app.conf.task_serializer)
-            message = channel.prepare_message(
-                body,
-                content_type=content_type,
-                content_encoding=encoding,
-                headers=fields.headers,
-                properties={**fields.properties, **properties, "delivery_mode": 2},
-            )
-            prepared.append((job, target, message))
-        results_by_id: dict[str, TransportError | None] = {}
-        for target in {name for _, name, _ in prepared}:
-            chosen = [(job, message) for job, name, message in prepared if name == target]
-            results = channel.send_many(target, [message for _, message in chosen])
-            results_by_id.update(zip((job for job, _ in chosen), results, strict=True))
-    return [(job, results_by_id[job]) for job, _, _ in prepared]
+            refused: TransportError | None = None
+            job = signature.options.get("task_id") or ""
+            try:
+                result = signature.apply_async(producer=producer, **options)
+                job = result.id
+            except TransportError as error:
+                refused = error
+            prepared.append((job, refused, len(gathered)))
+        results = channel.send_gathered(gathered)
+    fates: list[tuple[str, TransportError | None]] = []
+    start = 0
+    for job, refused, end in prepared:
+        found = [error for error in results[start:end] if error is not None]
+        fates.append((job, refused or (found[0] if found else None)))
+        start = end
+    return fates

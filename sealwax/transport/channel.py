@@ -58,6 +58,10 @@ logger = logging.getLogger(__name__)
 _MASKS = {"argsrepr": "(withheld)", "kwargsrepr": "(withheld)"}
 
 
+#: A queue's logical name, and a prepared message for it.
+Addressed = tuple[str, dict[str, Any]]
+
+
 class QoS(virtual.QoS):
     """Prefetch accounting, read from what is in flight."""
 
@@ -116,6 +120,8 @@ class Channel(Declarations):
     body_encoding = None
     from_transport_options = ()
     supports_fanout = False
+    #: Where messages that are published are gathered instead of sent; for `bulk`.
+    gathered: list[Addressed] | None = None
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
@@ -172,7 +178,11 @@ class Channel(Declarations):
             raise QueueNotFound(
                 f"No queue is bound to exchange {exchange!r} by {routing_key!r}; name the queue."
             )
-        for error in self._send([(queue, message) for queue in queues if queue]):
+        messages = [(queue, message) for queue in queues if queue]
+        if self.gathered is not None:
+            self.gathered += messages
+            return
+        for error in self._send(messages):
             if error is not None:
                 raise error
 
@@ -198,24 +208,20 @@ class Channel(Declarations):
             message, fifo=name.endswith(".fifo"), options=self.options, now=AWS_CLOCK()
         )[0]
 
-    def send_many(
-        self, queue: str, messages: Sequence[dict[str, Any]]
-    ) -> list[TransportError | None]:
-        """Send many prepared messages; return what went wrong with each, or None.
+    def send_gathered(self, messages: list[Addressed]) -> list[TransportError | None]:
+        """Send what was gathered; return what went wrong with each, or None.
 
         The messages share calls of ten, several under way at once. Nothing is
         raised for a single message, so that the caller knows each one's fate.
         """
-        for message in messages:
-            self._inplace_augment_message(message, "", queue)
-        return self._send([(queue, message) for message in messages])
+        return self._send(messages)
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         for error in self._send([(queue, message)]):
             if error is not None:
                 raise error
 
-    def _send(self, messages: Sequence[tuple[str, dict[str, Any]]]) -> list[TransportError | None]:
+    def _send(self, messages: Sequence[Addressed]) -> list[TransportError | None]:
         """Send messages to their queues, all at once; return what went wrong with each, or None."""
         results: list[TransportError | None] = []
         waiting: list[tuple[int, Batcher, BatchEntry, Future[EntryResult]]] = []

@@ -47,6 +47,7 @@ def test_what_no_worker_reads_is_not_sent(lab: Lab, monkeypatch: pytest.MonkeyPa
             app.send_task("ok", args, **options)
     for bad in (
         app.signature("ok", (nested(900),)),
+        app.signature("ok", (1,), headers={"args": 1}),
         app.signature("ok", (1,), task_id="x" * 2_000),
     ):
         ((_, error),) = send_tasks(app, [bad])
