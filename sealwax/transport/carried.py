@@ -19,9 +19,16 @@ from sealwax.transport.options import MAX_DELAY, MAX_VISIBILITY, TransportOption
 from sealwax.transport.publishing import DELAYED
 from sealwax.transport.validation import eta_of
 
-__all__ = ["CARRIED", "copy_fields", "is_copyable", "receives_charged", "take_carried"]
+__all__ = [
+    "CARRIED",
+    "carried_by_publication",
+    "copy_fields",
+    "is_copyable",
+    "receives_charged",
+    "take_carried",
+]
 
-#: Property of a copy: a mapping of `receives`, `retries`, `crashes`, and `first` (epoch s).
+#: Property of a copy: a mapping of `receives`, `retries`, `crashes`; `first`, `unknown` (epoch s).
 CARRIED = "sealwax-carried"
 
 #: Bytes that a copy may be longer than its message.
@@ -42,20 +49,40 @@ def take_carried(payload: dict[str, Any]) -> Carried | None:
     said = properties.pop(CARRIED)
     if not isinstance(said, dict):
         return Carried()
-    first = said.get("first")
-    known = isinstance(first, int | float) and not isinstance(first, bool) and first > 0
     return Carried(
         receives=_count(said.get("receives")),
         retries=_count(said.get("retries")),
         crashes=_count(said.get("crashes")),
-        first=min(float(first or 0), AWS_CLOCK()) if known else 0.0,
+        first=_moment(said.get("first")),
+        unknown=_moment(said.get("unknown")),
     )
+
+
+def _moment(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+        return 0.0
+    return min(float(value), AWS_CLOCK())
 
 
 def _count(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         return 0
     return max(0, min(value, MOST))
+
+
+def carried_by_publication(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return what a copy carries that Celery publishes: its `retries` header counts those.
+
+    Parameters
+    ----------
+    metadata
+        `delivery_info["sqs"]` of the message.
+    """
+    return {
+        "receives": metadata.get("receive_count", 1),
+        "retries": 0,
+        "crashes": metadata.get("crashes", 0),
+    }
 
 
 def receives_charged(metadata: dict[str, Any], eta: Any, *, delayed: Any) -> int:
@@ -150,8 +177,10 @@ def copy_fields(
     if due is not None:
         headers["eta"] = datetime.fromtimestamp(due, UTC).isoformat()
     crashes = carried.crashes + delivery.crashes_here + crashed
-    counts = {"receives": receives, "retries": retries + retried, "crashes": crashes}
-    properties[CARRIED] = counts | {"first": carried.first or delivery.first_received_at}
+    said = {"receives": receives, "retries": retries + retried, "crashes": crashes}
+    properties[CARRIED] = said | {"first": carried.first or delivery.first_received_at}
+    if delivery.unknown_since and not (retried or crashed):
+        properties[CARRIED]["unknown"] = delivery.unknown_since
     fields: dict[str, Any] = {}
     if delivery.group:
         fields["MessageGroupId"] = delivery.group

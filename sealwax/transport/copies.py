@@ -43,6 +43,7 @@ class _Ends:
     waits: int = 0
     retries: int = 0
     crashes: int = 0
+    unknown: float = 0.0
 
 
 class Copier:
@@ -87,10 +88,14 @@ class Copier:
         delivery.copyable = self._copyable(delivery)
         with self._lock:
             ends = self._ends.get(delivery.message_id)
+        # Whatever knew its task and postponed it left this message as it is.
+        if carried is not None and delivery.receives == 1:
+            delivery.unknown_since = carried.unknown
         if ends is not None:
             delivery.waits = ends.waits
             delivery.retries_here = ends.retries
             delivery.crashes_here = ends.crashes
+            delivery.unknown_since = ends.unknown
 
     def wait(self, delivery: Delivery, seconds: int) -> bool:
         """Copy a message that waited and was not started; False: nothing was copied."""
@@ -226,6 +231,7 @@ class Copier:
             ends.waits += waits
             ends.retries += retries
             ends.crashes += crashes
+            ends.unknown = delivery.unknown_since if waits else 0.0
             if len(self._ends) > REMEMBERED:
                 self._ends.popitem(last=False)
 

@@ -70,6 +70,8 @@ def letter_fields(
     if fifo:
         fields["MessageGroupId"] = delivery.group or delivery.message_id
         fields["MessageDeduplicationId"] = delivery.message_id
+    elif delivery.group:
+        fields["MessageGroupId"] = delivery.group  # so that it is fair after a redrive too
     if naked:
         return fields
     attributes = bare_attributes(delivery.attributes)

@@ -48,12 +48,15 @@ class Carried:
         Attempts whose process died, or that ran into their time limit.
     first
         When the first message of them was first received, in epoch seconds; 0: this one.
+    unknown
+        Since when it waits for a worker that knows its task, in epoch seconds; 0: it does not.
     """
 
     receives: int = 0
     retries: int = 0
     crashes: int = 0
     first: float = 0.0
+    unknown: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +73,8 @@ class Delivery:
         Whether crashes and waits are told apart by copies.
     waits, retries_here, crashes_here
         Receives before this one of which this process knows how they ended.
+    unknown_since
+        Since when it waits for a worker that knows its task, in epoch seconds; 0: it does not.
     """
 
     token: str
@@ -95,6 +100,7 @@ class Delivery:
     waits: int = 0
     retries_here: int = 0
     crashes_here: int = 0
+    unknown_since: float = 0.0
 
     @property
     def receives(self) -> int:

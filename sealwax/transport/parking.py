@@ -18,6 +18,9 @@ from typing import Any
 
 from sealwax.aws.clock import AWS_CLOCK
 from sealwax.aws.errors import error_code
+from sealwax.aws.sqs import message_size
+from sealwax.transport.carried import copy_fields
+from sealwax.transport.codec import Malformed
 from sealwax.transport.engine import Engine
 from sealwax.transport.in_flight import Delivery
 
@@ -38,7 +41,10 @@ COUNT_SECONDS = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Parked:
-    """A message that is to be sent again, unchanged, when it is due."""
+    """A message that is to be sent again, unchanged, when it is due.
+
+    Without a ledger its body says how often it was tried.
+    """
 
     queue: str
     body: str
@@ -65,36 +71,60 @@ class Parking:
     ----------
     parked
         Deletes the message, once the option has recorded it.
-    refused
-        Postpones it in the queue after all.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        *,
-        parked: Callable[[Delivery], None],
-        refused: Callable[[Delivery, int], None],
-    ) -> None:
+    def __init__(self, engine: Engine, *, parked: Callable[[Delivery], None]) -> None:
         self._engine = engine
         self._parked = parked
-        self._refused = refused
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
         self._counted: dict[str, float] = {}
 
-    def take(self, delivery: Delivery, seconds: int) -> bool:
-        """Take over a settled delivery that is to wait; False: it is to wait in the queue."""
+    def take(
+        self,
+        delivery: Delivery,
+        seconds: int,
+        *,
+        refused: Callable[[], None],
+        retried: bool = False,
+        crashed: bool = False,
+    ) -> bool:
+        """Take over a settled delivery that is to wait; False: it is to wait in the queue.
+
+        Parameters
+        ----------
+        refused
+            Has it wait in the queue after all; called in the background.
+        retried, crashed
+            How this receive ended; neither: it only waited.
+        """
         if self._engine.options.park is None:
             return False
         self._refresh_count(delivery.queue)
         crowd = self._counts.get(delivery.queue, 0)
         if not should_park(seconds, crowd, fifo=delivery.queue.endswith(".fifo")):
             return False
-        self._engine.background.run(self._park, delivery, seconds)
+        body = self._body(delivery, retried=retried, crashed=crashed)
+        if body is None:
+            return False
+        self._engine.background.run(self._park, delivery, body, seconds, refused)
         return True
 
-    def _park(self, delivery: Delivery, seconds: int) -> None:
+    def _body(self, delivery: Delivery, *, retried: bool, crashed: bool) -> str | None:
+        """Return what to send again; None: with its counts it would be too large."""
+        if self._engine.options.headers is not None:
+            return delivery.body  # the ledger counts
+        try:
+            fields = copy_fields(delivery, delay=0, retried=retried, crashed=crashed)
+        except Malformed:
+            return delivery.body  # whoever opens it will say so
+        if message_size(fields) > self._engine.options.message_bytes:
+            return None
+        return str(fields["MessageBody"])
+
+    def _park(
+        self, delivery: Delivery, body: str, seconds: int, refused: Callable[[], None]
+    ) -> None:
         park = self._engine.options.park
         if park is None:
             return
@@ -102,7 +132,7 @@ class Parking:
             park(
                 Parked(
                     queue=delivery.queue,
-                    body=delivery.body,
+                    body=body,
                     attributes=delivery.attributes,
                     group=delivery.group,
                     job=delivery.job,
@@ -117,7 +147,7 @@ class Parking:
                 delivery.message_id,
                 error_code(error),
             )
-            self._refused(delivery, seconds)
+            refused()
             return
         self._engine.counters.add("parked")
         self._parked(delivery)

@@ -63,7 +63,7 @@ class Settler:
         self._leases = LeaseKeeper(engine, self.in_flight, tick=self._tick)
         self._dead_letterer = DeadLetterer(engine, on_confirmed=self._delete)
         self.copier = Copier(engine, copied=self._delete, refused=self._return)
-        self._parking = Parking(engine, parked=self._delete, refused=self._return)
+        self._parking = Parking(engine, parked=self._delete)
         self._lock = threading.Lock()
         self._closed = False
         if engine.options.pauses is not None:
@@ -181,11 +181,15 @@ class Settler:
         if delivery is None:
             return
         self.engine.counters.add("postponed")
-        if self._parking.take(delivery, math.ceil(seconds)):
-            return
-        hop = self.copier.early(delivery, seconds)
-        if hop:
-            self._return(delivery, hop)
+        due = AWS_CLOCK() + seconds
+
+        def wait() -> None:
+            hop = self.copier.early(delivery, max(0.001, due - AWS_CLOCK()))
+            if hop:
+                self._return(delivery, hop)
+
+        if not self._parking.take(delivery, math.ceil(seconds), refused=wait):
+            wait()
 
     def settle_unknown_task(self, token: str) -> bool:
         """Postpone a message of an unknown task for a newer worker; at last dead-letter it.
@@ -195,7 +199,13 @@ class Settler:
         delivery = self.in_flight.get(token)
         if delivery is None:
             return False
-        left = delivery.first_received_at + self.engine.options.unknown_task_grace - AWS_CLOCK()
+        now = AWS_CLOCK()
+        if self.engine.options.headers is None:
+            # Not since its first receive: it may have waited for its time, or been tried, before.
+            delivery.unknown_since = since = delivery.unknown_since or now
+        else:
+            since = delivery.first_received_at
+        left = since + self.engine.options.unknown_task_grace - now
         if left > 0:
             return self.settle(token, Retry(min(left, UNKNOWN_TASK_STEP)))
         letter = DeadLetter(
@@ -226,15 +236,24 @@ class Settler:
 
     def _postpone(self, delivery: Delivery, seconds: int, *, crashed: bool) -> None:
         self.engine.counters.add("postponed")
-        if self._parking.take(delivery, seconds):
-            return
-        if not delivery.started_at:
-            copied = self.copier.wait(delivery, seconds)
+        started = bool(delivery.started_at)
+        if not started:
+            copy = self.copier.wait
         else:
             copy = self.copier.crash if crashed else self.copier.retry
-            copied = copy(delivery, seconds)
-        if not copied:
-            self._return(delivery, seconds)
+
+        def wait() -> None:
+            if not copy(delivery, seconds):
+                self._return(delivery, seconds)
+
+        if not self._parking.take(
+            delivery,
+            seconds,
+            refused=wait,
+            retried=started and not crashed,
+            crashed=started and crashed,
+        ):
+            wait()
 
     def _delete(self, delivery: Delivery) -> None:
         self.engine.calls(self.engine.url(delivery.queue)).delete.submit(

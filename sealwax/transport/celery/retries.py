@@ -9,6 +9,7 @@ from typing import Any
 from celery.exceptions import MaxRetriesExceededError, Retry
 
 from sealwax.aws.backoff import backoff
+from sealwax.transport.carried import CARRIED, carried_by_publication
 from sealwax.transport.publishing import DEDUPLICATION, GROUP
 
 __all__ = [
@@ -37,7 +38,7 @@ def marked(error: Any) -> Any:
 
 
 def copied(signature: Any, metadata: Any, *, asked: Mapping[str, Any]) -> Any:
-    """Give the signature of a copy the group of its message, and no deduplication id of old.
+    """Give the signature of a copy the group and the counts of its message, and no id of old.
 
     Parameters
     ----------
@@ -61,6 +62,7 @@ def copied(signature: Any, metadata: Any, *, asked: Mapping[str, Any]) -> Any:
     asks = {*asked, *(asked.get("headers") or ())}
     if group and not asks.intersection(GROUP):
         options[GROUP[0]] = group
+    options[CARRIED] = carried_by_publication(metadata)
     return signature
 
 
