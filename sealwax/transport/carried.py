@@ -89,7 +89,8 @@ def receives_charged(metadata: dict[str, Any], eta: Any, *, delayed: Any) -> int
     """Return how many retries came before, as far as is known.
 
     Neither the receives that only waited for a long eta are charged, nor those that
-    this process knows as waits. A receive that ended with its worker's death is.
+    this process knows as waits. A receive that ended with its worker's death is, except
+    where nobody could have said that it was none (`proven_only`).
 
     Parameters
     ----------
@@ -101,6 +102,8 @@ def receives_charged(metadata: dict[str, Any], eta: Any, *, delayed: Any) -> int
         Seconds of the eta that SQS itself waited for, as the sender says.
     """
     carried = metadata.get("retries_carried", 0)
+    if metadata.get("proven_only"):
+        return int(carried + metadata.get("retries_here", 0))
     before = int(metadata.get("receive_count", 1)) - 1 - metadata.get("receives_carried", 0)
     before = max(0, before - metadata.get("waits", 0) - metadata.get("crashes_here", 0))
     if before == 0 or not isinstance(eta, str):

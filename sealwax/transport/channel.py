@@ -394,7 +394,29 @@ class Channel(Declarations):
             # whole seconds, and SQS may be early by the fraction it does not keep.
             self.settler.wait_until_due(delivery.token, early)
             return None
+        # Written out, as all that each message passes.
+        if (
+            delivery.receive_count > self.options.unproven_receives
+            and self.options.headers is None
+            and self._is_deadly(delivery)
+        ):
+            return None
         return SqsMessage.of(payload, delivery, self)
+
+    def _is_deadly(self, delivery: Delivery) -> bool:
+        """Dead-letter a message that may have killed too many workers; nobody else can."""
+        found = delivery.unproven(AWS_CLOCK(), self.options.lease)
+        if found < self.options.unproven_receives:
+            return False
+        letter = DeadLetter(
+            reason=Reason.CRASHED,
+            cause="process-died",
+            error="WorkerLost",
+            attempts=found,
+            job=delivery.job,
+        )
+        self.settler.settle(delivery.token, letter, recorded=False)
+        return True
 
     def _malformed(self, delivery: Delivery, kind: str) -> None:
         letter = DeadLetter(reason=Reason.MALFORMED, cause=kind, error=kind, job=delivery.job)

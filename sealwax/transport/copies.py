@@ -85,7 +85,8 @@ class Copier:
             delivery.carried = carried
             delivery.receive_count += carried.receives
             delivery.first_received_at = carried.first or delivery.first_received_at
-        delivery.copyable = self._copyable(delivery)
+        copies = self._engine.options.copy_waits and self._copyable(delivery)
+        delivery.proven_only = not copies
         with self._lock:
             ends = self._ends.get(delivery.message_id)
         # Whatever knew its task and postponed it left this message as it is.
@@ -153,6 +154,8 @@ class Copier:
             # One wait of those that have a time is not charged; see `receives_charged`.
             suffices &= delivery.receives == 1 and seconds > CLOSE
         if suffices:
+            if delivery.proven_only:
+                self._remember(delivery, waits=1)
             return hop
         self._warn_of_order(delivery)
         if self._send(delivery, min(whole, left), delay=min(seconds, retention / 4)):

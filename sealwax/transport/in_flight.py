@@ -69,10 +69,11 @@ class Delivery:
         How often it was received, those that it is a copy of included.
     carried
         What its message says of those that it is a copy of.
-    copyable
-        Whether crashes and waits are told apart by copies.
     waits, retries_here, crashes_here
         Receives before this one of which this process knows how they ended.
+    proven_only
+        Whether receives that this process knows nothing of are no attempts: others may have
+        given the message back, and no copy could say so.
     unknown_since
         Since when it waits for a worker that knows its task, in epoch seconds; 0: it does not.
     """
@@ -96,10 +97,10 @@ class Delivery:
     lost: bool = False
     started_at: float = field(default=0.0)
     carried: Carried | None = None
-    copyable: bool = False
     waits: int = 0
     retries_here: int = 0
     crashes_here: int = 0
+    proven_only: bool = False
     unknown_since: float = 0.0
 
     @property
@@ -109,11 +110,24 @@ class Delivery:
 
     @property
     def crashes(self) -> int:
-        """How many attempts before crashed; where copies do not tell, how many may have."""
-        here = self.crashes_here
-        if not self.copyable:
-            here = max(0, self.receives - 1 - self.waits - self.retries_here)
-        return here + (self.carried.crashes if self.carried else 0)
+        """How many attempts before are known to have crashed."""
+        return self.crashes_here + (self.carried.crashes if self.carried else 0)
+
+    def unproven(self, now: float, lease: float) -> int:
+        """Return how many receives before may have killed their workers, as far as is known.
+
+        Those whose ends this process knows have not. Nor has what came back sooner: a
+        message whose worker is gone stays invisible for a lease.
+
+        Parameters
+        ----------
+        now
+            Epoch seconds.
+        lease
+            Seconds.
+        """
+        unknown = self.receives - 1 - self.waits - self.retries_here - self.crashes_here
+        return max(0, min(unknown, int((now - self.first_received_at) / lease)))
 
     def metadata(self) -> dict[str, Any]:
         """Return `task.request.delivery_info["sqs"]`: plain values, times in epoch s."""
@@ -130,6 +144,8 @@ class Delivery:
             "retries_carried": self.carried.retries if self.carried else 0,
             "crashes": self.crashes,
             "crashes_here": self.crashes_here,
+            "retries_here": self.retries_here,
+            "proven_only": self.proven_only,
         }
 
 

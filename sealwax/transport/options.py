@@ -101,6 +101,9 @@ class TransportOptions:
         Deepest nesting of JSON that a received message may have.
     unknown_task_grace
         How long a message of an unknown task waits for a worker that knows it.
+    unproven_receives
+        Receives that may have killed their workers, for all that is known, after which a message
+        is dead as `crashed` before it starts once more. Not where `headers` is set.
     crashes
         Receives after which a message that lost its worker is dead (generic tasks).
     drain_timeout
@@ -162,6 +165,7 @@ class TransportOptions:
     max_depth: int = MAX_DEPTH
     inflated_bytes: int = 16 * MAX_BYTES
     unknown_task_grace: float = 300
+    unproven_receives: int = 100
     crashes: int = 3
     drain_timeout: float = 10
     accept: tuple[str, ...] = ("application/json",)
@@ -302,6 +306,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("max_depth", 4, MAX_DEPTH),
     ("inflated_bytes", 0, 64 * MAX_BYTES),
     ("unknown_task_grace", 0, 86_400),
+    ("unproven_receives", 1, 1_000),
     ("crashes", 1, 100),
     ("drain_timeout", 0, 300),
     ("counters_every", 0, 86_400),

@@ -160,7 +160,7 @@ class Engine:
     patient_url = url
 
     def dead_letter_url(self, queue: str) -> str:
-        return "dead"
+        return "dead.fifo" if self.world.fifo else "dead"
 
     def retention(self, queue: str) -> float:
         self.world.expire(self._retention)
@@ -189,7 +189,7 @@ class Engine:
         return self._submitter("send", self.world.send)
 
     def _letters(self, url: str) -> Any:
-        if url == "dead":
+        if url.startswith("dead"):
             return self._submitter("dead", self.world.letters.append)
         return self._submitter("letters", self.world.send)
 

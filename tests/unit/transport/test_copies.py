@@ -123,7 +123,7 @@ def test_a_wait_that_may_not_be_copied_is_remembered(outcome: str) -> None:
     assert again.waits == 1
     assert again.metadata()["crashes"] == 0
     # What SQS refused for good is not tried again.
-    assert again.copyable is (outcome in {"too late", "off"})
+    assert again.proven_only is (outcome != "too late")
 
 
 def test_a_crash_that_may_not_be_copied_still_counts() -> None:

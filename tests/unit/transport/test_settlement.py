@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from billiard.einfo import ExceptionInfo
+from celery.exceptions import MaxRetriesExceededError, WorkerLostError
 from celery.exceptions import Retry as CeleryRetry
-from celery.exceptions import WorkerLostError
 from support.one_message import DAY, Worker, World
 
 from sealwax.outcomes import DeadLetter, Reason, Retry
@@ -39,24 +39,29 @@ class Story:
         except BaseException:  # noqa: BLE001
             request.on_failure(ExceptionInfo())
 
-    def retry(self, park: Callable[[Any], None] | None = None, **how: Any) -> None:
-        """Start the message, and have it ask for another attempt; `park` takes long waits."""
-        request = self.worker.start(self.taken())
-        self.world.options = replace(self.world.options, park=park)
+    def asks_again(self, request: Request, **how: Any) -> bool:
+        """Have a started attempt ask for another; False: it may not."""
         task = request.task
         task.push_request(**request.request_dict | {
             "args": request.args, "kwargs": request.kwargs,
             "delivery_info": request.delivery_info, "called_directly": False,
         })  # fmt: skip
         try:
-            with pytest.raises(CeleryRetry) as caught:
-                task.retry(**how)
+            with pytest.raises((CeleryRetry, MaxRetriesExceededError)) as caught:
+                task.retry(**{"countdown": 0, **how})
         finally:
             task.pop_request()
+        self.ended(request, marked(caught.value))
+        return isinstance(caught.value, CeleryRetry)
+
+    def retry(self, park: Callable[[Any], None] | None = None, **how: Any) -> None:
+        """Start the message, and have it ask for another attempt; `park` takes long waits."""
+        request = self.worker.start(self.taken())
+        self.world.options = replace(self.world.options, park=park)
+        assert self.asks_again(request, **how)
+        self.world.options = replace(self.world.options, park=None)
         self.retries += 1
         self.not_before = self.world.now + how["countdown"]
-        self.ended(request, marked(caught.value))
-        self.world.options = replace(self.world.options, park=None)
 
     def taken(self) -> Any:
         """Receive the message, and check what it says of itself."""
@@ -168,10 +173,12 @@ WAYS = [
 ]  # fmt: skip
 
 
-def begin(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Story:
+def begin(
+    monkeypatch: pytest.MonkeyPatch, *, max_retries: int = 9, countdown: int = 60, **options: Any
+) -> Story:
     world = World(monkeypatch, fair_queues=True, unknown_task_grace=300, **options)
 
-    @world.app.task(name="one", bind=True, max_retries=9, max_crashes=9, shared=False)
+    @world.app.task(name="one", bind=True, max_retries=max_retries, max_crashes=9, shared=False)
     def one(self: Any, *args: Any) -> None:
         """Do nothing: tests say how it ends."""
 
@@ -180,21 +187,34 @@ def begin(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Story:
         "message_attributes": {"colour": {"DataType": "String", "StringValue": "red"}},
     }
     headers = {"mine": "yes"}
-    one.apply_async((0,), task_id="job", countdown=60, priority=3, headers=headers, **properties)
+    one.apply_async(
+        (0,), task_id="job", countdown=countdown, priority=3, headers=headers, **properties
+    )
     story = Story(world, world.worker())
-    story.not_before = world.now + 60
+    story.not_before = world.now + countdown
     return story
 
 
+#: On a FIFO queue nothing is parked, and a process remembers.
+FIFO_WAYS = [
+    way for way in WAYS if way not in {deploy, park_a_retry, park_a_crash, park_a_wait}
+]  # fmt: skip
+
+
+def of_each_pair(ways: list[Callable[[Story], None]], queue: str) -> list[Any]:
+    return [
+        pytest.param(queue, pair, id="-".join([queue, *(way.__name__ for way in pair)]))
+        for pair in (*((way,) for way in ways), *itertools.product(ways, repeat=2))
+    ]
+
+
 @pytest.mark.parametrize(
-    "ways",
-    [*((way,) for way in WAYS), *itertools.product(WAYS, repeat=2)],
-    ids=lambda ways: "-".join(way.__name__ for way in ways),
+    ("queue", "ways"), [*of_each_pair(WAYS, "q"), *of_each_pair(FIFO_WAYS, "q.fifo")]
 )
 def test_what_a_message_has_been_through_is_known_after_each_pair_of_ways(
-    monkeypatch: pytest.MonkeyPatch, ways: tuple[Callable[[Story], None], ...]
+    monkeypatch: pytest.MonkeyPatch, queue: str, ways: tuple[Callable[[Story], None], ...]
 ) -> None:
-    story = begin(monkeypatch)
+    story = begin(monkeypatch, queue=queue)
     for way in ways:
         way(story)
     story.taken()
@@ -209,11 +229,12 @@ def unknown(story: Story) -> None:
     story.worker.settler.settle_unknown_task(story.taken().delivery_tag)
 
 
+@pytest.mark.parametrize("queue", ["q", "q.fifo"])
 @pytest.mark.parametrize("before", [None, beyond_retention, beyond_visibility, postpone])
 def test_an_unknown_task_waits_from_when_it_was_first_unknown(
-    monkeypatch: pytest.MonkeyPatch, before: Callable[[Story], None] | None
+    monkeypatch: pytest.MonkeyPatch, before: Callable[[Story], None] | None, queue: str
 ) -> None:
-    story = begin(monkeypatch)
+    story = begin(monkeypatch, queue=queue)
     for _ in range(2):
         if before is not None:
             before(story)
@@ -228,3 +249,83 @@ def test_an_unknown_task_waits_from_when_it_was_first_unknown(
         assert story.world.now < since + 400
         unknown(story)
     assert story.world.now >= since + 300
+
+
+def run(story: Story, *, seconds: float) -> bool:
+    """Receive and start the message on the story's worker; False: it is a letter now."""
+    story.world.now += seconds
+    opened = story.worker.open(story.worker.receive())
+    if opened is None:
+        assert len(story.world.letters) == 1
+        return False
+    story.worker.start(opened)
+    return True
+
+
+def of_two_retries(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Story:
+    return begin(monkeypatch, queue="q.fifo", max_retries=2, countdown=0, **options)
+
+
+@pytest.mark.parametrize("pause", [0.0, 1.0, 3_600.0])
+def test_a_rolling_deploy_charges_nothing_on_a_fifo_queue(
+    monkeypatch: pytest.MonkeyPatch, pause: float
+) -> None:
+    story = of_two_retries(monkeypatch)
+    workers = [story.world.worker() for _ in range(5)]
+    for worker in workers * 3:
+        story.worker = worker
+        story.world.now += pause
+        story.taken()
+        worker.settler.release_all()
+    story.worker = workers[0]
+    for _ in range(2):
+        postpone(story)
+    assert len(story.world.messages) == 1
+    assert not story.world.letters
+    request = story.worker.start(story.taken())
+    assert request.request_dict["retries"] == 2
+
+
+def test_a_fifo_message_that_fails_on_many_workers_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = of_two_retries(monkeypatch)
+    workers = [story.world.worker() for _ in range(5)]
+    attempts = 0
+    for worker in workers * 3:
+        story.worker = worker
+        attempts += 1
+        request = worker.start()
+        if not story.asks_again(request):
+            break
+    assert attempts == 11  # two retries on each of five
+    (letter,) = story.world.letters
+    assert '"exhausted"' in json.dumps(letter).replace("\\", "")
+
+
+@pytest.mark.parametrize("queue", ["q", "q.fifo"])
+@pytest.mark.parametrize("bound", [1, 3, 100])
+def test_what_kills_its_whole_worker_each_time_ends_at_the_bound(
+    monkeypatch: pytest.MonkeyPatch, queue: str, bound: int
+) -> None:
+    story = begin(monkeypatch, queue=queue, countdown=0, unproven_receives=bound)
+    for _ in range(bound):
+        assert run(story, seconds=0)
+        story.worker = story.world.worker()  # nothing is left of the one before
+    assert not run(story, seconds=0)
+    (letter,) = story.world.letters
+    assert '"crashed"' in json.dumps(letter).replace("\\", "")
+    assert "sealwax-carried" not in letter["MessageBody"]
+    assert not story.world.messages
+
+
+def test_what_came_back_before_its_lease_ended_killed_no_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    story = begin(monkeypatch, queue="q.fifo", countdown=0, unproven_receives=2)
+    for _ in range(50):
+        story.world.now += 1
+        story.taken()
+        story.worker.settler.release_all()
+        story.worker = story.world.worker()
+        if story.world.now - story.world.messages[0].first >= 58:
+            break
+    assert not story.world.letters
