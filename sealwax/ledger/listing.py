@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from sealwax.envelope.format import split
 from sealwax.ledger.entry import FINAL, JobState, LedgerEntry
 from sealwax.ledger.table import LedgerTable
 
-__all__ = ["JobPage", "KeyUsage", "batch", "is_cursor", "needing", "query"]
+__all__ = ["JobPage", "KeyUsage", "batch", "is_cursor", "keys", "needing", "query"]
 
 #: Keys that one BatchGetItem may name.
 #: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
@@ -169,6 +170,30 @@ class _Shard:
         )
         self._start = found.get("LastEvaluatedKey")
         self._unread = bool(self._start)
+
+
+def keys(
+    table: LedgerTable, index: str, *, key: str, value: str, until: float
+) -> Iterator[list[tuple[float, str]]]:
+    """Yield when each job of one partition key was created, and its id, the oldest first.
+
+    In pages of 1 MB, some 10,000 jobs for a call; entries are not read. What was
+    created after `until` (epoch seconds) is left out.
+    """
+    start: dict[str, Any] = {}
+    while True:
+        page = table.call(
+            "query",
+            IndexName=index,
+            KeyConditionExpression="#key = :value AND created <= :until",
+            ExpressionAttributeNames={"#key": key},
+            ExpressionAttributeValues={":value": {"S": value}, ":until": value_of(until)},
+            **start,
+        )
+        yield [(float(item["created"]["N"]), item["id"]["S"]) for item in page.get("Items", [])]
+        if not page.get("LastEvaluatedKey"):
+            return
+        start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
 
 def batch(table: LedgerTable, ids: list[str]) -> dict[str, LedgerEntry]:

@@ -11,16 +11,16 @@ the key of the tenants' index are spread over shards; see `sealwax.aws.shards`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from sealwax.aws.clock import AWS_CLOCK
-from sealwax.aws.shards import SHARDS, sharded
+from sealwax.aws.shards import SHARDS, shard_keys, sharded
 from sealwax.ledger.acceptance import Acceptance
 from sealwax.ledger.attempts import Attempts
 from sealwax.ledger.entry import JobState, LedgerEntry, open_watch
 from sealwax.ledger.erasing import erase_entry
-from sealwax.ledger.listing import JobPage, KeyUsage, batch, needing, query
+from sealwax.ledger.listing import JobPage, KeyUsage, batch, keys, needing, query
 from sealwax.ledger.table import LedgerTable, Written, of_generation
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class Ledger(Acceptance, Attempts):
         shards_read: int | None = None,
     ) -> None:
         super().__init__(LedgerTable(client, table), keep=keep, clock=clock, shards=shards)
-        self._shards_read = max(shards, shards_read or 0)
+        #: How many shards there are to read.
+        self.shards_read = max(shards, shards_read or 0)
 
     # -- reading ---------------------------------------------------------------
 
@@ -113,11 +114,28 @@ class Ledger(Acceptance, Attempts):
             "by-watch",
             key="watch",
             value=watch,
-            shards=self._shards_read,
+            shards=self.shards_read,
             after=after,
             limit=limit,
             until=until,
         )
+
+    def open_keys(
+        self, lane: str, shard: int, *, until: float
+    ) -> Iterator[list[tuple[float, str]]]:
+        """Yield creation and id of a shard's open jobs, the oldest first, in pages of 1 MB.
+
+        From an index, so a moment behind; entries are not read.
+
+        Parameters
+        ----------
+        shard
+            0 to `shards_read - 1`.
+        until
+            Epoch seconds; jobs accepted later are not read.
+        """
+        value = shard_keys(open_watch(lane), self.shards_read)[shard]
+        return keys(self._table, "by-watch", key="watch", value=value, until=until)
 
     def of_tenant(
         self, tenant: str, after: str | None = None, limit: int = 100, *, newest_first: bool = True
@@ -128,7 +146,7 @@ class Ledger(Acceptance, Attempts):
             "by-tenant",
             key="tenant",
             value=tenant,
-            shards=self._shards_read,
+            shards=self.shards_read,
             after=after,
             limit=limit,
             newest_first=newest_first,

@@ -12,7 +12,8 @@ from sealwax.steward.collect import DeadLetterCollector
 from sealwax.steward.duty import Duty
 from sealwax.steward.replay import ReplayEngine
 from sealwax.steward.send_due import OutboxDuty
-from sealwax.steward.sweep import Sweep, SweepDuty
+from sealwax.steward.sweep import PARTS, Sweep, SweepDuty
+from sealwax.steward.sweep_notes import SweepNotes
 
 __all__ = ["make_duties"]
 
@@ -26,22 +27,35 @@ def make_duties(runtime: Runtime) -> list[Duty]:
     def fair_group(tenant: str) -> str:
         return runtime.hashes.fair_group(tenant)
 
-    sweep = Sweep(
-        settings,
-        runtime.ledger,
-        runtime.outbox,
-        letters,
-        sqs,
-        evidence=evidence,
-        fair_group=fair_group,
-        clock=runtime.clock,
-    )
+    def sweep() -> Sweep:
+        return Sweep(
+            settings,
+            runtime.ledger,
+            runtime.outbox,
+            letters,
+            sqs,
+            evidence=evidence,
+            fair_group=fair_group,
+            clock=runtime.clock,
+        )
+
+    parts = min(PARTS, runtime.ledger.shards_read)
     return [
         *(
             OutboxDuty(runtime.outbox, sqs, shard=shard, clock=runtime.clock)
             for shard in range(runtime.outbox.shards)
         ),
-        SweepDuty(sweep, list(settings.lanes), every=settings.steward.sweep_every),
+        *(
+            SweepDuty(
+                sweep(),
+                settings.lanes,
+                SweepNotes(runtime.control, runtime.clock),
+                every=settings.steward.sweep_every,
+                part=part,
+                parts=parts,
+            )
+            for part in range(parts)
+        ),
         DeadLetterCollector(settings, sqs, letters, runtime.ledger, evidence, clock=runtime.clock),
         ReplayEngine(
             runtime.settings,

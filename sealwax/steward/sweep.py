@@ -9,11 +9,14 @@ own: whatever else bears the job's id hides nothing.
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -24,20 +27,27 @@ from sealwax.deadletters.resend import LetterResender
 from sealwax.deadletters.service import Letters
 from sealwax.keys.provenance import Evidence, is_own
 from sealwax.ledger import JobState, Ledger, LedgerEntry
-from sealwax.ledger.entry import open_watch
 from sealwax.outbox.store import Outbox
 from sealwax.settings import Settings
 from sealwax.steward.duty import Leader
+from sealwax.steward.sweep_notes import LONGEST, Note, Stretch, SweepNotes, Where, aligned
 
 if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
 
-__all__ = ["Finding", "Sweep", "SweepDuty", "idle_since"]
+__all__ = ["PARTS", "Finding", "Look", "Sweep", "SweepDuty", "idle_since"]
+
+_T = TypeVar("_T")
 
 log = structlog.get_logger("sealwax.steward")
 
 #: Jobs read in one call.
+#: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 PAGE = 100
+
+#: Parts of the duty, which stewards do side by side, each with its share of the
+#: ledger's shards. A part renews a lease all day long, so that there are few.
+PARTS = 4
 
 #: Seconds after which a duty's turn ends, whatever is left.
 TURN = 4.0
@@ -75,9 +85,20 @@ class Finding:
     task: str
     state: JobState
     age: float
-    where: Literal["outbox", "letter", "unaccounted"]
+    where: Where
     resent: bool = False
     strays: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Look:
+    """A step of a sweep: what was found now, and by `where` what stood still before and may still.
+
+    `known` is of jobs whose next look is to come, counted and not read.
+    """
+
+    found: Sequence[Finding]
+    known: Mapping[Where, int]
 
 
 def idle_since(entry: LedgerEntry) -> float:
@@ -124,39 +145,101 @@ class Sweep:
         #: When each job was sent again: not twice while its message may still wait.
         self._resent: dict[str, float] = {}
 
-    def outboxed(self) -> Outboxed:
-        """Return the names of the outbox's items by the job whose id they bear."""
+    @property
+    def shards(self) -> int:
+        """How many shards of the ledger each lane has."""
+        return self._ledger.shards_read
+
+    def all(self, *, repair: bool = False) -> Iterator[Finding]:
+        """Yield everything that stands still; every job that is old enough is read."""
+        outboxed = self.outbox_names()
+        for lane in self._settings.lanes:
+            for shard in range(self.shards):
+                for jobs in _hundreds(self._old(lane, shard)):
+                    now = self._clock()
+                    for entry in self._entries([job for _, job in jobs]).values():
+                        found = self._stands(entry, now, outboxed, repair=repair)
+                        if found is not None:
+                            yield found
+
+    def shard(
+        self,
+        lane: str,
+        shard: int,
+        notes: SweepNotes,
+        outboxed: Callable[[], Outboxed],
+        *,
+        every: float,
+        repair: bool,
+    ) -> Iterator[Look]:
+        """Look at those jobs of a lane's shard whose time has come; each step is a few calls.
+
+        A job that moves is looked at next when it would have stood still for long
+        enough, so that it is found then, or a pass later. One that stands still is
+        looked at after `every` seconds, twice as many, and so on up to `after`.
+        """
+        yield Look((), {})
+        for stretch in aligned(notes.stretches(lane, shard), self._old(lane, shard)):
+            now = self._clock()
+            known = {job: stretch.notes[job] for job in stretch.open if job in stretch.notes}
+            kept = {job: note for job, note in known.items() if note.waits(now)}
+            yield Look((), Counter(note.where for note in kept.values() if note.where))
+            due = [job for job in stretch.open if job not in kept]
+            for jobs in _hundreds(due):
+                now, entries, found = self._clock(), self._entries(jobs), []
+                for job, entry in entries.items():
+                    each = self._stands(entry, now, outboxed, repair=repair)
+                    kept[job] = self._note(entry, each, known.get(job), now, every)
+                    found += [each] if each is not None else []
+                yield Look(found, {})
+            if due or _stale(stretch, kept):
+                notes.keep(lane, shard, stretch, kept)
+
+    def outbox_names(self) -> Callable[[], Outboxed]:
+        """Return who says the names of the outbox's items by the job whose id they bear.
+
+        They are read when the first job stands still, and not again.
+        """
+        return cache(self._outboxed)
+
+    def _outboxed(self) -> Outboxed:
         found: dict[str, list[str]] = {}
         for item_id, _ in self._outbox.names():
             found.setdefault(item_id.partition("#")[0], []).append(item_id)
         return found
 
-    def page(
-        self, lane: str, after: str | None, outboxed: Outboxed, *, repair: bool
-    ) -> tuple[list[Finding], str | None]:
-        """Return what stands still in a page of a lane's open jobs, and where to go on."""
-        now = self._clock()
+    def _old(self, lane: str, shard: int) -> Iterator[tuple[float, str]]:
         # A job stands still since its acceptance at the earliest: younger ones are not read.
-        page = self._ledger.watching(
-            open_watch(lane), after=after, limit=PAGE, until=now - self._after
-        )
-        found = [
-            self._finding(entry, now, outboxed, repair=repair)
-            for entry in page.entries
-            if now - idle_since(entry) > self._after
-        ]
-        return [each for each in found if each is not None], page.after
+        until = self._clock() - self._after
+        return itertools.chain.from_iterable(self._ledger.open_keys(lane, shard, until=until))
 
-    def all(self, *, repair: bool = False) -> Iterator[Finding]:
-        """Yield everything that stands still."""
-        outboxed = self.outboxed()
-        for lane in self._settings.lanes:
-            after: str | None = None
-            while True:
-                found, after = self.page(lane, after, outboxed, repair=repair)
-                yield from found
-                if after is None:
-                    break
+    def _entries(self, jobs: list[str]) -> dict[str, LedgerEntry]:
+        """Return the entries of jobs that have not ended: the index may be behind."""
+        found = self._ledger.many(jobs)
+        return {job: entry for job, entry in found.items() if not entry.final}
+
+    def _note(
+        self,
+        entry: LedgerEntry,
+        found: Finding | None,
+        before: Note | None,
+        now: float,
+        every: float,
+    ) -> Note:
+        if found is None:
+            # The first whole second at which it is more than `after` ago.
+            look = math.floor(max(now, idle_since(entry) + self._after)) + 1
+            return Note(math.floor(min(look, now + LONGEST)))
+        still = before.still if before is not None else 0
+        wait = min(every * 2.0 ** min(still, 32), max(every, self._after))
+        return Note(math.floor(now + min(wait, LONGEST)), still + 1, found.where)
+
+    def _stands(
+        self, entry: LedgerEntry, now: float, outboxed: Callable[[], Outboxed], *, repair: bool
+    ) -> Finding | None:
+        if now - idle_since(entry) <= self._after:
+            return None
+        return self._finding(entry, now, outboxed(), repair=repair)
 
     def _finding(
         self, entry: LedgerEntry, now: float, outboxed: Outboxed, *, repair: bool
@@ -221,49 +304,79 @@ class Sweep:
         return True
 
 
-class SweepDuty:
-    """The sweep as a duty: repairs what it can, and names the rest in the log."""
+def _hundreds(whole: Iterable[_T]) -> Iterator[list[_T]]:
+    """Yield lists of `PAGE`, the last one shorter."""
+    each = iter(whole)
+    while part := list(itertools.islice(each, PAGE)):
+        yield part
 
-    name = "sweep"
+
+def _stale(stretch: Stretch, kept: Mapping[str, Note]) -> bool:
+    """Whether notes are worth writing although no job was looked at."""
+    # What has ended stays in an item until half of it has, rather than be written each time.
+    return len(stretch.stored) > 1 or len(stretch.notes) > 2 * len(kept)
+
+
+class SweepDuty:
+    """A part of the sweep as a duty: repairs what it can, and names the rest in the log."""
 
     def __init__(
         self,
         sweep: Sweep,
-        lanes: list[str],
+        lanes: Iterable[str],
+        notes: SweepNotes,
         *,
         every: float,
+        part: int = 0,
+        parts: int = 1,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.name = f"sweep.{part}"
         self.every = every
         self._sweep = sweep
-        self._lanes = lanes
+        self._notes = notes
+        shards = range(part, sweep.shards, parts)
+        self._places = [(lane, shard) for lane in lanes for shard in shards]
         self._monotonic = monotonic
-        self._rest: list[tuple[str, str | None]] = []
-        self._outboxed: Outboxed = {}
+        self._looks: Iterator[Look] | None = None
         self._counts: Counter[str] = Counter()
 
     def turn(self, lead: Leader) -> bool:
         """Go on with the sweep, or begin one."""
         end = self._monotonic() + TURN
-        if not self._rest:
-            self._rest = [(lane, None) for lane in self._lanes]
-            self._counts = Counter()
-            self._outboxed = self._sweep.outboxed()
-        while self._rest and self._monotonic() < end:
-            if not lead.held():
-                self._rest = []
+        if self._looks is None:
+            self._looks, self._counts = self._pass(), Counter()
+        looks, self._looks = self._looks, None
+        while lead.held():
+            look = next(looks, None)
+            if look is None:
+                counts = {name: self._counts[name] for name in sorted(self._counts)}
+                log.info("sweep done", part=self.name, **counts)
                 return False
-            lane, after = self._rest[0]
-            found, after = self._sweep.page(lane, after, self._outboxed, repair=True)
-            for each in found:
-                self._note(each)
-            self._rest[:1] = [(lane, after)] if after is not None else []
-        if self._rest:
-            return True
-        log.info("sweep done", **{name: self._counts[name] for name in sorted(self._counts)})
+            self._counts.update(look.known)
+            for each in look.found:
+                self._tell(each)
+            if self._monotonic() >= end:
+                self._looks = looks
+                return True
         return False
 
-    def _note(self, found: Finding) -> None:
+    def _pass(self) -> Iterator[Look]:
+        outboxed = self._sweep.outbox_names()
+        failed: list[Exception] = []
+        for lane, shard in self._places:
+            looks = self._sweep.shard(
+                lane, shard, self._notes, outboxed, every=self.every, repair=True
+            )
+            try:
+                yield from looks
+            except Exception as error:  # noqa: BLE001 - the other lanes' jobs are looked at
+                log.warning("sweep failed", lane=lane, shard=shard, error=type(error).__name__)
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def _tell(self, found: Finding) -> None:
         self._counts[found.where] += 1
         if found.resent:
             self._counts["resent"] += 1

@@ -28,6 +28,10 @@ __all__ = ["UNITS", "LabTable", "size_of"]
 UNITS = 1_000
 UNIT = 1_024
 
+#: Bytes of items that a query reads for one answer.
+#: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html
+PAGE_BYTES = 1_048_576
+
 
 def size_of(item: Item) -> int:
     """Return an item's size in bytes, near enough: names, texts, numbers of 21 bytes at most."""
@@ -44,6 +48,8 @@ def _value_size(typed: dict[str, Any]) -> int:
         return 3 + sum(1 + len(name) + _value_size(each) for name, each in value.items())
     if kind in ("SS", "NS"):
         return sum(len(each.encode()) for each in value)
+    if kind == "B":
+        return len(value)
     return 1 if kind in ("BOOL", "NULL") else len(value.encode())
 
 
@@ -77,7 +83,7 @@ class LabTable(FakeDynamoDB):
     limit
         Units a second of one key; None: as many as wanted, counted all the same.
     page
-        Items that a query answers at most: AWS answers 1 MB.
+        Items that a query answers at most, besides the 1 MB of AWS.
     unprocessed
         Share of a batch's entries that is left out.
     conflicts
@@ -329,10 +335,15 @@ class LabTable(FakeDynamoDB):
             at = place(start)
             rows = [row for row in rows if (place(row) > at if forward else place(row) < at)]
         most = min(more.get("Limit", self.page), self.page)
-        shown = rows[:most]
+        shown, size = [], 0
+        for row in rows[:most]:
+            if size >= PAGE_BYTES:
+                break
+            shown.append(row)
+            size += size_of(row)
         # At the limit DynamoDB does not look whether anything comes after it.
         answer: dict[str, Any] = {"Items": copy.deepcopy(shown)}
-        if shown and len(shown) == most:
+        if shown and (len(shown) == most or size >= PAGE_BYTES):
             last = shown[-1]
             answer["LastEvaluatedKey"] = {n: last[n] for n, _ in (*keys, *self.spec.keys)}
         return answer

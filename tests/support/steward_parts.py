@@ -6,12 +6,14 @@ import json
 import time
 from typing import Any
 
+from sealwax.control.table import ControlTable
 from sealwax.deadletters import make_letters
 from sealwax.deadletters.letter import read
 from sealwax.ledger import Ledger, NewJob
 from sealwax.outbox.store import Outbox
 from sealwax.outcomes import Reason
 from sealwax.steward.sweep import Sweep
+from sealwax.steward.sweep_notes import SweepNotes
 from support.letters import EVIDENCE, PUBLIC, TENANT, body_of, said_by_a_worker, sealed
 
 __all__ = ["Parts"]
@@ -24,6 +26,8 @@ class Parts:
         self.dynamodb = aws.client("dynamodb")
         self.ledger = self.ledger_at(0.0)
         self.outbox = Outbox(self.dynamodb, settings.table_name("outbox"))
+        control = ControlTable(self.dynamodb, settings.table_name("control"))
+        self.notes = SweepNotes(control)
         self.letters = make_letters(settings, aws)
         self.queue = settings.queue_name("default")
 

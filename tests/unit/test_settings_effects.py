@@ -321,7 +321,7 @@ def test_the_stewards_duties_take_their_times_from_the_settings() -> None:
         limits={"letter_retention_seconds": 61},
     )
     duties = {duty.name: duty for duty in make_duties(runtime_of(settings, "steward"))}
-    sweep: Any = duties["sweep"]
+    sweep: Any = duties["sweep.0"]
     assert isinstance(sweep, SweepDuty)
     assert (sweep.every, sweep._sweep._after) == (77, 88)
     replay: Any = duties["letters-replay"]

@@ -57,7 +57,7 @@ def test_what_stands_still_is_told_and_what_has_a_body_is_sent_again(parts):
     assert not any(each.resent for each in found.values())
     assert parts.waiting() == []
 
-    duty = SweepDuty(parts.sweep(), ["default"], every=600)
+    duty = SweepDuty(parts.sweep(), ["default"], parts.notes, every=600)
     while duty.turn(Leading()):
         pass
     (message,) = parts.waiting()
