@@ -2,7 +2,8 @@
 
 An emulated DynamoDB saturates at some hundred calls a second, and would be what
 is measured. Here single reads and writes of one table are exact and quick, by
-the evaluator that the ledger's tests use, with `--latency` added to each.
+the evaluator that the ledger's tests use, with `--latency` added to each; so are
+the indexes' pages and what is read by them.
 
 `dynamodb_server.py --table NAME --upstream URL` prints its URL. GET /_state
 gives the calls that it answered.
@@ -42,14 +43,18 @@ class Tables(Server):
             "GetItem": kept.get_item,
             "PutItem": kept.put_item,
             "UpdateItem": kept.update_item,
+            "Query": self._query,
+            "BatchGetItem": self._batch,
         }
+        self._items = kept.items
 
     async def _answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         if path == "/_state":
             return 200, json.dumps({"calls": self.calls}).encode()
         operation = headers.get("x-amz-target", "").rpartition(".")[2]
         request = json.loads(body or b"{}")
-        if operation not in self.kept or request.get("TableName") != self.table:
+        names = [request.get("TableName"), *request.get("RequestItems", {})]
+        if operation not in self.kept or self.table not in names:
             return await asyncio.to_thread(self._elsewhere, path, headers, body)
         self.calls[operation] += 1
         if self.latency:
@@ -64,6 +69,38 @@ class Tables(Server):
             if "Item" in error.response:
                 refusal["Item"] = error.response["Item"]
             return 400, json.dumps(refusal).encode()
+
+    def _query(self, **request: Any) -> dict[str, Any]:
+        """Answer a page of an index, as the ledger asks: one key, in the order of creation."""
+        key = request["ExpressionAttributeNames"]["#key"]
+        wanted = request["ExpressionAttributeValues"]
+        until = float(wanted.get(":until", {"N": "inf"})["N"])
+
+        def place(item: dict[str, Any]) -> tuple[float, str]:
+            return float(item["created"]["N"]), item["id"]["S"]
+
+        found = sorted(
+            (item for item in self._items.values() if item.get(key) == wanted[":value"]),
+            key=place,
+            reverse=not request["ScanIndexForward"],
+        )
+        start = request.get("ExclusiveStartKey")
+        if start:
+            forward = request["ScanIndexForward"]
+            found = [
+                x
+                for x in found
+                if (place(x) > place(start)) is forward and place(x) != place(start)
+            ]
+        page = [x for x in found if place(x)[0] <= until][: request["Limit"]]
+        if not page or len(page) == len(found):
+            return {"Items": page}
+        return {"Items": page, "LastEvaluatedKey": {n: page[-1][n] for n in ("id", "created", key)}}
+
+    def _batch(self, **request: Any) -> dict[str, Any]:
+        keys = request["RequestItems"][self.table]["Keys"]
+        found = [self._items[k["id"]["S"]] for k in keys if k["id"]["S"] in self._items]
+        return {"Responses": {self.table: found}, "UnprocessedKeys": {}}
 
     def _elsewhere(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         kept = {n: v for n, v in headers.items() if n.startswith("x-amz-") or n == "authorization"}

@@ -1,18 +1,22 @@
 """Measures what a tenant feels of its neighbours: systems that hang, and one who floods.
 
-`make bench-neighbours`, or `python bench/neighbours.py --seconds 30`. One API app served by 16
-threads, one worker of eight processes, an emulated AWS. A calm tenant submits twice a second. In
-trouble, a loud one sends what it can from 24 callers: jobs whose internal system hangs, and jobs
-whose downstream hangs. Three runs after each other: calm; in trouble, with the shares and breakers
-that are the default; in trouble without what settings can turn off. Prints a table and writes
-JSON: the calm tenant's accept times, the times from accept to effect, and what became of its jobs.
+`make bench-neighbours`, or `python bench/neighbours.py --seconds 20 --rounds 3`. `sealwax api`
+(one process, 16 threads) on one core; on the other a worker of eight processes, the callers, and
+servers that answer for SQS and the ledger's table from memory, 5 ms a call. Calm tenants submit
+eight webhooks a second. In trouble, a loud one sends what it can (24 callers, `bench/flood.py`):
+jobs whose internal system hangs, and jobs whose downstream hangs. Calm halves and halves in
+trouble take turns, each in an environment of its own; `--off` adds one without what settings can
+turn off. Prints each half, the medians and their ratio, and writes JSON: the calm tenants' accept
+times, the times from accept to effect, and what became of their jobs.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -23,14 +27,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
-from ledger import environment
-from transport import print_table
+from ledger import environment, tables
+from transport import print_table, server
 
 from sealwax.aws.clients import Aws
 from sealwax.keys.lifecycle import init_keys
@@ -38,15 +41,19 @@ from sealwax.local.emulator import Emulator
 from sealwax.local.environment import default_folder
 from sealwax.provision import provision
 from sealwax.secrets.factory import make_source
-from sealwax.settings import load_settings
+from sealwax.settings import Settings, load_settings
+from sealwax.stores import Stores
 from sealwax.telemetry.logs import configure_logging
-from sealwax.web.app import create_app
+from sealwax.web.tokens import TOKEN_KEY, make_tokens
 
 HERE = Path(__file__).parent
-THREADS, SLOTS, CALLERS, RATE = 16, 8, 24, 2.0
+SLOTS, CALLERS, RATE, FIRST, LATENCY = 8, 24, 8.0, 5, 5.0
+CALM = ("calm-1", "calm-2", "calm-3", "calm-4")
+ALL_CORES = os.sched_getaffinity(0)
 
 #: What turns the protection off.
-OFF = {"tenant_requests": 0, "system_requests": 10_000, "route_failures": 0}
+OFF = {"tenant_requests": 0, "requests_per_second": 0, "system_requests": 10_000,
+       "route_failures": 0}  # fmt: skip
 
 
 class Sink(ThreadingHTTPServer):
@@ -105,160 +112,253 @@ def tasks(sink: int, hanging: int) -> dict[str, Any]:
     return {"webhooks": {"default_route": "well", "routes": routes}, "customers": customers}
 
 
-class Calls:
-    """Submits jobs through the app's threads, as callers who wait for their answer do."""
+class Api:
+    """`sealwax api`, and its callers' connections."""
 
-    def __init__(self, app: Flask, pool: ThreadPoolExecutor) -> None:
-        self._app = app
-        self._pool = pool
-        tokens = app.extensions["sealwax"].tokens
-        self._auth = {
-            name: {
-                "Authorization": "Bearer "
-                + tokens.issue(tenant=name, scopes=["jobs:submit", "jobs:read"]).token
-            }
-            for name in ("calm", "loud")
+    def __init__(self, settings: Settings, log: Path) -> None:
+        self.port, health = free_ports(2)
+        store = make_tokens(Stores(settings), make_source(settings, Aws()).get(TOKEN_KEY))
+        self.tokens = {
+            tenant: store.issue(tenant=tenant, scopes=["jobs:submit", "jobs:read"]).token
+            for tenant in ("loud", *CALM)
         }
+        self._log = log.open("wb")
+        self.process = start(
+            "api", "--port", str(self.port), "--health-port", str(health), log=self._log, core=0
+        )
+        until = time.monotonic() + 60
+        while not answers(health) and time.monotonic() < until:
+            time.sleep(0.1)
 
-    def submit(self, tenant: str, task: str, payload: dict[str, Any]) -> int:
-        """Return the status of the answer."""
+    def submit(self, number: int) -> tuple[int, float]:
+        """Submit one calm tenant's job; return the status and the seconds."""
+        body = {"task": "webhooks.relay", "payload": {"event": "e", "body": {"n": number}}}
+        token = self.tokens[CALM[number % len(CALM)]]
+        began = time.perf_counter()
+        peer = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            peer.request(
+                "POST", "/v1/jobs", json.dumps(body),
+                {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            )  # fmt: skip
+            answer = peer.getresponse()
+            answer.read()
+        except OSError:
+            return 0, time.perf_counter() - began
+        finally:
+            peer.close()
+        return answer.status, time.perf_counter() - began
 
-        def post() -> int:
-            return (
-                self._app.test_client()
-                .post(
-                    "/v1/jobs", json={"task": task, "payload": payload}, headers=self._auth[tenant]
-                )
-                .status_code
-            )
-
-        return self._pool.submit(post).result()
-
-
-def flood(calls: Calls, number: int, ended: threading.Event, answers: Counter[str]) -> None:
-    """Send what one caller can; wait a moment after a refusal."""
-    while not ended.is_set():
-        if number % 2:
-            task, payload = "customers.sync", {"customer_id": str(number)}
-        else:
-            body = {"n": -1}
-            task, payload = "webhooks.relay", {"event": "e", "route": "hangs", "body": body}
-        status = calls.submit("loud", task, payload)
-        answers[f"{task} {status}"] += 1
-        ended.wait(0.25 if status == 202 else 1.0)
+    def close(self) -> None:
+        """End it."""
+        stop(self.process)
+        self._log.close()
 
 
-def measure(
-    folder: Path, emulator: str, *, loud: bool, off: bool, seconds: float
-) -> dict[str, float]:
-    """Measure one run."""
-    lane = {"concurrency": SLOTS, "prefetch": 2, **({"per_tenant": 0} if off else {})}
-    with servers() as (sink, hanging):
-        environment(folder, emulator, emulator, lane)
+def free_ports(number: int) -> list[int]:
+    """Return ports that nobody listens at."""
+    found = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [int(peer.getsockname()[1]) for peer in found]
+    for peer in found:
+        peer.close()
+    return ports
+
+
+def answers(port: int) -> bool:
+    """Whether the health port says that the API can work."""
+    peer = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        peer.request("GET", "/readyz")
+        return peer.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        peer.close()
+
+
+def start(*command: str, log: Any, core: int, nice: int = 0) -> subprocess.Popen[bytes]:
+    """Start one of our programs on a core of its own, if there are two."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sealwax", *command], stdout=log, stderr=log, start_new_session=True
+    )
+    cores = sorted(os.sched_getaffinity(0) | ALL_CORES)
+    os.sched_setaffinity(process.pid, {cores[core % len(cores)]})
+    if nice:
+        os.setpriority(os.PRIO_PROCESS, process.pid, nice)
+    return process
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a program and its children."""
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+
+@contextmanager
+def flood(api: Api, given: argparse.Namespace) -> Iterator[Counter[str]]:
+    """Let the loud tenant send; the counts of its answers are there at the end."""
+    found: Counter[str] = Counter()
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "flood.py"), str(api.port), str(CALLERS), str(given.pause)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={**os.environ, "LOUD_TOKEN": api.tokens["loud"]},
+    )  # fmt: skip
+    os.setpriority(os.PRIO_PROCESS, process.pid, 5)
+    try:
+        yield found
+    finally:
+        try:
+            output, _ = process.communicate(timeout=30)
+            found.update(json.loads(output))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(5)
+
+
+@contextmanager
+def stack(
+    folder: Path, emulator: str, *, off: bool, given: argparse.Namespace
+) -> Iterator[tuple[Api, Sink]]:
+    """Run an environment of its own: an API, a worker, AWS's answers from memory."""
+    lane = {"concurrency": SLOTS, "prefetch": 2, "max_wait": 600,
+            **({"per_tenant": 0} if off else {})}  # fmt: skip
+    with servers() as (sink, hanging), server(LATENCY) as sqs:
+        environment(folder, emulator, sqs, lane)
         os.environ["SEALWAX_TASK_MODULES"] = json.dumps(["tasks"])
         os.environ["SEALWAX_TASKS"] = json.dumps(tasks(sink.server_port, hanging))
-        os.environ["SEALWAX_LIMITS"] = json.dumps(OFF if off else {})
+        limits = {"requests_per_second": given.limit, "request_burst": max(1, given.limit)}
+        os.environ["SEALWAX_LIMITS"] = json.dumps(OFF if off else limits)
         settings = load_settings()
         provision(settings, Aws())
         source = make_source(settings, Aws())
         init_keys(settings, source)
         source.put("app/webhooks/plain", "whsec_" + "c2VjcmV0" * 4)
-        app = create_app(settings)
-        answers: Counter[str] = Counter()
-        ended = threading.Event()
-        with (
-            (folder / "worker.log").open("wb") as log,
-            ThreadPoolExecutor(THREADS) as pool,
-            ThreadPoolExecutor(CALLERS + 200) as callers,
-        ):
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "sealwax", "worker"],
-                stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+        with tables(settings.table_name("jobs"), emulator, LATENCY) as dynamodb:
+            os.environ["AWS_ENDPOINT_URL_DYNAMODB"] = dynamodb
+            api = Api(load_settings(), folder / "api.log")
             try:
-                calls = Calls(app, pool)
-                accepted: dict[int, float] = {}
-                times: list[float] = []
-                statuses: Counter[int] = Counter()
-
-                def relay(number: int) -> None:
-                    began = time.time()
-                    status = calls.submit(
-                        "calm", "webhooks.relay", {"event": "e", "body": {"n": number}}
-                    )
-                    times.append(time.time() - began)
-                    statuses[status] += 1
-                    if status == 202:
-                        accepted[number] = time.time()
-
-                def drained() -> bool:
-                    return accepted.keys() <= sink.seen.keys()
-
-                for number in range(5):
-                    relay(number)
-                until = time.monotonic() + 120
-                while not drained() and time.monotonic() < until:
-                    time.sleep(0.05)
-                times.clear()
-                statuses.clear()
-                if loud:
-                    for number in range(CALLERS):
-                        callers.submit(flood, calls, number, ended, answers)
-                    time.sleep(5)
-                first, began = 5, time.monotonic()
-                for number in range(first, first + round(seconds * RATE)):
-                    time.sleep(max(0.0, began + (number - first) / RATE - time.monotonic()))
-                    callers.submit(relay, number)
-                time.sleep(1)
-                ended.set()
-                until = time.monotonic() + 180
-                while (not drained() or sum(statuses.values()) < round(seconds * RATE)) and (
-                    time.monotonic() < until
-                ):
-                    time.sleep(0.05)
+                with (folder / "worker.log").open("wb") as log:
+                    # AWS's part has its processors for itself: what answers for it goes first.
+                    worker = start("worker", log=log, core=1, nice=10)
+                    try:
+                        yield api, sink
+                    finally:
+                        os.killpg(worker.pid, signal.SIGKILL)
+                        worker.wait(20)
             finally:
-                ended.set()
-                worker.kill()
-                worker.wait(20)
-                app.extensions["sealwax"].runtime.close()
+                api.close()
+
+
+def measure(
+    folder: Path, emulator: str, *, loud: bool, off: bool, given: argparse.Namespace
+) -> dict[str, float]:
+    """Measure one half."""
+    with (
+        stack(folder, emulator, off=off, given=given) as (api, sink),
+        ThreadPoolExecutor(200) as callers,
+        ExitStack() as trouble,
+    ):
+        accepted: dict[int, float] = {}
+        times: list[float] = []
+        statuses: Counter[int] = Counter()
+        loud_answers: Counter[str] = Counter()
+
+        def relay(number: int) -> None:
+            status, seconds = api.submit(number)
+            times.append(seconds)
+            statuses[status] += 1
+            if status == 202:
+                accepted[number] = time.time()
+
+        def drained() -> bool:
+            return accepted.keys() <= sink.seen.keys()
+
+        for number in range(FIRST):
+            relay(number)
+        until = time.monotonic() + 120
+        while not drained() and time.monotonic() < until:
+            time.sleep(0.05)
+        if loud:
+            loud_answers = trouble.enter_context(flood(api, given))
+            time.sleep(4)  # until the breakers have seen enough
+        times.clear()
+        statuses.clear()
+        began, number, wanted = time.monotonic(), FIRST, round(given.seconds * RATE)
+        used = processor(api.process.pid)
+        for number in range(FIRST, FIRST + wanted):
+            time.sleep(max(0.0, began + (number - FIRST) / RATE - time.monotonic()))
+            callers.submit(relay, number)
+        used = (processor(api.process.pid) - used) / (time.monotonic() - began)
+        time.sleep(1)
+        trouble.close()
+        until = time.monotonic() + given.patience
+        while (not drained() or sum(statuses.values()) < wanted) and time.monotonic() < until:
+            time.sleep(0.05)
     # What has not run by now counts by none of the times.
-    waits = [sink.seen[n] - at for n, at in accepted.items() if n >= 5 and n in sink.seen]
+    waits = [sink.seen[n] - at for n, at in accepted.items() if n >= FIRST and n in sink.seen]
     ordered = sorted(times)
     return {
         "accept p50, ms": statistics.median(ordered) * 1_000,
         "accept p99, ms": ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1_000,
         "job p50, ms": statistics.median(waits) * 1_000 if waits else float("nan"),
         "job max, ms": max(waits, default=float("nan")) * 1_000,
+        "API's share of a core": used,
         "calm jobs accepted": float(statuses[202]),
         "calm jobs refused": float(sum(statuses.values()) - statuses[202]),
-        "calm jobs not run 3 min after": float(len(accepted.keys() - sink.seen.keys())),
-        **{f"loud: {name}": float(count) for name, count in sorted(answers.items())},
+        "calm jobs not run": float(len(accepted.keys() - sink.seen.keys())),
+        **{f"loud: {name}": float(count) for name, count in sorted(loud_answers.items())},
     }
+
+
+def processor(pid: int) -> float:
+    """Return the seconds of processor time of a process's children so far."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    found = 0.0
+    for child in children:
+        fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+        found += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
+def medians(halves: list[dict[str, float]]) -> dict[str, float]:
+    """Return the median of each measure over several halves."""
+    names = dict.fromkeys(name for half in halves for name in half)
+    return {name: statistics.median(half.get(name, 0.0) for half in halves) for name in names}
 
 
 def main() -> None:
     """Run all, print the table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=20, help="of each half")
+    parser.add_argument("--rounds", type=int, default=3, help="a calm half and a loud one each")
+    parser.add_argument("--limit", type=int, default=40, help="requests a second and tenant")
+    parser.add_argument("--pause", type=float, default=0.1, help="of the loud one's callers, s")
+    parser.add_argument("--patience", type=float, default=60, help="for the last jobs, s")
+    parser.add_argument("--off", action="store_true", help="a half without protection, too")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "neighbours.json")
     given = parser.parse_args()
     given.out.parent.mkdir(parents=True, exist_ok=True)
     configure_logging("bench", "ERROR")
-    results: dict[str, dict[str, float]] = {}
+    os.sched_setaffinity(0, {max(ALL_CORES)})  # the API's core is its own
+    halves: dict[str, list[dict[str, float]]] = {"calm": [], "in trouble": []}
     with (
         tempfile.TemporaryDirectory() as name,
         Emulator(environment=default_folder(), log=Path(name) / "emulator.log") as emulator,
     ):
-        for title, loud, off in (
-            ("calm", False, False),
-            ("in trouble", True, False),
-            ("in trouble, off", True, True),
-        ):
-            results[title] = measure(
-                Path(name), emulator.url, loud=loud, off=off, seconds=given.seconds
-            )
-            print(title, json.dumps(results[title]), flush=True)
-            given.out.write_text(json.dumps(results, indent=1))
+        plan = [(title, False) for _ in range(given.rounds) for title in ("calm", "in trouble")]
+        for title, off in [*plan, *([("in trouble, off", True)] if given.off else [])]:
+            half = measure(Path(name), emulator.url, loud=title != "calm", off=off, given=given)
+            halves.setdefault(title, []).append(half)
+            print(title, json.dumps({k: round(v, 2) for k, v in half.items()}), flush=True)
+    results = {title: medians(of) for title, of in halves.items()}
+    for measured in ("accept p99, ms", "job p50, ms"):
+        ratio = results["in trouble"][measured] / results["calm"][measured]
+        print(f"{measured}: in trouble {ratio:.2f} times as long as calm")
+    given.out.write_text(json.dumps({"medians": results, "halves": halves}, indent=1))
     print_table(results)
 
 
