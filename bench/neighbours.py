@@ -1,8 +1,8 @@
 """Measures what a tenant feels of its neighbours: systems that hang, and one who floods.
 
 `make bench-neighbours`, or `python bench/neighbours.py --seconds 20 --rounds 3`. `sealwax api`
-(one process, 16 threads) on one core; on the other a worker of eight processes, the callers, and
-servers that answer for SQS and the ledger's table from memory, 5 ms a call. Calm tenants submit
+(one process, 16 threads) on one core with servers that answer for SQS and the ledger's table from
+memory, 5 ms a call; on the other a worker of eight processes, and the callers. Calm tenants submit
 eight webhooks a second. In trouble, a loud one sends what it can (24 callers, `bench/flood.py`):
 jobs whose internal system hangs, and jobs whose downstream hangs. Calm halves and halves in
 trouble take turns, each in an environment of its own; `--off` adds one without what settings can
@@ -27,7 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ class Api:
         }
         self._log = log.open("wb")
         self.process = start(
-            "api", "--port", str(self.port), "--health-port", str(health), log=self._log, core=0
+            "api", "--port", str(self.port), "--health-port", str(health), log=self._log
         )
         until = time.monotonic() + 60
         while not answers(health) and time.monotonic() < until:
@@ -176,13 +176,11 @@ def answers(port: int) -> bool:
         peer.close()
 
 
-def start(*command: str, log: Any, core: int, nice: int = 0) -> subprocess.Popen[bytes]:
-    """Start one of our programs on a core of its own, if there are two."""
+def start(*command: str, log: Any, nice: int = 0) -> subprocess.Popen[bytes]:
+    """Start one of our programs."""
     process = subprocess.Popen(
         [sys.executable, "-m", "sealwax", *command], stdout=log, stderr=log, start_new_session=True
     )
-    cores = sorted(os.sched_getaffinity(0) | ALL_CORES)
-    os.sched_setaffinity(process.pid, {cores[core % len(cores)]})
     if nice:
         os.setpriority(os.PRIO_PROCESS, process.pid, nice)
     return process
@@ -220,13 +218,27 @@ def flood(api: Api, given: argparse.Namespace) -> Iterator[Counter[str]]:
 
 
 @contextmanager
+def on_core(number: int) -> Iterator[None]:
+    """Let what is started meanwhile run on one core, if there are several."""
+    before = os.sched_getaffinity(0)
+    cores = sorted(ALL_CORES)
+    os.sched_setaffinity(0, {cores[number % len(cores)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
 def stack(
     folder: Path, emulator: str, *, off: bool, given: argparse.Namespace
 ) -> Iterator[tuple[Api, Sink]]:
     """Run an environment of its own: an API, a worker, AWS's answers from memory."""
     lane = {"concurrency": SLOTS, "prefetch": 2, "max_wait": 600,
             **({"per_tenant": 0} if off else {})}  # fmt: skip
-    with servers() as (sink, hanging), server(LATENCY) as sqs:
+    with servers() as (sink, hanging), ExitStack() as aws:
+        with on_core(0):
+            sqs = aws.enter_context(server(LATENCY))
         environment(folder, emulator, sqs, lane)
         os.environ["SEALWAX_TASK_MODULES"] = json.dumps(["tasks"])
         os.environ["SEALWAX_TASKS"] = json.dumps(tasks(sink.server_port, hanging))
@@ -237,20 +249,18 @@ def stack(
         source = make_source(settings, Aws())
         init_keys(settings, source)
         source.put("app/webhooks/plain", "whsec_" + "c2VjcmV0" * 4)
-        with tables(settings.table_name("jobs"), emulator, LATENCY) as dynamodb:
+        with on_core(0):
+            dynamodb = aws.enter_context(tables(settings.table_name("jobs"), emulator, LATENCY))
             os.environ["AWS_ENDPOINT_URL_DYNAMODB"] = dynamodb
-            api = Api(load_settings(), folder / "api.log")
+            api = aws.enter_context(closing(Api(load_settings(), folder / "api.log")))
+        with (folder / "worker.log").open("wb") as log:
+            # The other core's processes must not wait for it: workers have their own on AWS.
+            worker = start("worker", log=log, nice=10)
             try:
-                with (folder / "worker.log").open("wb") as log:
-                    # AWS's part has its processors for itself: what answers for it goes first.
-                    worker = start("worker", log=log, core=1, nice=10)
-                    try:
-                        yield api, sink
-                    finally:
-                        os.killpg(worker.pid, signal.SIGKILL)
-                        worker.wait(20)
+                yield api, sink
             finally:
-                api.close()
+                os.killpg(worker.pid, signal.SIGKILL)
+                worker.wait(20)
 
 
 def measure(
