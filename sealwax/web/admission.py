@@ -1,7 +1,9 @@
 """Admission: whether a lane takes more jobs, by how long its jobs wait.
 
 Called for each submission over HTTP, cheaply: the ledger is asked once in a few
-seconds for each lane and process. Only jobs that wait for their first attempt
+seconds for each lane and process, by a thread of its own while requests go by the
+last answer: a reading is some 25 calls where a hanging downstream's jobs stand
+first, and whose request it is is chance. Only jobs that wait for their first attempt
 count; one that fails for days must not close its lane to the others. It never
 refuses because it could not find out. Periodic jobs and follow-ups do not ask:
 nobody is there who could come back later.
@@ -19,8 +21,11 @@ from sealwax.settings import Settings
 
 __all__ = ["Admission"]
 
-#: Seconds that an answer is believed.
+#: Seconds after which an answer is asked for anew.
 BELIEVED = 3.0
+
+#: Seconds for which the old one holds meanwhile; later, and at first, a request asks itself.
+OLDEST = 30.0
 
 #: Pages of a hundred open jobs that are searched for one that waits.
 PAGES = 3
@@ -51,8 +56,9 @@ class Admission:
         self._clock = clock
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._asked: dict[str, float] = {}
-        self._waits: dict[str, float] = {}
+        #: By lane: when the answer was asked for, and the wait that it told.
+        self._answers: dict[str, tuple[float, float]] = {}
+        self._asking: set[str] = set()
 
     def refused(self, lane: str) -> int | None:
         """Return None where the lane takes more, else the seconds to wait."""
@@ -61,13 +67,32 @@ class Admission:
             return None
         with self._lock:
             now = self._monotonic()
-            old = now - self._asked.get(lane, -BELIEVED) >= BELIEVED
-            if old:
-                # The others go by the last answer meanwhile.
-                self._asked[lane] = now
-        if old:
-            self._waits[lane] = self._wait(lane)
-        return RETRY_AFTER if self._waits.get(lane, 0.0) > limit else None
+            asked, wait = self._answers.get(lane, (-OLDEST, 0.0))
+            asks = now - asked >= BELIEVED and lane not in self._asking
+            if asks:
+                self._asking.add(lane)
+        if asks and now - asked >= OLDEST:
+            wait = self._ask(lane, now)
+        elif asks:
+            asker = threading.Thread(target=self._ask, args=(lane, now), name="admission")
+            asker.daemon = True
+            try:
+                asker.start()
+            except RuntimeError:  # no thread can be had: another request tries
+                self._asking.discard(lane)
+        elif now - asked >= OLDEST:
+            return None  # another is finding out
+        return RETRY_AFTER if wait > limit else None
+
+    def _ask(self, lane: str, now: float) -> float:
+        wait = 0.0
+        try:
+            wait = self._wait(lane)
+        finally:
+            with self._lock:
+                self._answers[lane] = now, wait
+                self._asking.discard(lane)
+        return wait
 
     def _wait(self, lane: str) -> float:
         """Return how long the first job that has not been tried has waited, in seconds."""
