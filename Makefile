@@ -87,6 +87,10 @@ bench-transport: $(DEV_STAMP) .venv-bench/celery .venv-bench/dramatiq_sqs .venv-
 bench-neighbours: $(DEV_STAMP) emulator ## Measure what a tenant feels of a loud one (about ten minutes)
 	$(BIN)/python bench/neighbours.py $(ARGS)
 
+.PHONY: bench-job
+bench-job: $(DEV_STAMP) emulator ## Measure whole jobs, from accept to end (ARGS='--quick', '--tree ../older')
+	$(BIN)/python bench/job.py $(ARGS)
+
 .PHONY: bench-ledger
 bench-ledger: $(DEV_STAMP) emulator ## Measure sealed jobs with a ledger (about ten minutes)
 	$(BIN)/python bench/ledger.py $(ARGS)

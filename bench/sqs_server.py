@@ -4,8 +4,8 @@ Speaks the JSON protocol of the AWS SDKs on 127.0.0.1, with standard and FIFO
 queues, visibility, delays, long polls, redrive policies and batch limits; no
 authentication. `--latency` adds time to every call, as a network would.
 
-Control: GET /_state gives calls by operation and queue depths, POST /_reset
-forgets the calls, POST /_latency?ms=N changes the latency.
+Control: GET /_state gives calls and bytes by operation and queue depths, POST
+/_reset forgets the calls, POST /_latency?ms=N changes the latency.
 """
 
 from __future__ import annotations
@@ -235,6 +235,8 @@ class Server:
         self.latency = latency
         self.queues: dict[str, Queue] = {}
         self.calls: Counter[str] = Counter()
+        #: Of requests and answers, with their headers.
+        self.bytes: Counter[str] = Counter()
         self.base = ""
 
     def by_name(self, name: str) -> Queue:
@@ -453,12 +455,16 @@ class Server:
                     writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 body = await reader.readexactly(int(headers.get("content-length") or 0))
                 status, payload = await self._answer(path, headers, body)
-                writer.write(
+                answer = (
                     b"HTTP/1.1 %d X\r\nContent-Type: application/x-amz-json-1.0\r\n"
                     b"x-amzn-RequestId: %s\r\nContent-Length: %d\r\n\r\n"
                     % (status, uuid.uuid4().hex.encode(), len(payload))
                     + payload
                 )
+                operation = headers.get("x-amz-target", "").rpartition(".")[2]
+                if operation:
+                    self.bytes[operation] += len(head) + len(body) + len(answer)
+                writer.write(answer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, ValueError):
             pass
@@ -468,10 +474,15 @@ class Server:
     async def _answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         parts = urlsplit(path)
         if parts.path == "/_state":
-            state = {"calls": self.calls, "queues": {n: q.depth() for n, q in self.queues.items()}}
+            state = {
+                "calls": self.calls,
+                "bytes": self.bytes,
+                "queues": {n: q.depth() for n, q in self.queues.items()},
+            }
             return 200, json.dumps(state).encode()
         if parts.path == "/_reset":
             self.calls.clear()
+            self.bytes.clear()
             return 200, b"{}"
         if parts.path == "/_latency":
             self.latency = float(parse_qs(parts.query)["ms"][0]) / 1_000

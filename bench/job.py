@@ -1,0 +1,96 @@
+"""Measures whole jobs, from the call that submits one to its recorded end, side by side.
+
+`make bench-job`, or `python bench/job.py --quick`. Sealed jobs with the ledger
+stand beside other checkouts of the product (`--tree`); SQS and the tables
+answer from memory with the latency added to each call, keys and secrets come
+from the emulated AWS. Prints tables and writes JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from job_columns import HERE, POOLS, Column, sealwax
+from job_run import Failed, Size, measure
+from job_table import machine, medians, tables
+
+from sealwax.local.emulator import Emulator
+from sealwax.local.environment import default_folder
+
+#: A run of a minute or two, that shows whether something is far off.
+QUICK = Size(jobs=400, low=40, steady=3.0)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--tree",
+        type=Path,
+        action="append",
+        default=[],
+        help="another checkout of ours, as a column of its own",
+    )
+    parser.add_argument("--latency", type=float, action="append", help="milliseconds a call")
+    parser.add_argument("--pool", choices=POOLS, action="append", help="default: all")
+    parser.add_argument("--jobs", type=int, default=Size.jobs, help="for ours")
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="few jobs, 5 ms, prefork 4")
+    parser.add_argument("--json", type=Path, default=HERE / "results" / "job.json")  # fmt: skip
+    given = parser.parse_args(arguments)
+    given.latency = given.latency or ([5.0] if given.quick else [0.0, 5.0, 20.0])
+    given.pool = given.pool or ([next(iter(POOLS))] if given.quick else list(POOLS))
+    return given
+
+
+def columns(given: argparse.Namespace) -> list[Column]:
+    """Return what is to be measured."""
+    return [sealwax(), *(sealwax(tree, tree.resolve().name) for tree in given.tree)]
+
+
+def run(given: argparse.Namespace, emulator: str | None) -> dict[str, Any]:
+    """Measure all columns by turns, so that an hour's mood of the machine meets all; keep JSON."""
+    size = QUICK if given.quick else Size(jobs=given.jobs)
+    runs: dict[str, dict[str, list[dict[str, float]]]] = {}
+    found: dict[str, Any] = {"machine": machine(), "results": {}}
+    for _ in range(given.repeat):
+        for latency in given.latency:
+            for column in columns(given):
+                try:
+                    one = measure(column, latency, size, given.pool, emulator)
+                except Failed as failure:
+                    print(failure, flush=True)
+                    continue
+                name = f"{latency:g} ms"
+                runs.setdefault(name, {}).setdefault(column.name, []).append(one)
+                found["results"] = {
+                    name: {column: medians(each) for column, each in by_column.items()}
+                    for name, by_column in runs.items()
+                }
+                given.json.parent.mkdir(parents=True, exist_ok=True)
+                given.json.write_text(json.dumps(found, indent=1))
+                print(f"measured {column.name} at {name}", flush=True)
+    return found
+
+
+def main() -> None:
+    """Run all, print the tables, write JSON."""
+    given = parse()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        emulator = stack.enter_context(
+            Emulator(environment=default_folder(), log=folder / "emulator.log")
+        )
+        found = run(given, emulator.url)
+    print(json.dumps(found["machine"]))
+    print(tables(found["results"]))
+
+
+if __name__ == "__main__":
+    main()
