@@ -88,7 +88,7 @@ bench-neighbours: $(DEV_STAMP) emulator ## Measure what a tenant feels of a loud
 	$(BIN)/python bench/neighbours.py $(ARGS)
 
 .PHONY: bench-job
-bench-job: $(DEV_STAMP) emulator ## Measure whole jobs, from accept to end (ARGS='--quick', '--tree ../older')
+bench-job: $(DEV_STAMP) emulator .venv-bench/job-celery .venv-bench/job-dramatiq_sqs .venv-bench/job-powertools ## Measure whole jobs beside their peers (about an hour; ARGS='--quick', '--tree ../older')
 	$(BIN)/python bench/job.py $(ARGS)
 
 .PHONY: bench-ledger

@@ -1,9 +1,10 @@
 """Measures whole jobs, from the call that submits one to its recorded end, side by side.
 
 `make bench-job`, or `python bench/job.py --quick`. Sealed jobs with the ledger
-stand beside other checkouts of the product (`--tree`); SQS and the tables
-answer from memory with the latency added to each call, keys and secrets come
-from the emulated AWS. Prints tables and writes JSON.
+stand beside other checkouts of the product (`--tree`), and beside peers with
+what a team bolts on to come near the promises; each runs in an environment of
+its own. SQS and the tables answer from memory with the latency added to each
+call, keys and secrets come from the emulated AWS. Prints tables and writes JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from job_columns import HERE, POOLS, Column, sealwax
+from job_columns import HERE, POOLS, Column, peers, sealwax
 from job_run import Failed, Size, measure
 from job_table import machine, medians, tables
 
@@ -37,9 +38,16 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default=[],
         help="another checkout of ours, as a column of its own",
     )
+    parser.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        help="how its name begins; default: all whose environment is there",
+    )
     parser.add_argument("--latency", type=float, action="append", help="milliseconds a call")
     parser.add_argument("--pool", choices=POOLS, action="append", help="default: all")
     parser.add_argument("--jobs", type=int, default=Size.jobs, help="for ours")
+    parser.add_argument("--peer-jobs", type=int, default=600, help="for peers, which take longer")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="few jobs, 5 ms, prefork 4")
     parser.add_argument("--json", type=Path, default=HERE / "results" / "job.json")  # fmt: skip
@@ -51,31 +59,45 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def columns(given: argparse.Namespace) -> list[Column]:
     """Return what is to be measured."""
-    return [sealwax(), *(sealwax(tree, tree.resolve().name) for tree in given.tree)]
+    known = [sealwax(), *(sealwax(tree, tree.resolve().name) for tree in given.tree)]
+    known += [peer for peer in peers() if Path(peer.python).exists()]
+    names = tuple(given.column) or ("",)
+    return [column for column in known if column.name.startswith(names)]
+
+
+def size(column: Column, given: argparse.Namespace) -> Size:
+    """Return how much of a column is measured."""
+    if given.quick:
+        return QUICK
+    return Size(jobs=given.jobs if column.ours else given.peer_jobs)
 
 
 def run(given: argparse.Namespace, emulator: str | None) -> dict[str, Any]:
     """Measure all columns by turns, so that an hour's mood of the machine meets all; keep JSON."""
-    size = QUICK if given.quick else Size(jobs=given.jobs)
     runs: dict[str, dict[str, list[dict[str, float]]]] = {}
-    found: dict[str, Any] = {"machine": machine(), "results": {}}
-    for _ in range(given.repeat):
-        for latency in given.latency:
-            for column in columns(given):
-                try:
-                    one = measure(column, latency, size, given.pool, emulator)
-                except Failed as failure:
-                    print(failure, flush=True)
-                    continue
-                name = f"{latency:g} ms"
-                runs.setdefault(name, {}).setdefault(column.name, []).append(one)
-                found["results"] = {
-                    name: {column: medians(each) for column, each in by_column.items()}
-                    for name, by_column in runs.items()
-                }
-                given.json.parent.mkdir(parents=True, exist_ok=True)
-                given.json.write_text(json.dumps(found, indent=1))
-                print(f"measured {column.name} at {name}", flush=True)
+    found: dict[str, Any] = {"machine": machine(), "results": {}, "failures": []}
+    turns = [
+        (latency, column)
+        for _ in range(given.repeat)
+        for latency in given.latency
+        for column in columns(given)
+    ]
+    for latency, column in turns:
+        name = f"{latency:g} ms"
+        try:
+            one = measure(column, latency, size(column, given), given.pool, emulator)
+        except Failed as failure:
+            found["failures"].append(f"{column.name} at {name}: {failure}")
+            print(found["failures"][-1], flush=True)
+        else:
+            runs.setdefault(name, {}).setdefault(column.name, []).append(one)
+            print(f"measured {column.name} at {name}", flush=True)
+        found["results"] = {
+            name: {column: medians(each) for column, each in by_column.items()}
+            for name, by_column in runs.items()
+        }
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        given.json.write_text(json.dumps(found, indent=1))
     return found
 
 

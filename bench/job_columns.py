@@ -69,6 +69,49 @@ def sealwax(tree: Path = ROOT, name: str = "sealwax") -> Column:
     return Column(name, "job_sealwax", sys.executable, tree=tree.resolve())
 
 
+CELERY = ["-m", "celery", "-A", "job_celery", "worker", "-l", "WARNING", "--without-gossip",
+          "--without-mingle"]  # fmt: skip
+DRAMATIQ = ["-m", "dramatiq", "job_dramatiq"]
+LAMBDA = [str(PEERS / "job_powertools.py"), "work"]
+
+
+def peers(environments: Path = ROOT / ".venv-bench") -> list[Column]:
+    """Return the columns of the peers; each needs its environment, made by `make bench-job`."""
+
+    def python(name: str) -> str:
+        return str(environments / f"job-{name}" / "bin" / "python")
+
+    return [
+        Column(
+            "celery, bolted on", "job_celery", python("celery"),
+            # Its threads share one connection, and more of them send less.
+            senders=1,
+            workers={
+                "prefork 4": [*CELERY, "-P", "prefork", "-c", "4"],
+                "prefork 8": [*CELERY, "-P", "prefork", "-c", "8"],
+                "threads 16": [*CELERY, "-P", "threads", "-c", "16"],
+            },
+            variables={f"prefork {count}": {"BENCH_MULTIPLIER": "4"} for count in (4, 8)},
+        ),
+        Column(
+            "dramatiq_sqs, bolted on", "job_dramatiq", python("dramatiq_sqs"),
+            workers={
+                "prefork 4": [*DRAMATIQ, "-p", "4", "-t", "1"],
+                "prefork 8": [*DRAMATIQ, "-p", "8", "-t", "1"],
+                "threads 16": [*DRAMATIQ, "-p", "1", "-t", "16"],
+            },
+        ),
+        Column(
+            "Lambda's loop, imitated", "job_powertools", python("powertools"),
+            workers={
+                "prefork 4": [*LAMBDA, "4", "1"],
+                "prefork 8": [*LAMBDA, "8", "1"],
+                "threads 16": [*LAMBDA, "1", "16"],
+            },
+        ),
+    ]  # fmt: skip
+
+
 def describe(tree: Path, folder: Path) -> None:
     """Write what an installation of a checkout would: its entry points, by which kombu finds it.
 

@@ -212,6 +212,9 @@ class Run:
     def ends(self, sent: list[list[str]]) -> list[float]:
         """Return the seconds from the begin of each submission to the last write of its row."""
         ends = get(self.services["DynamoDB"].url, "/_ends")
+        missing = [key for key, *_ in sent if key not in ends]
+        if missing:
+            raise Failed(f"{self.column.name}: no row of {len(missing)} jobs, as {missing[0]}")
         return [ends[key] - float(began) for key, began, _ in sent]
 
     def noted(self) -> list[float]:
