@@ -91,10 +91,6 @@ bench-neighbours: $(DEV_STAMP) emulator ## Measure what a tenant feels of a loud
 bench-job: $(DEV_STAMP) emulator .venv-bench/job-celery .venv-bench/job-dramatiq_sqs .venv-bench/job-powertools ## Measure whole jobs beside their peers (about an hour; ARGS='--quick', '--tree ../older')
 	$(BIN)/python bench/job.py $(ARGS)
 
-.PHONY: bench-ledger
-bench-ledger: $(DEV_STAMP) emulator ## Measure sealed jobs with a ledger (about ten minutes)
-	$(BIN)/python bench/ledger.py $(ARGS)
-
 .PHONY: test-browser
 test-browser: $(DEV_STAMP) emulator ## Look at the console with Chromium (needs the package chromium)
 	$(BIN)/pytest -p no:xdist -m browser --durations=5 $(ARGS) tests/browser

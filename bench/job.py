@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from job_columns import HERE, POOLS, Column, peers, sealwax
+from job_growth import SIZES, grown, ratios
 from job_run import Failed, Size, measure
 from job_table import machine, medians, tables
 
@@ -50,9 +51,19 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peer-jobs", type=int, default=600, help="for peers, which take longer")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="few jobs, 5 ms, prefork 4")
+    parser.add_argument(
+        "--growth", action="store_true", help="ours alone: ten times the jobs, and again ten times"
+    )
+    parser.add_argument(
+        "--growth-jobs",
+        type=int,
+        action="append",
+        help="jobs of such a run; default: 2,000, 20,000 and 200,000",
+    )
     parser.add_argument("--json", type=Path, default=HERE / "results" / "job.json")  # fmt: skip
     given = parser.parse_args(arguments)
     given.latency = given.latency or ([5.0] if given.quick else [0.0, 5.0, 20.0])
+    given.growth_jobs = given.growth_jobs or list(SIZES)
     given.pool = given.pool or ([next(iter(POOLS))] if given.quick else list(POOLS))
     return given
 
@@ -96,9 +107,27 @@ def run(given: argparse.Namespace, emulator: str | None) -> dict[str, Any]:
             name: {column: medians(each) for column, each in by_column.items()}
             for name, by_column in runs.items()
         }
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(found, indent=1))
+        keep(given.json, found)
     return found
+
+
+def grow(given: argparse.Namespace, emulator: str) -> dict[str, Any]:
+    """Measure growth at the first latency and pool; keep JSON."""
+    latency, pool = given.latency[0], given.pool[0]
+    found: dict[str, Any] = {"machine": machine(), "results": {}, "failures": []}
+    runs: list[dict[str, float]] = []
+    for jobs in given.growth_jobs:
+        runs.append(grown(sealwax(), pool, latency, emulator, jobs))
+        found["results"] = {f"{latency:g} ms": ratios(runs)}
+        keep(given.json, found)
+        print(f"measured {jobs:,} jobs", flush=True)
+    return found
+
+
+def keep(file: Path, found: dict[str, Any]) -> None:
+    """Write what was found up to now."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(found, indent=1))
 
 
 def main() -> None:
@@ -109,7 +138,7 @@ def main() -> None:
         emulator = stack.enter_context(
             Emulator(environment=default_folder(), log=folder / "emulator.log")
         )
-        found = run(given, emulator.url)
+        found = (grow if given.growth else run)(given, emulator.url)
     print(json.dumps(found["machine"]))
     print(tables(found["results"]))
 

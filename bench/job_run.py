@@ -15,7 +15,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -181,13 +181,16 @@ class Run:
         return {"queue": name, "tables": ["results", "idempotency"]}
 
     def _app(self, *arguments: object) -> Any:
-        done = subprocess.run(
+        """Run the column's program; return what it printed, and its memory's peak."""
+        with subprocess.Popen(
             [self.column.python, str(PEERS / f"{self.column.app}.py"), *map(str, arguments)],
-            env=self.environment, cwd=self.folder, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise Failed(f"{self.column.name} {arguments}: {done.stderr[-2_000:]}")
-        return json.loads(done.stdout.strip().splitlines()[-1])
+            env=self.environment, cwd=self.folder, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as program, processes.Peak(program.pid) as peak:  # fmt: skip
+            printed, complaints = program.communicate()
+        if program.returncode:
+            raise Failed(f"{self.column.name} {arguments}: {complaints[-2_000:]}")
+        return {**json.loads(printed.strip().splitlines()[-1]), "mib": peak.mib}
 
     def read(self) -> Reading:
         """Read the servers' counters and processor time."""
@@ -239,13 +242,12 @@ class Run:
         return left
 
     @contextmanager
-    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a worker of the column's pool."""
-        with self.log.open("ab") as log:
+    def program(self, command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a long-lived program of the column; end it by SIGTERM."""
+        with log.open("ab") as output:
             process = subprocess.Popen(
-                self.column.worker(self.pool),
-                env=self.environment, cwd=self.folder, stdout=log, stderr=log,
-                start_new_session=True,
+                command, env=self.environment, cwd=self.folder,
+                stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         try:
             yield process
@@ -256,6 +258,10 @@ class Run:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(5)
+
+    def worker(self) -> AbstractContextManager[subprocess.Popen[bytes]]:
+        """Run a worker of the column's pool."""
+        return self.program(self.column.worker(self.pool), self.log)
 
     def consume(self, jobs: int) -> dict[str, float]:
         """Let a worker do all jobs; measure between 10 % and all of them done."""
@@ -285,6 +291,7 @@ def measure(
             if pool == pools[0]:
                 found["submit, 16 threads: jobs/s"] = size.jobs / sent["seconds"]
                 found["submit, 16 threads: CPU ms a job"] = sent["cpu"] * 1_000 / size.jobs
+                found["submit, 16 threads: MiB PSS, peak"] = sent["mib"]
                 found |= {f"submit, 16 threads: {k}": v for k, v in sent["counted"].items()}
             worked = run.consume(size.jobs + 1)
             found |= {f"consume, {pool}: {name}": value for name, value in worked.items()}

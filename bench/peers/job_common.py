@@ -13,8 +13,10 @@ import json
 import os
 import threading
 import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 #: The payload's one field, as in the benchmark of the transport.
 TEXT = "x" * 1_024
@@ -32,27 +34,26 @@ def note(sent: float) -> None:
 
 
 def send(submit: Submit, threads: int, jobs: int, rate: float, file: str) -> None:
-    """Submit jobs and print seconds, processor seconds and the times of each."""
+    """Submit jobs and print seconds, processor seconds and the latencies; keep little in memory."""
     submit(0.0)  # connections, imports
     numbers = itertools.count()
-    lines: list[str] = []
-    latencies: list[float] = []
+    latencies = array("d")
     began, used = time.perf_counter(), time.process_time()
 
-    def run() -> None:
+    def run(sent: TextIO) -> None:
         while (number := next(numbers)) < jobs:
             if rate:
                 time.sleep(max(0.0, began + number / rate - time.perf_counter()))
             at, since = time.time(), time.perf_counter()
             key = submit(at if rate else 0.0)
             latencies.append(time.perf_counter() - since)
-            lines.append(f"{key} {at} {time.time()}\n")
+            sent.write(f"{key} {at} {time.time()}\n")
 
-    workers = [threading.Thread(target=run) for _ in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    with Path(file).open("w") as sent:
+        workers = [threading.Thread(target=run, args=(sent,)) for _ in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
     seconds, cpu = time.perf_counter() - began, time.process_time() - used
-    Path(file).write_text("".join(lines))
     print(json.dumps({"seconds": seconds, "cpu": cpu, "latencies": sorted(latencies)}))
