@@ -15,6 +15,9 @@ is not listed counts, so that a new function on the way is a hop until somebody
 says why it is none. The first request of a process, which makes clients and
 learns addresses, is not the one that is measured.
 
+The way ends where the HTTP request begins: what `HTTP_CLIENT` names stands in urllib3's
+place, and counts as little as urllib3 does.
+
 **Layers**: the functions through which a message sinks to its task, each called
 by the one before or handed the work by it: those on the stack of the receiving
 thread when it hands a delivery over, on the event loop's when it hands the
@@ -72,6 +75,9 @@ VALUES = frozenset(
         "web/rate_limits", "web/services",
     }
 )  # fmt: skip
+
+#: Modules that send the HTTP request at the end of the way, as urllib3 does otherwise.
+HTTP_CLIENT = frozenset({"aws/kept_connection"})
 
 #: Functions that a reader of the path does not open, by the reason.
 DETAILS = {
@@ -158,7 +164,8 @@ class Recorder:
         """Return the names of the functions that were called, in their order; no properties."""
         looks = set(_getters([prefix.split("/")[0] or "sealwax" for prefix in self.roots.values()]))
         names = [self.name(code) for code in self.called if code not in looks]
-        return list(dict.fromkeys(name for name in names if name is not None))
+        ours = [name for name in names if name and name.partition(":")[0] not in HTTP_CLIENT]
+        return list(dict.fromkeys(ours))
 
     def name(self, code: CodeType) -> str | None:
         """Return a function's module and name; None where it is none of ours, or no named one."""

@@ -22,6 +22,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import FunctionType
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError, HTTPClientError, NoCredentialsError
 
 from sealwax.aws.clock import AWS_CLOCK, AwsClock
+from sealwax.aws.kept_connection import KeptConnections
 from sealwax.aws.sigv4 import SigV4Signer
 
 __all__ = ["BadAnswer", "DirectCalls", "NotDirect"]
@@ -68,9 +70,31 @@ class _Way:
     """Where the client sends its requests, and what they have in common."""
 
     url: str
-    headers: Mapping[str, bytes]
+    headers: Mapping[str, str]
     target: str
     signer: SigV4Signer
+    connections: KeptConnections
+
+
+def _shown(base: Any) -> Any:
+    """Return the class of what hooks are shown of a request: botocore's, its headers made late.
+
+    Few hooks look at them, and to make botocore's costs more than to sign.
+    """
+
+    class Shown(base):  # type: ignore[misc]  # botocore's, whichever release's
+        def __init__(self, url: str, make: Callable[[], Any], body: bytes) -> None:
+            self.method, self.url, self.body = "POST", url, body
+            self.stream_output, self.context = False, None
+            self._make, self.looked_at = make, False
+
+        @property
+        def headers(self) -> Any:
+            if not self.looked_at:
+                self._made, self.looked_at = self._make(), True
+            return self._made
+
+    return Shown
 
 
 class DirectCalls:
@@ -104,6 +128,7 @@ class DirectCalls:
             if protocol != "json":
                 raise NotImplementedError(f"protocol {protocol}")
             self._request, self._headers = AWSPreparedRequest, HeadersDict
+            self._shown = _shown(AWSPreparedRequest)
             self._parser = create_parser(protocol)
             self._http: Any = client._endpoint.http_session  # noqa: SLF001
             self._event = f"before-send.{model.service_id.hyphenize()}"
@@ -148,23 +173,29 @@ class DirectCalls:
             if credentials is None:
                 raise NoCredentialsError
             try:
-                response: Any = None
                 for first in (True, False):
                     # Frozen: a refresh in the middle must not mix two keys.
                     frozen = credentials.get_frozen_credentials()
                     target = {"x-amz-target": f"{way.target}.{operation}"}
                     own = way.signer.sign(target, body, frozen, now=self._clock())
-                    # botocore's own requests hold these; its published types know another class.
-                    headers: Any = self._headers(way.headers)
-                    for name, value in own.items():
-                        headers[name] = value.encode("latin-1")
-                    request = self._request("POST", way.url, headers, body, stream_output=False)
+                    sent = self._clock.steady()
+                    says = {**way.headers, **own}
+                    shown = self._shown(way.url, partial(self._made, says), body)
                     # As botocore does: somebody may count it, hold it up, or answer it in the
-                    # server's place (moto).
-                    event, sent = f"{self._event}.{operation}", self._clock.steady()
-                    answers = self._client.meta.events.emit(event, request=request)
+                    # server's place (moto). Who looks at its headers may change it.
+                    answers = self._client.meta.events.emit(
+                        f"{self._event}.{operation}", request=shown
+                    )
                     given = next((answer for _, answer in answers if answer is not None), None)
-                    response = given or self._http.send(request)
+                    response: Any = (
+                        given
+                        or (not shown.looked_at and way.connections.exchange(says, body))
+                        or self._http.send(
+                            self._request(
+                                "POST", shown.url, shown.headers, shown.body, stream_output=False
+                            )
+                        )
+                    )
                     if response.status_code < 300:
                         break
                     self._refuse(operation, response, sent, again=first)
@@ -185,6 +216,10 @@ class DirectCalls:
         if by_boto3 is None:
             raise NotDirect
         return by_boto3(**parameters)
+
+    def _made(self, headers: Mapping[str, str]) -> Any:
+        # botocore's own requests hold these; its published types know another class.
+        return self._headers({name: v.encode("latin-1") for name, v in headers.items()})
 
     def _refuse(self, operation: str, response: Any, sent: float, *, again: bool) -> None:
         """Raise what was answered, unless the request's time was at fault: it is sent again."""
@@ -218,7 +253,7 @@ class DirectCalls:
         if self._way is not None or self._dropped:
             return
         try:
-            self._way = _way_of(request)
+            self._way = _way_of(request, self._http)
             if self._way is not None:
                 self._client.meta.events.unregister(self._event, self._learn)
         except _DIFFERS as error:
@@ -242,7 +277,7 @@ def _traced() -> bool:
     return not own or not own.startswith("botocore.")
 
 
-def _way_of(request: Any) -> _Way | None:
+def _way_of(request: Any, http: Any) -> _Way | None:
     """Return how a request was made; None where it was signed in another way, or not at all."""
     headers = {_text(n).lower(): _text(v) for n, v in request.headers.items()}
     match = _AUTHORIZATION.match(headers.get("authorization", ""))
@@ -253,16 +288,18 @@ def _way_of(request: Any) -> _Way | None:
         return None
     region, service, signed = match.groups()
     kept = {name: value for name, value in headers.items() if name not in _OWN_HEADERS}
+    host = _signed_host(request.url)
     return _Way(
         url=request.url,
-        headers={name: value.encode("latin-1") for name, value in kept.items()},
+        headers=kept,
         target=target,
         signer=SigV4Signer(
             service=service,
             region=region,
-            host=_signed_host(request.url),
+            host=host,
             headers={name: kept[name] for name in signed.split(";") if name in kept},
         ),
+        connections=KeptConnections(http, request.url, host),
     )
 
 

@@ -51,6 +51,6 @@ def test_what_does_not_count_exists(name: str) -> None:
     assert re.search(rf"def {function.rpartition('.')[2]}\b", source), f"{name} is gone: unlist it"
 
 
-@pytest.mark.parametrize("module", sorted(paths.VALUES))
+@pytest.mark.parametrize("module", sorted(paths.VALUES | paths.HTTP_CLIENT))
 def test_modules_of_values_exist(module: str) -> None:
     assert (ROOT / "sealwax" / f"{module}.py").is_file()
