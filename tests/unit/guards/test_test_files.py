@@ -15,6 +15,11 @@ KINDS = ("unit", "integration")
 
 #: By the test that shows what they do: modules that show it only together with others.
 SHOWN_BY = {
+    "integration/streams/test_reader.py": [
+        "streams/checkpoints",
+        "streams/client",
+        "streams/shard_reader",
+    ],
     "integration/web/console/test_every_change.py": [
         "cli/auditing",
         "cli/jobs",
@@ -97,7 +102,7 @@ SHOWN_BY = {
     "integration/web/ops/test_letters.py": ["web/ops/audit", "web/ops/replays"],
 }
 #: Nothing to run.
-TYPES_ALONE = {"steward/duty"}
+TYPES_ALONE = {"steward/duty", "streams/destination"}
 
 
 def modules() -> set[str]:
