@@ -2,7 +2,8 @@
 
 Speaks the JSON protocol of the AWS SDKs on 127.0.0.1, with standard and FIFO
 queues, visibility, delays, long polls, redrive policies and batch limits; no
-authentication. `--latency` adds time to every call, as a network would.
+authentication. `--latency` adds time to every call, as a network would; `--modes` makes
+it as unkind as AWS, see `sqs_modes.py`.
 
 Control: GET /_state gives calls and bytes by operation and queue depths, POST
 /_reset forgets the calls, POST /_latency?ms=N changes the latency.
@@ -15,210 +16,15 @@ import asyncio
 import contextlib
 import hashlib
 import heapq
-import itertools
 import json
 import time
 import uuid
-from collections import Counter, OrderedDict, deque
-from dataclasses import dataclass, field
+from collections import Counter
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-REGION = "us-east-1"
-ACCOUNT = "000000000000"
-
-
-class ServiceError(Exception):
-    """An answer with an error code."""
-
-    def __init__(self, code: str, message: str = "", status: int = 400) -> None:
-        super().__init__(message or code)
-        self.code, self.status = code, status
-
-
-@dataclass(eq=False)
-class Message:
-    """One message and its present receipt."""
-
-    body: str
-    attributes: dict[str, Any]
-    group: str | None
-    dedup: str | None
-    sent: float
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    receipt: str = ""
-    received: int = 0
-    first_received: float = 0.0
-    last_received: float = 0.0
-    visible_at: float = 0.0
-    in_flight: bool = False
-    waiting: bool = False
-    gone: bool = False
-
-
-class Queue:
-    """One queue."""
-
-    def __init__(self, name: str, url: str, attributes: dict[str, str]) -> None:
-        self.name, self.url, self.attributes = name, url, attributes
-        self.fifo = name.endswith(".fifo")
-        self.ready: deque[Message] = deque()
-        self.groups: OrderedDict[str, deque[Message]] = OrderedDict()
-        self.hidden: list[tuple[float, int, Message]] = []
-        # Kept up to date, so that looking at the depth costs those who are measured nothing.
-        self.visible = 0
-        self.in_flight: set[Message] = set()
-        self.sequence = itertools.count()
-        self.by_receipt: dict[str, Message] = {}
-        self.dedups: dict[str, tuple[float, str]] = {}
-        self.waiters: deque[asyncio.Future[None]] = deque()
-        self.timer: asyncio.TimerHandle | None = None
-
-    @property
-    def arn(self) -> str:
-        return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{self.name}"
-
-    def redrive(self) -> tuple[str, int] | None:
-        policy = json.loads(self.attributes.get("RedrivePolicy") or "{}")
-        if not policy:
-            return None
-        return policy["deadLetterTargetArn"].rpartition(":")[2], int(policy["maxReceiveCount"])
-
-    def put(self, message: Message, delay: float, *, back: bool = False) -> None:
-        now = time.time()
-        if delay > 0:
-            message.visible_at = now + delay
-            heapq.heappush(self.hidden, (message.visible_at, next(self.sequence), message))
-            if self.fifo and not back:
-                self.groups.setdefault(message.group or "", deque()).append(message)
-            self.schedule()
-            return
-        message.visible_at = now
-        self.land(message)
-        if self.fifo:
-            if not back:
-                self.groups.setdefault(message.group or "", deque()).append(message)
-        else:
-            self.offer(message, first=back)
-        self.wake()
-
-    def offer(self, message: Message, *, first: bool = False) -> None:
-        message.waiting = True
-        self.visible += 1
-        (self.ready.appendleft if first else self.ready.append)(message)
-
-    def land(self, message: Message) -> None:
-        message.in_flight = False
-        self.in_flight.discard(message)
-
-    def withdraw(self, message: Message) -> None:
-        if message.waiting:
-            message.waiting = False
-            self.visible -= 1
-
-    def wake(self) -> None:
-        while self.waiters:
-            waiter = self.waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-
-    def schedule(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-        if self.hidden:
-            wait = max(0.0, self.hidden[0][0] - time.time()) + 0.001
-            self.timer = asyncio.get_running_loop().call_later(wait, self.surface)
-
-    def surface(self) -> None:
-        now = time.time()
-        while self.hidden and self.hidden[0][0] <= now:
-            at, _, message = heapq.heappop(self.hidden)
-            if message.gone or message.visible_at != at:
-                continue  # deleted, or given another time since
-            self.land(message)
-            if not self.fifo:
-                self.offer(message)
-            self.wake()
-        self.schedule()
-
-    def take(self, most: int, visibility: float, server: Server) -> list[Message]:
-        self.surface()
-        found: list[Message] = []
-        redrive = self.redrive()
-        for message in self._candidates(most):
-            if redrive and message.received >= redrive[1]:
-                self.remove(message)
-                server.by_name(redrive[0]).put(
-                    Message(
-                        message.body, message.attributes, message.group, message.dedup, time.time()
-                    ),
-                    0,
-                )
-                continue
-            now = time.time()
-            message.received += 1
-            message.first_received = message.first_received or now
-            message.last_received = now
-            self.by_receipt.pop(message.receipt, None)
-            message.receipt = uuid.uuid4().hex
-            self.by_receipt[message.receipt] = message
-            if visibility > 0:
-                message.in_flight = True
-                self.in_flight.add(message)
-                message.visible_at = now + visibility
-                heapq.heappush(self.hidden, (message.visible_at, next(self.sequence), message))
-            elif not self.fifo:
-                self.offer(message)
-            found.append(message)
-        if found:
-            self.schedule()
-        return found
-
-    def _candidates(self, most: int) -> list[Message]:
-        found: list[Message] = []
-        if not self.fifo:
-            while self.ready and len(found) < most:
-                message = self.ready.popleft()
-                if not message.gone:
-                    self.withdraw(message)
-                    found.append(message)
-            return found
-        now = time.time()
-        for name in list(self.groups):
-            if len(found) >= most:
-                break
-            messages = self.groups[name]
-            if any(m.in_flight for m in messages):
-                continue
-            if messages and messages[0].visible_at > now:
-                continue
-            taken = list(itertools.islice(messages, most - len(found)))
-            found.extend(taken)
-            self.groups.move_to_end(name)
-        return found
-
-    def remove(self, message: Message) -> None:
-        self.withdraw(message)
-        message.gone = True
-        self.land(message)
-        self.by_receipt.pop(message.receipt, None)
-        if self.fifo:
-            messages = self.groups.get(message.group or "")
-            if messages and message in messages:
-                messages.remove(message)
-                if not messages:
-                    self.groups.pop(message.group or "")
-            self.wake()
-
-    def depth(self) -> tuple[int, int]:
-        self.surface()
-        if self.fifo:
-            everything = [m for g in self.groups.values() for m in g]
-            hidden = sum(m.in_flight for m in everything)
-            return len(everything) - hidden, hidden
-        return self.visible, len(self.in_flight)
+from sqs_modes import MODES, Modes
+from sqs_queue import ACCOUNT, Expired, Message, Queue, ServiceError
 
 
 def _size(entry: dict[str, Any]) -> int:
@@ -231,8 +37,9 @@ def _size(entry: dict[str, Any]) -> int:
 class Server:
     """All queues, and the operations on them."""
 
-    def __init__(self, latency: float) -> None:
+    def __init__(self, latency: float, modes: Modes | None = None) -> None:
         self.latency = latency
+        self.modes = modes or Modes(set())
         self.queues: dict[str, Queue] = {}
         self.calls: Counter[str] = Counter()
         #: Of requests and answers, with their headers.
@@ -285,7 +92,7 @@ class Server:
 
     def do_GetQueueAttributes(self, request: dict[str, Any]) -> dict[str, Any]:
         queue = self.by_url(request)
-        visible, hidden = queue.depth()
+        visible, hidden = self.modes.depth(queue.name, queue.depth())
         return {
             "Attributes": {
                 "VisibilityTimeout": "30",
@@ -344,7 +151,7 @@ class Server:
                     {
                         "Id": entry["Id"],
                         "SenderFault": True,
-                        "Code": error.code,
+                        "Code": error.entry_code,
                         "Message": str(error),
                     }
                 )
@@ -361,7 +168,14 @@ class Server:
             if request.get("WaitTimeSeconds") is not None
             else queue.attributes.get("ReceiveMessageWaitTimeSeconds", 0)
         )
-        found = queue.take(most, float(visibility), self)
+        most = self.modes.most(most)
+        attempt = request.get("ReceiveRequestAttemptId") if queue.fifo else None
+        again = queue.again(attempt, float(visibility)) if attempt else None
+        if again:
+            return {"Messages": [self._received(m) for m in again]}
+        if self.modes.full(queue.depth()[1]) and not queue.fifo and time.monotonic() >= until:
+            raise ServiceError("OverLimit", status=403)
+        found = self._take(queue, most, float(visibility))
         while not found and time.monotonic() < until:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             queue.waiters.append(waiter)
@@ -373,10 +187,21 @@ class Server:
                 if waiter.done() and not waiter.cancelled():
                     queue.wake()
                 raise
-            found = queue.take(most, float(visibility), self)
+            found = self._take(queue, most, float(visibility))
+        if attempt and found:
+            queue.remember(attempt, found)
         if len(found) == most and (queue.ready or queue.fifo):
             queue.wake()
         return {"Messages": [self._received(m) for m in found]} if found else {}
+
+    def _take(self, queue: Queue, most: int, visibility: float) -> list[Message]:
+        if self.modes.full(queue.depth()[1]):
+            return []
+        return queue.take(most, visibility, self.modes, self.by_name)
+
+    def _expired(self, queue: Queue, message: Message) -> None:
+        if queue.fifo and self.modes.expires() and not message.in_flight:
+            raise Expired
 
     def _received(self, message: Message) -> dict[str, Any]:
         system = {
@@ -409,12 +234,16 @@ class Server:
     def _delete(self, queue: Queue, entry: dict[str, Any]) -> None:
         message = queue.by_receipt.get(entry.get("ReceiptHandle", ""))
         if message is not None:
+            self._expired(queue, message)
             queue.remove(message)
+        elif entry.get("ReceiptHandle") in queue.stale and self.modes.expires():
+            raise Expired
         elif entry.get("ReceiptHandle") == "none":
             raise ServiceError("ReceiptHandleIsInvalid")
 
     def _change(self, queue: Queue, entry: dict[str, Any]) -> None:
         message = self._held(queue, entry)
+        self._expired(queue, message)
         if not message.in_flight:
             raise ServiceError("MessageNotInflight")
         seconds = float(entry.get("VisibilityTimeout") or 0)
@@ -514,9 +343,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--latency", type=float, default=0.0, help="milliseconds a call")
+    parser.add_argument("--modes", default="", help=f"of {', '.join(MODES)}; by commas")
+    parser.add_argument("--seed", type=int, default=1, help="of the modes")
     arguments = parser.parse_args()
+    modes = Modes(set(filter(None, arguments.modes.split(","))), arguments.seed)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve_forever(Server(arguments.latency / 1_000), arguments.port))
+        asyncio.run(serve_forever(Server(arguments.latency / 1_000, modes), arguments.port))
 
 
 if __name__ == "__main__":

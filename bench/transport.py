@@ -29,10 +29,11 @@ PEERS = HERE / "peers"
 
 
 @contextmanager
-def server(latency: float) -> Iterator[str]:
-    """Run the SQS server; `latency` in milliseconds a call."""
+def server(latency: float, modes: str = "") -> Iterator[str]:
+    """Run the SQS server; `latency` in milliseconds a call, `modes` its own."""
+    command = [sys.executable, str(HERE / "sqs_server.py"), "--latency", str(latency)]
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "sqs_server.py"), "--latency", str(latency)],
+        [*command, "--modes", modes],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -199,12 +200,12 @@ WORKERS: dict[str, dict[str, list[tuple[list[str], dict[str, str]]]]] = {
 
 
 def measure(
-    peer: str, python: str, latency: float, folder: Path, jobs: int, slow: int
+    peer: str, python: str, latency: float, folder: Path, jobs: int, slow: int, modes: str
 ) -> dict[str, Any]:
     """Measure one peer at one latency once."""
     found: dict[str, Any] = {}
     count = jobs if peer == "sealwax" else slow
-    with server(latency) as url:
+    with server(latency, modes) as url:
         for threads in (1, 16, 64):
             run = Run(peer, python, url, folder)
             many = max(threads, count if threads > 1 else count // 5) // threads * threads
@@ -273,9 +274,15 @@ def main() -> None:
     parser.add_argument("--slow-jobs", type=int, default=600, help="for peers")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "transport.json")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument(
+        "--short-receives",
+        action="store_true",
+        help="a receive brings 1 to 10 messages, however many wait",
+    )
     options = parser.parse_args()
     if options.quick:
         options.repeat, options.jobs, options.slow_jobs = 1, 2_000, 300
+    modes = "short" if options.short_receives else ""
     pythons = {"sealwax": sys.executable} | dict(item.split("=", 1) for item in options.env)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     folder = options.out.parent / "logs"
@@ -284,7 +291,7 @@ def main() -> None:
     for latency in options.latency or (0, 5, 20):
         for peer, python in pythons.items():
             runs = [
-                measure(peer, python, latency, folder, options.jobs, options.slow_jobs)
+                measure(peer, python, latency, folder, options.jobs, options.slow_jobs, modes)
                 for _ in range(options.repeat)
             ]
             results[f"{peer}@{latency:g}ms"] = {

@@ -32,10 +32,21 @@ VARIABLES = {
 
 
 @contextmanager
-def sqs_server(latency: float = 0.0) -> Iterator[str]:
-    """Run the in-memory SQS; yield its URL. `latency` in milliseconds."""
+def sqs_server(latency: float = 0.0, modes: str | None = None) -> Iterator[str]:
+    """Run the in-memory SQS; yield its URL.
+
+    Parameters
+    ----------
+    latency
+        Milliseconds that each call takes.
+    modes
+        What it does as AWS does it, see `bench/sqs_modes.py`; None: what the environment's
+        SEALWAX_SQS_MODES says, so that whole suites meet it.
+    """
+    modes = os.environ.get("SEALWAX_SQS_MODES", "") if modes is None else modes
+    server = [sys.executable, str(ROOT / "bench/sqs_server.py")]
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "bench/sqs_server.py"), "--latency", str(latency)],
+        [*server, "--latency", str(latency), "--modes", modes],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -224,13 +235,9 @@ class Lab:
         return len(self.notes(event)) >= count
 
     def depth(self) -> tuple[int, int]:
-        """Return visible and not visible messages."""
-        attributes = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=["All"])
-        found = attributes["Attributes"]
-        return (
-            int(found["ApproximateNumberOfMessages"]),
-            int(found["ApproximateNumberOfMessagesNotVisible"]),
-        )
+        """Return visible and not visible messages: exactly, whatever the queue says."""
+        visible, hidden = server_state(self.url)["queues"][self.queue]
+        return int(visible), int(hidden)
 
     def empty(self) -> bool:
         """Whether the queue is empty."""
@@ -252,8 +259,7 @@ class Lab:
 
     def dead_count(self) -> int:
         """Return how many dead letters wait."""
-        found = self.sqs.get_queue_attributes(QueueUrl=self.dead_url, AttributeNames=["All"])
-        return int(found["Attributes"]["ApproximateNumberOfMessages"])
+        return int(server_state(self.url)["queues"][self.dead][0])
 
     def status(self) -> dict[str, Any]:
         """Return the worker's health status."""

@@ -1,4 +1,4 @@
-"""Receives as SQS wants them: a lost answer of a FIFO queue is asked for again."""
+"""Receives as SQS wants them: lost ones are asked for again, short ones keep their helpers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
+from sealwax.telemetry.counters import Counters
 from sealwax.transport import receiver
-from sealwax.transport.receiver import ATTEMPT_SECONDS, Receivers
+from sealwax.transport.fifo import FifoGroups
+from sealwax.transport.in_flight import InFlight
+from sealwax.transport.receiver import ATTEMPT_SECONDS, HELPER_WAIT, Receivers
 
 LOST = ReadTimeoutError(endpoint_url="https://sqs.test")
 REFUSED = ClientError({"Error": {"Code": "RequestThrottled"}}, "ReceiveMessage")
@@ -92,3 +95,48 @@ def test_what_it_may_bring_is_still_held(
     now[0] += passed
     first, second = ids(made, queue, (None, 10))
     assert (first == second) is again
+
+
+def goes_on(brought: list[int]) -> list[bool]:
+    """Let a helper receive so many messages each time; return whether it goes on after each."""
+    answers = iter(brought)
+
+    def receive_message(**_: Any) -> dict[str, Any]:
+        count = next(answers)
+        return {"Messages": [{"ReceiptHandle": "r", "Attributes": {}}] * count}
+
+    engine: Any = SimpleNamespace(
+        polling=SimpleNamespace(receive_message=receive_message),
+        url=lambda _: "https://sqs.test/1/q",
+        options=SimpleNamespace(lease=30),
+        counters=Counters(),
+    )
+    liveness: Any = SimpleNamespace(succeeded=lambda _: None)
+    made = Receivers(
+        engine,
+        "q",
+        InFlight(),
+        FifoGroups(),
+        liveness,
+        arrived=lambda _: None,
+        give_up=lambda _: None,
+    )
+    return [made._receive(HELPER_WAIT, helper=True) for _ in brought]
+
+
+def test_helpers_stay_while_receives_are_short_now_and_then() -> None:
+    brought = [short for _ in range(30) for short in (9, 1, 6, 10, 2, 7, 3)]
+
+    assert all(goes_on(brought)[40:])
+
+
+@pytest.mark.parametrize("few", [1, 2, 3])
+def test_helpers_leave_where_receives_bring_few(few: int) -> None:
+    found = goes_on([10] * 40 + [few] * 40)
+
+    assert all(found[:40])
+    assert not any(found[60:])
+
+
+def test_helpers_leave_a_queue_that_is_empty_at_once() -> None:
+    assert goes_on([10] * 40 + [0, 10]) == [True] * 40 + [False, True]
