@@ -26,7 +26,7 @@ run: $(RUN_STAMP) ## Start everything on this machine with a demo job (Ctrl-C st
 
 .PHONY: test
 test: $(DEV_STAMP) emulator ## Run unit, integration and acceptance tests (ARGS='-k name')
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal --durations=30 -m "not browser and not comparison and not containers and not long and not slow" $(ARGS) tests
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal --durations=30 -m "not addons and not browser and not comparison and not containers and not long and not slow" $(ARGS) tests
 
 # What fails beside others and passes alone waits too little for a loaded machine: it is named,
 # to be mended, and does not stop the other checks. More than five are no accident.
@@ -43,7 +43,7 @@ SINCE ?= HEAD~1
 .PHONY: coverage
 coverage: $(DEV_STAMP) ## Show which lines and branches the unit tests reach, and of those changed (SINCE=main)
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -q -n $(PYTEST_WORKERS) -m "not browser and not comparison and not containers and not long and not slow" $(ARGS) $(COVERAGE_TESTS)
+	@$(BIN)/coverage run -m pytest -q -n $(PYTEST_WORKERS) -m "not addons and not browser and not comparison and not containers and not long and not slow" $(ARGS) $(COVERAGE_TESTS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 	@$(BIN)/coverage json --quiet -o .coverage.json
@@ -67,6 +67,20 @@ test-comparison: $(DEV_STAMP) emulator ## Run the same troubles on stock Celery,
 		.venv-stock/bin/python -m pip install --quiet --disable-pip-version-check --no-input 'celery[sqs]==5.7.0' pycurl; }
 	SEALWAX_STOCK_PYTHON=$${SEALWAX_STOCK_PYTHON:-$(CURDIR)/.venv-stock/bin/python} \
 		$(BIN)/pytest -n 2 -m comparison $(ARGS) tests/faults tests/integration/transport
+
+.venv-addons/bin/celery: tests/addons/addons.txt tests/addons/batches.txt | $(DEV_STAMP)
+	@rm -rf .venv-addons && $(BIN)/python -m venv .venv-addons
+	@.venv-addons/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+		--require-hashes -r tests/addons/addons.txt
+	@.venv-addons/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+		--require-hashes --no-deps -r tests/addons/batches.txt
+	@touch $@
+
+# Two programs beside each other are four Celery workers.
+.PHONY: test-addons
+test-addons: $(DEV_STAMP) .venv-addons/bin/celery ## Run Celery's best known add-ons on stock Celery and on ours (needs redis-server)
+	SEALWAX_ADDONS_PYTHON=$(CURDIR)/.venv-addons/bin/python \
+		$(BIN)/pytest -n 2 --dist worksteal --durations=5 -m addons $(ARGS) tests/addons
 
 .PHONY: test-containers
 test-containers: $(DEV_STAMP) ## Build the image, bring the compose file up with podman, test it (needs root)
@@ -141,7 +155,7 @@ lock-check: $(DEV_STAMP) ## Check that the locks fit pyproject.toml and name no 
 
 .PHONY: clean
 clean: ## Remove environments, caches and local state
-	rm -rf $(VENV) .venv-containers .venv-stock .venv-emulator .venv-emulator.unfinished .venv-emulator.lock .sealwax build dist
+	rm -rf $(VENV) .venv-addons .venv-containers .venv-stock .venv-emulator .venv-emulator.unfinished .venv-emulator.lock .sealwax build dist
 	rm -rf .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -20,7 +20,9 @@ compile_all() {
     emulator=$2
     build=$3
     containers=$4
-    shift 4
+    addons=$5
+    batches=$6
+    shift 6
     # What this repository's service needs, its own tasks included.
     service='--extra service --extra webhooks --group app'
     # shellcheck disable=SC2086 - words
@@ -35,22 +37,29 @@ compile_all() {
     compile "$emulator" "$@" requirements/emulator.in
     compile "$build" "$@" docker/build.in
     compile "$containers" "$@" tests/containers/requirements.in
+    # shellcheck disable=SC2086
+    compile "$addons" "$@" $service --constraint "$folder/base.txt" pyproject.toml \
+        tests/addons/addons.in
+    compile "$batches" "$@" --no-deps tests/addons/batches.in
 }
 
 if [ "${1:-}" != --check ]; then
     compile_all requirements sealwax/local/emulator.txt docker/build.txt \
-        tests/containers/requirements.txt "$@"
+        tests/containers/requirements.txt tests/addons/addons.txt \
+        tests/addons/batches.txt "$@"
     exit 0
 fi
 
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 locks='requirements/base.txt requirements/local.txt requirements/dev.txt
-sealwax/local/emulator.txt docker/build.txt tests/containers/requirements.txt'
+sealwax/local/emulator.txt docker/build.txt tests/containers/requirements.txt
+tests/addons/addons.txt tests/addons/batches.txt'
 cp requirements/base.txt requirements/local.txt requirements/dev.txt sealwax/local/emulator.txt \
-    docker/build.txt "$copy"
+    docker/build.txt tests/addons/addons.txt tests/addons/batches.txt "$copy"
 cp tests/containers/requirements.txt "$copy/requirements.txt"
-compile_all "$copy" "$copy/emulator.txt" "$copy/build.txt" "$copy/requirements.txt"
+compile_all "$copy" "$copy/emulator.txt" "$copy/build.txt" "$copy/requirements.txt" \
+    "$copy/addons.txt" "$copy/batches.txt"
 status=0
 for lock in $locks; do
     if ! cmp -s "$lock" "$copy/${lock##*/}"; then

@@ -6,11 +6,13 @@ and cases that are sent one after the other. `both` runs one program on Redis an
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import json
 import os
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +21,12 @@ from typing import Any
 from support.sqs_lab import ROOT, VARIABLES, Lab
 from support.waiting import wait_for
 
-__all__ = ["Run", "both", "run_on"]
+__all__ = ["OWN_RULES", "PROGRAMS", "RULES", "Run", "both", "compare", "run_on", "shape"]
 
 PROGRAMS = ROOT / "tests/addons/programs"
 
 Notes = list[dict[str, Any]]
+Rule = Callable[[Notes], Notes]
 
 #: What is new in each run: UUIDs, and the identifiers of traces and spans.
 IDENTIFIERS = re.compile(
@@ -98,20 +101,134 @@ def run_on(
             worker.wait(10)
     lines = notes.read_text().splitlines() if notes.exists() else []
     return Run(
-        notes=_named([json.loads(line.replace(queue, "QUEUE")) for line in lines]),
+        notes=[json.loads(line.replace(queue, "QUEUE")) for line in lines],
         log=log.read_text(errors="replace"),
         started=started,
     )
 
 
-def _named(notes: Notes) -> Notes:
-    """Replace what is new in each run by numbers, in the order of their first appearance."""
-    seen: dict[str, str] = {}
-    # Cases come one after the other, so the sender's notes have an order of their own.
-    ordered = sorted(notes, key=lambda said: said["run"] is not None)
-    text = json.dumps(ordered)
-    named = IDENTIFIERS.sub(lambda found: seen.setdefault(found[0], f"#{len(seen)}"), text)
-    return list(json.loads(named))
+# -- what differs by design, each with the reason that `docs/transport.md` gives
+
+
+def _retried(notes: Notes) -> set[str]:
+    return {said["id"] for said in notes if said["event"] == "over" and said["state"] == "RETRY"}
+
+
+def _without(value: Any, left_out: Callable[[str], bool]) -> Any:
+    """Return a value without the keys that are left out, however deep they stand."""
+    if isinstance(value, dict):
+        return {key: _without(item, left_out) for key, item in value.items() if not left_out(key)}
+    if isinstance(value, list):
+        return [_without(item, left_out) for item in value]
+    return value
+
+
+def _without_copies(notes: Notes) -> Notes:
+    """Leave out that a job which is tried again is sent again, by a run that is its parent."""
+    retried = _retried(notes)
+    return [
+        _without(
+            said, {"parent", "parent_task_id", "celery.delivery_info.redelivered"}.__contains__
+        )
+        if said["run"] in retried
+        else said
+        for said in notes
+        if not (
+            said["event"] == "published" and said["run"] in retried and said["id"] == said["run"]
+        )
+    ]
+
+
+def _without_brokers(notes: Notes) -> Notes:
+    """Leave out the calls to the broker, its name and host, and its own facts of a message."""
+
+    def of_broker(key: str) -> bool:
+        return key in {"messaging.system", "out.host"} or ".sqs." in key
+
+    return [
+        _without(said, of_broker)
+        for said in notes
+        if said.get("op") not in {"db.redis", "http.client"}
+    ]
+
+
+def _without_retried(notes: Notes) -> Notes:
+    """Leave out jobs that asked for another attempt, and the locks that they left."""
+    retried = _retried(notes)
+    return [
+        said
+        for said in notes
+        if said["run"] not in retried
+        and said.get("case") not in retried
+        and said["event"] != "left"
+    ]
+
+
+RULES: dict[str, Rule] = {
+    "a retry postpones the same message: nothing is published": _without_copies,
+    "the calls to the broker, its name and host are its own": _without_brokers,
+}
+#: What holds of one add-on alone.
+OWN_RULES: dict[str, dict[str, Rule]] = {
+    "singleton_app": {"a retry is no duplicate of its own job": _without_retried},
+}
+
+
+# -- comparing
+
+
+def _timeless(notes: Notes) -> Notes:
+    """Leave out Celery's own task that waits for a chord: how often is a matter of time."""
+    waiting = {
+        said["run"]
+        for said in notes
+        if said["run"] is not None and "celery.chord_unlock" in json.dumps(said)
+    }
+    return [said for said in notes if said["run"] not in waiting]
+
+
+def shape(notes: Notes) -> list[str]:
+    """Return the notes in an order that is no matter of time, with new identifiers named.
+
+    The sender's come first, then those of each run; each in its order. Identifiers are
+    named after the part in which they first appear.
+    """
+    parts: dict[str, list[str]] = {}
+    for said in _timeless(notes):
+        parts.setdefault(said["run"] or "", []).append(json.dumps(said, sort_keys=True))
+    named: dict[str, str] = {}
+    lines = []
+    for part in sorted(parts):
+        count = itertools.count(1)
+
+        def name(found: re.Match[str], part: str = part, count: Any = count) -> str:
+            return named.setdefault(found[0], f"<{part or 'sender'} {next(count)}>")
+
+        lines += [IDENTIFIERS.sub(name, line) for line in parts[part]]
+    return lines
+
+
+def compare(program: str, stock: Notes, ours: Notes) -> tuple[list[str], str]:
+    """Return the reasons for which two sides differ, and what none of them covers."""
+    rules = RULES | OWN_RULES.get(program, {})
+
+    def under(reasons: Iterable[str]) -> tuple[list[str], list[str]]:
+        one, other = stock, ours
+        for reason in reasons:
+            one, other = rules[reason](one), rules[reason](other)
+        return shape(one), shape(other)
+
+    kept = list(rules)
+    one, other = under(kept)
+    if one != other:
+        found = difflib.unified_diff(one, other, lineterm="", n=0)
+        return [], "\n".join(line for line in found if line[:2] not in ("--", "++", "@@"))
+    for reason in rules:
+        rest = [more for more in kept if more != reason]
+        one, other = under(rest)
+        if one == other:
+            kept = rest
+    return kept, ""
 
 
 def both(program: str, folder: Path, *, python: str, redis: str, url: str) -> tuple[Run, Run]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, chain, chord, group, signals
@@ -44,9 +45,9 @@ def configured(app: Any, **conf: Any) -> Any:
     return app
 
 
-def over(task_id: str, state: str, **_: Any) -> None:
+def over(sender: Any, task_id: str, state: str, **_: Any) -> None:
     """Note the end of an attempt, after all hooks of the task."""
-    note("over", id=task_id, state=state)
+    note("over", id=task_id, state=state, task=sender.name)
 
 
 def make_app(**conf: Any) -> Celery:
@@ -54,11 +55,10 @@ def make_app(**conf: Any) -> Celery:
 
 
 def note(event: str, **fields: Any) -> None:
-    """Append one line to the notes, whole."""
+    """Append one line to the notes, whole; `run` is the job whose run it belongs to."""
     task = get_current_worker_task()
-    # An eager task in the sender is no run of the worker's.
-    run = task.request.id if task and task.request.id else None
-    line = json.dumps({"event": event, "run": run, **fields}, default=str, sort_keys=True) + "\n"
+    fact = {"event": event, "run": task.request.id if task else None, **fields}
+    line = json.dumps(fact, default=str, sort_keys=True) + "\n"
     path = FOLDER + "/notes.jsonl"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(descriptor, line.encode())
@@ -67,8 +67,8 @@ def note(event: str, **fields: Any) -> None:
 
 def notes() -> list[dict[str, Any]]:
     """Return what was noted so far."""
-    with open(FOLDER + "/notes.jsonl", encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+    text = Path(FOLDER, "notes.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def add_tasks(app: Any, observe: Callable[[], Any] = lambda: None, **options: Any) -> Any:
@@ -119,7 +119,16 @@ def plain_cases(tasks: Any) -> dict[str, Case]:
         "again": sent("again", 2),
         "spent": sent("spent", 3),
         "auto": sent("auto", 4),
-        "chain": lambda: chain(add.s(3), add.s(4)).apply_async(),
-        "group": lambda: group(add.s(5), add.s(6)).apply_async(),
-        "chord": lambda: chord([add.s(7)], add.si(8)).apply_async(),
+        "chain": lambda: chain(
+            named(add.s(3), "chain-3"), named(add.s(4), "chain-4")
+        ).apply_async(),
+        "group": lambda: group(named(add.s(n), f"group-{n}") for n in (5, 6)).apply_async(),
+        "chord": lambda: chord(
+            [named(add.s(7), "chord-7")], named(add.si(8), "chord-8")
+        ).apply_async(),
     }
+
+
+def named(task: Any, name: str) -> Any:
+    """Give a signature its job's id."""
+    return task.set(task_id=name)

@@ -1,6 +1,6 @@
 """Send the cases of one add-on's program, each after the one before has ended.
 
-    python addon_send.py MODULE
+python addon_send.py MODULE
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def ended(result: Any, gone: Callable[[], bool]) -> list[Any]:
     found = []
     for part in result.results if hasattr(result, "results") else [result]:
         end = time.monotonic() + LONGEST
-        while not (part.ready() and over(part) or gone()):
+        while not ((part.ready() and over(part)) or gone()):
             if time.monotonic() > end:
                 raise TimeoutError(part.state)
             time.sleep(0.1)

@@ -18,7 +18,17 @@ def count(requests: Any) -> None:
         app.backend.mark_as_done(request.id, len(requests), request=request)
 
 
+def sent(number: int) -> Any:
+    return count.apply_async((number,), task_id=f"count-{number}")
+
+
+def gone(name: str) -> bool:
+    """Say whether all jobs of a case have ended; a run is none of a single job's."""
+    numbers = {"three": (1, 2, 3), "two": (4, 5)}[name]
+    return all(app.AsyncResult(f"count-{number}").ready() for number in numbers)
+
+
 CASES = {
-    "three": lambda: GroupResult("three", [count.delay(number) for number in (1, 2, 3)]),
-    "two": lambda: GroupResult("two", [count.delay(number) for number in (4, 5)]),
+    "three": lambda: GroupResult("three", [sent(number) for number in (1, 2, 3)]),
+    "two": lambda: GroupResult("two", [sent(number) for number in (4, 5)]),
 }

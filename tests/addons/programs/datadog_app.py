@@ -22,7 +22,10 @@ patch(celery=True)
 from addon_app import add_tasks, make_app, note, plain_cases  # type: ignore[import-not-found]
 
 #: What differs from run to run.
-VOLATILE = {"runtime-id", "celery.hostname", "error.stack", "_dd.p.tid", "process_id", "_dd.tags.process"}
+VOLATILE = {
+    "runtime-id", "celery.hostname", "celery.eta", "error.stack", "_dd.p.tid", "process_id",
+    "_dd.tags.process",
+}  # fmt: skip
 
 
 class Noting(TraceFilter):
@@ -31,8 +34,12 @@ class Noting(TraceFilter):
     def process_trace(self, trace: Any) -> None:
         for span in trace:
             tags = {str(key): value for key, value in span.get_tags().items()}
+            job = tags.get("celery.id")
+            consumed = span.name == "celery.run"
             note(
-                "span",
+                "published" if span.name == "celery.apply" else "span",
+                **({"run": job} if consumed else {}),
+                id=job,
                 name=span.name,
                 resource=span.resource,
                 service=span.service,

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 #: What differs from run to run.
-VOLATILE = {"celery.hostname", "celery.delivery_info", "celery.origin"}
+VOLATILE = {"celery.hostname", "celery.delivery_info", "celery.origin", "celery.eta"}
 
 
 def hexed(number: int, digits: int) -> str:
@@ -28,8 +28,12 @@ class Noting(SpanExporter):
             context = span.get_span_context()
             attributes = dict(span.attributes or {})
             assert context is not None
+            job = attributes.get("messaging.message.id")
+            consumed = span.kind is trace.SpanKind.CONSUMER
             note(
-                "span",
+                "published" if span.kind is trace.SpanKind.PRODUCER else "span",
+                **({"run": job} if consumed else {}),
+                id=job,
                 name=span.name,
                 kind=span.kind.name,
                 trace=hexed(context.trace_id, 32),

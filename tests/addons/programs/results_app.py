@@ -35,7 +35,7 @@ def half(self: Any) -> None:
 
 
 def saved() -> Any:
-    found = group(tasks["add"].s(1), tasks["add"].s(2)).apply_async()
+    found = group(tasks["add"].s(n).set(task_id=f"saved-{n}") for n in (1, 2)).apply_async()
     found.save()
     return found
 

@@ -38,20 +38,24 @@ class Noting(Transport):
                 continue
             extra = event.get("extra", {})
             errors = (event.get("exception") or {}).get("values", [])
+            run = (event.get("tags") or {}).get("celery_task_id")
+            for span in event.get("spans", []):
+                said = span_of(span)
+                sending = said["op"] in {"queue.submit.celery", "queue.publish"}
+                job = said["data"].get("messaging.message.id", said["name"])
+                note("published" if sending else "span", run=run, id=job, **said)
             note(
                 "sent",
+                run=run,
                 kind=event.get("type", "error"),
                 transaction=event.get("transaction"),
                 source=(event.get("transaction_info") or {}).get("source"),
                 errors=[[one["type"], one["value"], one.get("mechanism")] for one in errors],
                 tags=event.get("tags"),
-                job={
-                    **extra.get("celery-job", {}),
-                },
+                job=extra.get("celery-job"),
                 level=event.get("level"),
                 logger=event.get("logger"),
                 trace=span_of(event.get("contexts", {}).get("trace", {})),
-                spans=[span_of(span) for span in event.get("spans", [])],
                 fingerprint=event.get("fingerprint"),
             )
 
@@ -75,8 +79,12 @@ def observe() -> Any:
     scope = sentry_sdk.get_isolation_scope()
     tags = dict(scope._tags)
     sentry_sdk.set_tag("seen", "yes")
-    span = sentry_sdk.get_current_span()
-    return {"tags": tags, "trace": span and span.trace_id, "baggage": bool(sentry_sdk.get_baggage())}
+    span, baggage = sentry_sdk.get_current_span(), sentry_sdk.get_baggage()
+    return {
+        "tags": tags,
+        "trace": span and span.trace_id,
+        "baggage": bool(baggage),
+    }
 
 
 tasks = add_tasks(app, observe=observe)

@@ -25,7 +25,13 @@ def noting(_logger: Any, method: str, event: dict[str, Any]) -> Any:
     """Note a log line instead of writing it."""
     event.pop("duration_ms", None)
     error = event.pop("exception", None)
-    note("log", method=method, error=repr(error), line=event)
+    sent = event.get("event") == "task_enqueued"
+    # What the worker's main process logs has no run of its own.
+    other = {"run": event.get("task_id")} if event.get("event") == "task_revoked" else {}
+    note(
+        "published" if sent else "log", id=event.get("child_task_id"), method=method,
+        error=repr(error), line=event, **other,
+    )  # fmt: skip
     raise structlog.DropEvent
 
 
@@ -45,7 +51,7 @@ def modify(sender: Any, context: Any, **_: Any) -> None:
     context["added"] = True
 
 
-tasks = add_tasks(app, observe=lambda: structlog.contextvars.get_contextvars())
+tasks = add_tasks(app, observe=structlog.contextvars.get_contextvars)
 
 
 @app.task(name="expected", throws=(KeyError,))
@@ -69,4 +75,3 @@ CASES = {
     name: (lambda name=name, run=run: in_a_request(name, run))  # type: ignore[misc]
     for name, run in CASES.items()
 }
-

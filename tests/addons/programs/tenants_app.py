@@ -78,10 +78,7 @@ def within(schema: str, run: Any) -> Any:
 
 
 CASES = {
-    **{
-        name: (lambda run=run: within("acme", run))
-        for name, run in plain_cases(tasks).items()
-    },
+    **{name: (lambda run=run: within("acme", run)) for name, run in plain_cases(tasks).items()},
     "public": lambda: tasks["add"].apply_async((1,), task_id="public"),
     "named": lambda: within("other", lambda: app.send_task("add", (9,), task_id="named")),
     "own": lambda: within("other", lambda: own.apply_async(task_id="own")),
@@ -90,6 +87,7 @@ CASES = {
     "inner": lambda: app.AsyncResult("inner"),
     "inner other": lambda: app.AsyncResult("inner other"),
     "nobody's": lambda: within(
-        "other", lambda: tasks["add"].apply_async((1,), task_id="nobody", headers={"_schema_name": None})
+        "other",
+        lambda: tasks["add"].apply_async((1,), task_id="nobody", headers={"_schema_name": None}),
     ),
 }
