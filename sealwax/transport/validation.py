@@ -71,7 +71,7 @@ def is_plain(payload: dict[str, Any], max_depth: int) -> bool:
     for name, value in headers.items():
         if type(value) not in _PLAIN.get(name, ()):
             return False
-    job, task, body = headers.get("id"), headers.get("task"), payload.get("body")
+    body = payload.get("body")
     return (
         payload.get("content-type") == "application/json"
         and payload.get("content-encoding") == "utf-8"
@@ -80,10 +80,11 @@ def is_plain(payload: dict[str, Any], max_depth: int) -> bool:
         and body.startswith("[[")
         and body.endswith(_NO_CANVAS)
         and body.count("[") + body.count("{") <= max_depth
-        and bool(job and task and job.isascii() and task.isascii())
-        and len(job) <= NAME_MAX
-        and len(task) <= NAME_MAX
-        and not (job.isspace() or task.isspace())
+        # Both are text: the table says so.
+        and all(
+            one and len(one) <= NAME_MAX and one.isascii() and not one.isspace()
+            for one in (headers.get("id"), headers.get("task"))
+        )
         and headers.get("timelimit") in (None, [None, None])
         and headers.get("retries", 0) == 0
         and not headers.get("stamps")

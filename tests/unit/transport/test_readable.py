@@ -146,6 +146,10 @@ class Pair(NamedTuple):
     b: int
 
 
+class Size(IntEnum):
+    SMALL = 1
+
+
 UID = UUID(int=7)
 
 
@@ -154,7 +158,7 @@ VALUES: list[Any] = [
     float("nan"), float("inf"), -float("inf"), [{"a": [float("nan")]}], 1e-320, -0.0, 10**300,
     b"bytes", b"\xff\x00", datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC), date(2030, 1, 2),
     datetime.fromisoformat("0001-01-01"), time(3, 4, 5), UID, Decimal("1.10"), Decimal("NaN"),
-    (1, (2,)), Pair(1, 2), Text("text"), IntEnum("Size", "SMALL").SMALL, {1: 2},
+    (1, (2,)), Pair(1, 2), Text("text"), Size.SMALL, {1: 2},
     {None: True, 1.5: False}, "\ud83d", "\x00\u2028", "NaN", {"__type__": "other"},
     {"a": {UID.hex: [UID]}},
 ]  # fmt: skip
@@ -210,7 +214,9 @@ embeds = st.fixed_dictionaries(
      "chain": st.none() | values, "chord": st.none() | values},
     optional={"group": values, "library": values},
 )  # fmt: skip
-identities = st.sampled_from(["i", "", " ", "x" * 1_025, "é", "\ud83d", 5, 1.5, True, None, []])
+identities: st.SearchStrategy[Any] = st.sampled_from(
+    ["i", "", " ", "x" * 1_025, "é", "\ud83d", 5, 1.5, True, None, []]
+)
 
 
 @st.composite
