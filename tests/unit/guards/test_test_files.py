@@ -89,7 +89,6 @@ SHOWN_BY = {
     "integration/worker/test_provenance.py": ["keys/provenance"],
     "integration/transport/test_attempts.py": [
         "transport/channel",
-        "transport/settlement",
     ],
     "integration/transport/test_existing_app.py": ["transport/client"],
     "integration/web/console/test_guard.py": [
