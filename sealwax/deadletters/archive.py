@@ -21,6 +21,7 @@ from sealwax.deadletters.errors import NoSuchLetter
 from sealwax.deadletters.filter import Filter
 from sealwax.deadletters.groups import LetterGroups, counting
 from sealwax.deadletters.letter import Letter, LetterState, LetterText, beside, letter_key
+from sealwax.deadletters.lists import ListReader, Place, read_place
 from sealwax.deadletters.table import LettersTable, claim_key, key
 
 __all__ = ["Archive", "Body", "LetterPage", "open_list"]
@@ -31,9 +32,9 @@ Body = LetterText
 #: Letters on one page at most.
 PAGE_MAX = 100
 
-#: Queries of one page beyond those that list the groups: a page that would
-#: need more is short, and its cursor goes on.
-QUERIES = 10
+#: Queries of one page beyond those that list the groups, near enough: a page that
+#: would need more is short, and its cursor goes on.
+QUERIES = 80
 
 #: Strays of one job's name that are shown.
 CLAIMING_MAX = 20
@@ -102,7 +103,7 @@ class Archive:
         taken: list[tuple[Letter, LetterText]] = []
         texts = {letter.id: text for letter, text in batch}
         while letters:
-            operations = [{"Put": _new_item(letter)} for letter in letters]
+            operations = [{"Put": self._new_item(letter)} for letter in letters]
             operations += [{"Put": {"Item": bodies[letter.id]}} for letter in letters]
             operations += [
                 # By which a stray is found from the job whose id it bears.
@@ -124,6 +125,16 @@ class Archive:
             else:
                 break
         return len(letters) + (self._put(taken) if taken else 0)
+
+    def _new_item(self, letter: Letter) -> dict[str, Any]:
+        item_id, rest = _parts(letter.id)
+        values = {
+            **letter.values(),
+            "id": item_id,
+            "sort": f"letter.{rest}",
+            "list": self._table.list_of(open_list(letter.group), item_id),
+        }
+        return {"Item": typed(values), "ConditionExpression": "attribute_not_exists(id)"}
 
     def _copy(self, letter: Letter) -> bool:
         """Count a copy; False where the letter of its name has another body."""
@@ -224,7 +235,7 @@ class Archive:
     ) -> LetterPage:
         """Return open letters that fit, group by group, in each the newest first.
 
-        Costs at most `SHARDS` + `QUERIES` + 1 calls, whatever the archive holds.
+        Costs about `SHARDS` + `QUERIES` + 1 calls at most, whatever the archive holds.
 
         Raises
         ------
@@ -232,7 +243,7 @@ class Archive:
         """
         wanted = filter or Filter()
         limit = max(1, min(limit, PAGE_MAX))
-        begun, start = _read_cursor(after)
+        begun, start = _read_cursor(after, open_list)
         if wanted.group is not None:
             names = [wanted.group]
         else:
@@ -243,28 +254,31 @@ class Archive:
         keys: list[dict[str, Any]] = []
         cursor: str | None = None
         for number, name in enumerate(names):
-            if number >= QUERIES or len(keys) >= limit:
+            if number >= max(1, QUERIES // self._table.shards_read) or len(keys) >= limit:
                 cursor = _cursor(name, None)
                 break
-            rows = self._table.listed(
+            reader = ListReader(
+                self._table,
                 open_list(name),
+                start if name == begun else [],
                 since=wanted.since,
                 until=wanted.until,
-                after=start if name == begun else None,
-                limit=limit - len(keys),
+                ahead=limit - len(keys),
                 newest=True,
             )
-            keys += rows.items
-            if rows.after is not None and len(keys) >= limit:
-                cursor = _cursor(name, rows.after)
+            keys += reader.take(limit - len(keys))
+            if not reader.ended:
+                cursor = _cursor(name, reader.place)
                 break
         letters = self._fetch(keys)
         return LetterPage([each for each in letters if each.state is LetterState.OPEN], cursor)
 
     def of_replay(self, replay_id: str, after: str | None = None, limit: int = 50) -> LetterPage:
         """Return what a replay or discard has touched, those without an outcome first."""
+        # One steward alone moves a replay's letters: these lists need no shards.
         lists = [f"wait#{replay_id}", f"done#{replay_id}"]
-        begun, start = _read_cursor(after)
+        begun, place = _read_cursor(after, str)
+        start = place[0] if place else None
         limit = max(1, min(limit, PAGE_MAX))
         keys: list[dict[str, Any]] = []
         cursor: str | None = None
@@ -272,9 +286,8 @@ class Archive:
             if len(keys) >= limit:
                 cursor = _cursor(name, None)
                 break
-            rows = self._table.listed(
-                name, after=start if name == begun else None, limit=limit - len(keys)
-            )
+            follows = start | {"list": name} if start is not None and name == begun else None
+            rows = self._table.listed(name, after=follows, limit=limit - len(keys))
             keys += rows.items
             if rows.after is not None:
                 cursor = _cursor(name, rows.after)
@@ -293,36 +306,18 @@ def _parts(letter_id: str) -> tuple[str, str]:
     return parts
 
 
-def _new_item(letter: Letter) -> dict[str, Any]:
-    item_id, rest = _parts(letter.id)
-    values = {
-        **letter.values(),
-        "id": item_id,
-        "sort": f"letter.{rest}",
-        "list": open_list(letter.group),
-    }
-    return {"Item": typed(values), "ConditionExpression": "attribute_not_exists(id)"}
-
-
-def _cursor(name: str, after: dict[str, Any] | None) -> str:
-    text = json.dumps([name, after], separators=(",", ":"))
+def _cursor(name: str, place: Place | dict[str, Any] | None) -> str:
+    text = json.dumps([name, place], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _read_cursor(text: str | None) -> tuple[str | None, dict[str, Any] | None]:
+def _read_cursor(text: str | None, list_name: Callable[[str], str]) -> tuple[str | None, Place]:
     if text is None:
-        return None, None
+        return None, []
     try:
-        name, after = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        name, place = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, TypeError):
         raise CursorInvalid from None
-    whole = after is None or (
-        isinstance(after, dict)
-        and set(after) == {"id", "sort", "list", "at"}
-        and all(isinstance(after[part], str) for part in ("id", "sort", "list"))
-        and isinstance(after["at"], int | float)
-        and after["list"] in (name, open_list(str(name)))
-    )
-    if not isinstance(name, str) or not whole:
+    if not isinstance(name, str):
         raise CursorInvalid
-    return name, after
+    return name, read_place(place, list_name(name))

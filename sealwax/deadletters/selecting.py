@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from sealwax.deadletters.archive import Archive, open_list
 from sealwax.deadletters.filter import Filter
 from sealwax.deadletters.groups import LetterGroups
 from sealwax.deadletters.letter import Letter, LetterState
+from sealwax.deadletters.lists import ListReader, Place, read_place
 from sealwax.deadletters.replays import Replay
 from sealwax.deadletters.table import LettersTable, key
 
@@ -40,8 +40,8 @@ class LetterSelector:
         self._archive = archive
         self._groups = groups
         self._chosen: dict[str, frozenset[str]] = {}
-        self._ahead_of = ("", "")
-        self._ahead: list[dict[str, Any]] = []
+        #: The list that was read last, and whose.
+        self._reading: tuple[str, str, ListReader] | None = None
 
     def next(self, replay: Replay, cursor: str | None, limit: int) -> SelectedLetters:
         """Return up to `limit` letters, fewer or none where others have taken them."""
@@ -62,35 +62,33 @@ class LetterSelector:
         name, after = json.loads(cursor) if cursor else ("", None)
         chosen = {wanted.group} if wanted.group else self._fitting(replay.id, wanted)
         for group in sorted(each for each in chosen if each >= name):
-            start: dict[str, Any] | None = after if group == name else None
-            keys = self._keys(replay, group, start)[:limit]
+            place = read_place(after if group == name else None, open_list(group))
+            reader = self._reader(replay, group, place)
+            keys = reader.take(limit)
             if not keys:
                 continue
             items = self._table.batch_get([key(each["id"], each["sort"]) for each in keys])
-            last = {part: keys[-1][part] for part in ("id", "sort", "list", "at")}
             return SelectedLetters(
-                _open([Letter.from_item(item) for item in items]), _cursor(group, last)
+                _open([Letter.from_item(item) for item in items]), _cursor(group, reader.place)
             )
         return SelectedLetters([], cursor or _cursor("", None), ended=True)
 
-    def _keys(
-        self, replay: Replay, group: str, after: dict[str, Any] | None
-    ) -> list[dict[str, Any]]:
-        """Return the keys that follow, from what the last query brought if it reaches so far."""
-        place = (replay.id, group)
-        if self._ahead_of == place and after in self._ahead:
-            rest = self._ahead[self._ahead.index(after) + 1 :]
-            if rest:
-                return rest
-        rows = self._table.listed(
+    def _reader(self, replay: Replay, group: str, place: Place) -> ListReader:
+        """Return who reads on from a place: the last reader, if it stands there."""
+        if self._reading is not None:
+            *whose, reader = self._reading
+            if whose == [replay.id, group] and reader.place == place and not reader.ended:
+                return reader
+        reader = ListReader(
+            self._table,
             open_list(group),
+            place,
             since=replay.filter.since if replay.filter else None,
             until=replay.cutoff,
-            after=after,
-            limit=AHEAD,
+            ahead=AHEAD,
         )
-        self._ahead_of, self._ahead = place, rows.items
-        return rows.items
+        self._reading = replay.id, group, reader
+        return reader
 
     def _fitting(self, replay_id: str, wanted: Filter) -> frozenset[str]:
         """Return the groups that fit; those that begin after the cut-off do not matter."""
@@ -103,8 +101,8 @@ class LetterSelector:
         return known
 
 
-def _cursor(group: str, after: dict[str, Any] | None) -> str:
-    return json.dumps([group, after], separators=(",", ":"))
+def _cursor(group: str, place: Place | None) -> str:
+    return json.dumps([group, place], separators=(",", ":"))
 
 
 def _open(letters: list[Letter]) -> list[Letter]:

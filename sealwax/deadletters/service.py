@@ -38,7 +38,12 @@ def make_letters(
 ) -> Letters:
     """Return the parts; no call is made."""
     client = aws.client("dynamodb")
-    table = LettersTable(client, settings.table_name("letters"))
+    table = LettersTable(
+        client,
+        settings.table_name("letters"),
+        shards=settings.ledger.shards,
+        shards_read=settings.ledger.shards_read,
+    )
     bodies = Bodies(lambda: aws.client("s3"), settings.bucket_name)
     groups = LetterGroups(table, clock=clock)
     audit = Audit(

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from sealwax.aws.backoff import jittered
 from sealwax.aws.dynamodb import Table, TransactionCancelled, plain, typed
+from sealwax.aws.shards import SHARDS, sharded
 from sealwax.control.audit_log import TRIES, AuditLine
 from sealwax.deadletters.errors import LettersDenied, LettersUnreachable
 
@@ -78,12 +79,25 @@ class LettersTable:
         A boto3 DynamoDB client with time-outs.
     sleep
         Waits between the tries of a disturbed transaction.
+    shards
+        Keys over which the letters of a list are spread in the index.
+    shards_read
+        Shards that are read: more than `shards` while letters of more are there.
     """
 
     def __init__(
-        self, client: DynamoDBClient, name: str, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        client: DynamoDBClient,
+        name: str,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        shards: int = SHARDS,
+        shards_read: int | None = None,
     ) -> None:
         self.name = name
+        self._shards = shards
+        #: How many shards of a list there are to read.
+        self.shards_read = max(shards, shards_read or 0)
         self._table = Table(client, name, LettersUnreachable, LettersDenied)
         self._sleep = sleep
 
@@ -148,6 +162,10 @@ class LettersTable:
             **({"ExpressionAttributeNames": {"#sort": "sort"}} if prefix else {}),
         )
 
+    def list_of(self, name: str, item_id: str) -> str:
+        """Return the partition key under which an item of a list stands in the index."""
+        return sharded(name, item_id, self._shards)
+
     def listed(
         self,
         name: str,
@@ -158,7 +176,7 @@ class LettersTable:
         limit: int | None = None,
         newest: bool = False,
     ) -> Rows:
-        """Return a page of the keys in one list, by time; the index is a little late."""
+        """Return a page of the keys in a list's shard, by time; the index is a little late."""
         condition, names = "#list = :list", {"#list": "list"}
         values: dict[str, Any] = {":list": name}
         if since is not None or until is not None:

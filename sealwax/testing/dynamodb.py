@@ -135,6 +135,10 @@ class _Expression:
             self.take(")")
             return first is not None and first in choices
         second = self.operand()
+        if operator == "BETWEEN":
+            self.take("AND")
+            third = self.operand()
+            return first is not None and _plain(second) <= _plain(first) <= _plain(third)
         if first is None or second is None:
             # An attribute that is not there differs from all, and is like none.
             return operator == "<>"

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any, cast
 
 import pytest
 from support.lab_dynamodb import UNITS, LabTable
 from support.ledger import Clock, new_job
 
+from sealwax.aws.dynamodb import typed
 from sealwax.aws.shards import SHARDS
+from sealwax.deadletters.archive import Archive
+from sealwax.deadletters.errors import LettersUnreachable
+from sealwax.deadletters.groups import LetterGroups
+from sealwax.deadletters.letter import Letter, LetterState, LetterText
+from sealwax.deadletters.table import LettersTable
 from sealwax.ledger import Ledger, LedgerUnreachable
 from sealwax.provision import desired_state
 from sealwax.settings import Settings
 
-JOBS = next(t for t in desired_state(Settings()).tables if t.name.endswith("-jobs"))
+TABLES = {t.name.rpartition("-")[2]: t for t in desired_state(Settings()).tables}
+JOBS, LETTERS = TABLES["jobs"], TABLES["letters"]
 
 #: Jobs accepted in a second, all of one lane and one tenant, and seconds of it.
 RATE, SECONDS = 2_000, 2
@@ -74,3 +82,61 @@ def test_one_key_a_lane_and_tenant_throttles_the_table():
     assert table.hottest("by-watch") == UNITS
     # What an index refuses is not written anywhere.
     assert listed(table) == {job for job, item in table.items.items() if "watch" in item}
+
+
+#: Seconds in which letters of one group are archived at the rate, and how many at a time.
+LETTER_SECONDS, BATCH = 1, 10
+
+
+class InTable:
+    """Bodies that fit beside their letters."""
+
+    def item(self, letter: Letter, text: LetterText) -> dict[str, Any]:
+        item_id, rest = letter.id.split(".")
+        return typed({"id": item_id, "sort": f"body.{rest}", "body": text.body})
+
+
+def archived(shards: int) -> tuple[LabTable, int]:
+    """Archive letters of one group at the rate; return the table and how many batches failed."""
+    clock = Clock()
+    clock.now = float(int(clock.now))
+    begun = clock.now
+    lab = LabTable(LETTERS, clock=clock)
+    table = LettersTable(cast("Any", lab), LETTERS.name, sleep=lambda _: None, shards=shards)
+    groups = LetterGroups(table, clock=clock)
+    archive = Archive(table, cast("Any", InTable()), groups, clock=clock)
+    refused = 0
+    for first in range(0, RATE * LETTER_SECONDS, BATCH):
+        clock.now = begun + first / RATE
+        letters = [letter(secrets.token_hex(16), clock.now) for _ in range(BATCH)]
+        try:
+            archive.put([(each, LetterText(b"x", {}, None)) for each in letters])
+        except LettersUnreachable:
+            refused += 1
+    return lab, refused
+
+
+def letter(job: str, now: float) -> Letter:
+    return Letter(
+        id=f"{job}.0", state=LetterState.OPEN, job=job, queue="q", reason="rejected",
+        task="demo.greet", group="0123456789abcdef", digest=job, at=now, first=now, last=now,
+    )  # fmt: skip
+
+
+@pytest.mark.long
+def test_two_thousand_letters_a_second_of_one_group_keep_every_key_under_its_limit():
+    lab, refused = archived(SHARDS)
+    assert refused == 0
+    assert not lab.throttled
+    # Twice the units, since a letter is put in a transaction.
+    assert RATE * 2 / SHARDS * 0.9 < lab.hottest("by-list") < UNITS
+    assert lab.hottest("table") < UNITS / 2
+    listed = {key for part in lab.parts("by-list").values() for key in part}
+    assert listed == {key for key, item in lab.items.items() if "list" in item}
+    assert len(listed) == RATE * LETTER_SECONDS
+
+
+def test_one_key_a_group_of_letters_throttles_the_table():
+    lab, refused = archived(1)
+    assert refused > RATE / BATCH / 3
+    assert set(lab.throttled) == {"by-list"}
