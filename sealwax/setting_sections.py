@@ -380,8 +380,8 @@ class LedgerSettings(BaseModel):
         le=SHARDS_MAX,
         description="Keys over which the jobs of a lane, and of a tenant, are spread in the "
         "ledger's indexes, a group's open letters, and the outbox's items: each takes 1,000 "
-        "writes a second, and a job makes two. As many parts of the outbox stewards drain side by side. To change it, "
-        "see docs/architecture.md.",
+        "writes a second, and a job makes two. As many parts of the outbox stewards drain side by "
+        "side. To change it, see docs/architecture.md.",
     )
     shards_read: int | None = Field(
         None,
