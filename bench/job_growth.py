@@ -22,7 +22,7 @@ def grown(column: Column, pool: str, latency: float, emulator: str, jobs: int) -
             processes.Peak(process.pid) as peak,
         ):
             sent = run.send(column.senders, jobs)
-            worked = run.consume(jobs + 1)
+            worked = run.consume(sent["sent"])
             peak.look()
         return {
             "jobs": jobs,

@@ -263,21 +263,37 @@ class Run:
         """Run a worker of the column's pool."""
         return self.program(self.column.worker(self.pool), self.log)
 
-    def consume(self, jobs: int) -> dict[str, float]:
-        """Let a worker do all jobs; measure between 10 % and all of them done."""
+    def consume(self, sent: list[list[str]]) -> dict[str, float]:
+        """Let a worker do all jobs; measure from about 10 % of them done to the last one's end.
+
+        A message may be deleted long after its job's end, so that the queue's depth only says
+        when to begin; which jobs ended since is told by their rows.
+        """
         with self.worker() as process, processes.Peak(process.pid) as peak:
-            first = self.wait(int(jobs * 0.9), process)
-            before, used = self.read(), processes.seconds(process.pid)
+            self.wait(int(len(sent) * 0.9), process)
+            began, before = time.time(), self.read()
+            used = processes.seconds(process.pid)
             self.wait(0, process)
-            after = self.read()
-            used = processes.seconds(process.pid) - used
+            after, used = self.read(), processes.seconds(process.pid) - used
             peak.look()
+        ends = [
+            float(start) + took for (_, start, _), took in zip(sent, self.ends(sent), strict=True)
+        ]
+        done, rate = pace(ends, began)
         return {
-            "jobs/s": first / (after.at - before.at),
-            "worker CPU ms a job": used * 1_000 / first,
-            **after.since(before, first),
+            "jobs/s": rate,
+            "worker CPU ms a job": used * 1_000 / done,
+            **after.since(before, done),
             "worker MiB PSS, peak": peak.mib,
         }
+
+
+def pace(ends: list[float], began: float) -> tuple[int, float]:
+    """Return how many jobs ended after a moment, and how many a second up to the last."""
+    later = [end for end in ends if end > began]
+    if not later:
+        raise Failed("all jobs had ended before the measurement began; take more")
+    return len(later), len(later) / max(max(later) - began, 0.001)
 
 
 def measure(
@@ -293,7 +309,7 @@ def measure(
                 found["submit, 16 threads: CPU ms a job"] = sent["cpu"] * 1_000 / size.jobs
                 found["submit, 16 threads: MiB PSS, peak"] = sent["mib"]
                 found |= {f"submit, 16 threads: {k}": v for k, v in sent["counted"].items()}
-            worked = run.consume(size.jobs + 1)
+            worked = run.consume(sent["sent"])
             found |= {f"consume, {pool}: {name}": value for name, value in worked.items()}
     with Run(column, next(iter(POOLS)), latency, emulator) as run:
         found |= together(run, size)
