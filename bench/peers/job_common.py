@@ -37,7 +37,7 @@ def send(submit: Submit, threads: int, jobs: int, rate: float, file: str) -> Non
     """Submit jobs and print seconds, processor seconds and the latencies; keep little in memory."""
     submit(0.0)  # connections, imports
     numbers = itertools.count()
-    latencies = array("d")
+    latencies, lock = array("d"), threading.Lock()
     began, used = time.perf_counter(), time.process_time()
 
     def run(sent: TextIO) -> None:
@@ -47,7 +47,9 @@ def send(submit: Submit, threads: int, jobs: int, rate: float, file: str) -> Non
             at, since = time.time(), time.perf_counter()
             key = submit(at if rate else 0.0)
             latencies.append(time.perf_counter() - since)
-            sent.write(f"{key} {at} {time.time()}\n")
+            line = f"{key} {at} {time.time()}\n"
+            with lock:  # a text file is not for several threads
+                sent.write(line)
 
     with Path(file).open("w") as sent:
         workers = [threading.Thread(target=run, args=(sent,)) for _ in range(threads)]
