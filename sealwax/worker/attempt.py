@@ -138,8 +138,9 @@ class Attempt:
         self._chance = chance
         self._log = log.bind(job=delivery.job_id, task=delivery.task)
         limit = definition.time_limit or runtime.settings.limits.task_seconds
+        self._began = time.monotonic()
         self._recorder = OutcomeRecorder(
-            until=time.monotonic() + limit + _AFTER_LIMIT,
+            until=self._began + limit + _AFTER_LIMIT,
             seconds=max(lease, runtime.settings.limits.record_seconds),
             failed=runtime.ledger_failed,
             log=self._log,
@@ -359,7 +360,8 @@ class Attempt:
                 self._record_success(entry, None, omitted)
             except LedgerError as again:
                 return self._not_recorded(entry, again)
-        self._log.info("job succeeded", result_omitted=omitted)
+        seconds = round(time.monotonic() - self._began, 3)
+        self._log.info("job succeeded", result_omitted=omitted, seconds=seconds)
         return self._settlement().drop(entry)
 
     def _record_success(self, entry: LedgerEntry, sealed: str | None, omitted: str | None) -> None:

@@ -330,6 +330,17 @@ def test_celery_s_records_with_bodies_and_results_keep_the_template_only(
     assert line["level"] == "error"
 
 
+def test_celery_s_line_for_each_job_is_left_out_but_not_its_failures(lines: Lines) -> None:
+    """The attempt's own line says the same, and more."""
+    tracer = logging.getLogger("celery.app.trace")
+    assert not tracer.isEnabledFor(logging.INFO)  # Celery asks before it makes the record
+    tracer.info("Task %(name)s[%(id)s] succeeded", {"name": "demo.greet", "id": "1"})
+    assert lines() == []
+
+    tracer.error("Task %(name)s[%(id)s] raised", {"name": "demo.greet", "id": "1"})
+    assert len(lines()) == 1
+
+
 def test_a_record_that_cannot_be_formatted_is_told_without_its_arguments(lines: Lines) -> None:
     _without_pytest_s_handlers()
     logging.getLogger("some.library").error("%d apples", CANARY)
