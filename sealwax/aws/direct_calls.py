@@ -19,12 +19,14 @@ import base64
 import json
 import logging
 import re
+import weakref
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import FunctionType
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from botocore.client import BaseClient
@@ -34,9 +36,13 @@ from sealwax.aws.clock import AWS_CLOCK, AwsClock
 from sealwax.aws.kept_connection import KeptConnections
 from sealwax.aws.sigv4 import SigV4Signer
 
-__all__ = ["BadAnswer", "DirectCalls", "NotDirect"]
+__all__ = ["BadAnswer", "DirectCalls", "NotDirect", "WayTaken", "ways_taken"]
 
 logger = logging.getLogger(__name__)
+
+#: By which way calls go: directly; or by boto3, since none has shown how yet (`unknown`), a
+#: tracer wraps its calls, or its release differs.
+WayTaken = Literal["direct", "unknown", "traced", "differs"]
 
 #: What a request must say anew; the rest of the first one's headers is kept.
 _OWN_HEADERS = frozenset(
@@ -118,6 +124,9 @@ class DirectCalls:
         self._credentials = credentials
         self._way: _Way | None = None
         self._dropped = False
+        model = getattr(client.meta, "service_model", None)
+        self.service = str(getattr(model, "service_name", "unknown"))
+        _MADE.add(self)
         try:
             # botocore documents none of these.
             from botocore.awsrequest import AWSPreparedRequest, HeadersDict
@@ -139,20 +148,19 @@ class DirectCalls:
     @property
     def ready(self) -> bool:
         """Whether calls can be made directly, now."""
-        return self._way is not None and not _traced()
+        return self.taken == "direct"
 
-    def send(
-        self,
-        operation: str,
-        parameters: Mapping[str, Any],
-        by_boto3: Callable[..., dict[str, Any]] | None = None,
-    ) -> dict[str, Any]:
+    @property
+    def taken(self) -> WayTaken:
+        """By which way calls go now, and why where it is boto3's."""
+        if self._dropped:
+            return "differs"
+        if _traced():
+            return "traced"
+        return "unknown" if self._way is None else "direct"
+
+    def send(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Make one call, once.
-
-        Parameters
-        ----------
-        by_boto3
-            Makes the call where it is boto3's to make.
 
         Returns
         -------
@@ -163,8 +171,7 @@ class DirectCalls:
         botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError
             As boto3 does.
         NotDirect
-            The call is boto3's, and there is no `by_boto3`. It may have been sent, as where
-            an answer is lost.
+            The call is boto3's to make. It may have been sent, as where an answer is lost.
         """
         way = self._way
         if way is not None and not _traced():
@@ -213,9 +220,7 @@ class DirectCalls:
                 if not isinstance(answer, dict):
                     raise BadAnswer(operation=operation)
                 return answer
-        if by_boto3 is None:
-            raise NotDirect
-        return by_boto3(**parameters)
+        raise NotDirect
 
     def _made(self, headers: Mapping[str, str]) -> Any:
         # botocore's own requests hold these; its published types know another class.
@@ -268,6 +273,18 @@ class DirectCalls:
                 "Calls go by boto3, which costs more: this release of botocore differs (%s)",
                 type(error).__name__,
             )
+
+
+#: All of this process, for who reports them.
+_MADE: weakref.WeakSet[DirectCalls] = weakref.WeakSet()
+
+
+def ways_taken() -> Counter[tuple[str, WayTaken]]:
+    """Return how many clients of each service go by each way now, in this process.
+
+    A service whose calls are all boto3's by the settings is not in it.
+    """
+    return Counter((each.service, each.taken) for each in list(_MADE))
 
 
 def _traced() -> bool:

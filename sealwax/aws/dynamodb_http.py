@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from sealwax.aws.clock import AWS_CLOCK, AwsClock
-from sealwax.aws.direct_calls import DirectCalls, NotDirect
+from sealwax.aws.direct_calls import DirectCalls, NotDirect, WayTaken
 from sealwax.aws.errors import THROTTLED, error_code, http_status
 from sealwax.aws.rate import AdaptiveRate
 
@@ -90,6 +90,11 @@ class DynamoDbHttpClient:
     def direct(self) -> bool:
         """Whether calls go directly, not by boto3."""
         return self._calls.ready
+
+    @property
+    def taken(self) -> WayTaken:
+        """By which way calls go now."""
+        return self._calls.taken
 
     def _call(self, name: str, operation: str, /, **parameters: Any) -> dict[str, Any]:
         try:

@@ -12,7 +12,7 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-from sealwax.aws.direct_calls import DirectCalls
+from sealwax.aws.direct_calls import DirectCalls, NotDirect, WayTaken
 
 __all__ = ["SqsHttpClient"]
 
@@ -41,9 +41,17 @@ class SqsHttpClient:
         """Whether calls go directly, not by the client."""
         return self._calls.ready
 
+    @property
+    def taken(self) -> WayTaken:
+        """By which way calls go now."""
+        return self._calls.taken
+
     def receive_message(self, **parameters: Any) -> dict[str, Any]:
         """Do as the client's method of this name."""
-        answer = self._calls.send("ReceiveMessage", parameters, self._client.receive_message)
+        try:
+            answer = self._calls.send("ReceiveMessage", parameters)
+        except NotDirect:
+            return self._client.receive_message(**parameters)  # type: ignore[no-any-return]
         for message in answer.get("Messages") or ():
             for value in (message.get("MessageAttributes") or {}).values():
                 # boto3 has decoded what it received.
@@ -53,15 +61,21 @@ class SqsHttpClient:
 
     def send_message_batch(self, **parameters: Any) -> dict[str, Any]:
         """Do as the client's method of this name."""
-        by_boto3 = self._client.send_message_batch
-        return self._calls.send("SendMessageBatch", parameters, by_boto3)
+        try:
+            return self._calls.send("SendMessageBatch", parameters)
+        except NotDirect:
+            return self._client.send_message_batch(**parameters)  # type: ignore[no-any-return]
 
     def delete_message_batch(self, **parameters: Any) -> dict[str, Any]:
         """Do as the client's method of this name."""
-        by_boto3 = self._client.delete_message_batch
-        return self._calls.send("DeleteMessageBatch", parameters, by_boto3)
+        try:
+            return self._calls.send("DeleteMessageBatch", parameters)
+        except NotDirect:
+            return self._client.delete_message_batch(**parameters)  # type: ignore[no-any-return]
 
     def change_message_visibility_batch(self, **parameters: Any) -> dict[str, Any]:
         """Do as the client's method of this name."""
-        by_boto3 = self._client.change_message_visibility_batch
-        return self._calls.send("ChangeMessageVisibilityBatch", parameters, by_boto3)
+        try:
+            return self._calls.send("ChangeMessageVisibilityBatch", parameters)
+        except NotDirect:
+            return self._client.change_message_visibility_batch(**parameters)  # type: ignore[no-any-return]

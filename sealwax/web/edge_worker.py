@@ -16,6 +16,7 @@ from typing import Any
 from gunicorn.workers.base import Worker
 
 from sealwax.aws.clock import AWS_CLOCK
+from sealwax.aws.direct_calls import ways_taken
 from sealwax.errors import SealwaxError
 from sealwax.ledger import UNUSED_ID
 from sealwax.web.edge import EdgeServer, make_edge
@@ -87,6 +88,11 @@ class Probes:
         lines.append(f'sealwax_edge_waiting{{pid="{process}"}} {len(edge.task_dispatcher.queue)}')
         lines.append("# TYPE sealwax_clock_off_seconds gauge")
         lines.append(f'sealwax_clock_off_seconds{{pid="{process}"}} {AWS_CLOCK.off:.1f}')
+        lines.append("# TYPE sealwax_aws_clients gauge")
+        lines += [
+            f'sealwax_aws_clients{{pid="{process}",service="{service}",way="{way}"}} {count}'
+            for (service, way), count in sorted(ways_taken().items())
+        ]
         lines.append("# TYPE sealwax_edge_closed_total counter")
         lines += [
             f'sealwax_edge_closed_total{{pid="{process}",reason="{reason}"}} {count}'

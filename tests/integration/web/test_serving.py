@@ -44,6 +44,8 @@ def test_gunicorn_serves_it_by_its_wsgi_entry(app, auth, settings, tmp_path: Pat
         metrics = requests.get(f"{aside}/metrics", timeout=5).text
         assert "sealwax_edge_connections" in metrics
         assert re.search(r"^sealwax_clock_off_seconds\{pid=.*\} 0\.0$", metrics, re.MULTILINE)
+        ways = r'^sealwax_aws_clients\{pid="\d+",service="dynamodb",way="direct"\} 1$'
+        assert re.search(ways, metrics, re.MULTILINE), metrics
         assert requests.get(f"{aside}/v1/whoami", headers=auth, timeout=5).status_code == 404
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0

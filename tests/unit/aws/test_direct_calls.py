@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import zlib
 from dataclasses import replace
@@ -12,7 +13,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import HTTPClientError
 from support.botocore_http import HttpSession, make_client, session
 
-from sealwax.aws.direct_calls import BadAnswer, DirectCalls, NotDirect
+from sealwax.aws.direct_calls import BadAnswer, DirectCalls, NotDirect, WayTaken, ways_taken
 
 ITEM = {"TableName": "jobs", "Key": {"id": {"S": "a"}}}
 
@@ -145,6 +146,29 @@ def test_while_somebody_traces_boto3_calls_are_boto3s(monkeypatch: pytest.Monkey
         assert not calls.ready
 
     assert calls.ready
+
+
+def test_clients_are_told_by_service_and_by_the_way_that_they_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def made(way: WayTaken) -> int:
+        return ways_taken()["dynamodb", way] - before["dynamodb", way]
+
+    # Clients of other tests must not go in between.
+    gc.collect()
+    before = ways_taken()
+    client, _, _ = make_client("dynamodb")
+    calls = DirectCalls(client, session().get_credentials)
+    assert (calls.taken, made("unknown")) == ("unknown", 1)
+    client.get_item(**ITEM)
+    assert (calls.taken, made("direct"), made("unknown")) == ("direct", 1, 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(BaseClient, "_make_api_call", lambda *_: {})
+        assert calls.taken == "traced"
+    calls._request = object
+    with pytest.raises(NotDirect):
+        calls.send("GetItem", ITEM)
+    assert (calls.taken, made("direct"), made("differs")) == ("differs", 0, 1)
 
 
 @pytest.mark.parametrize(
