@@ -121,9 +121,12 @@ class Settler:
         timeout = self.engine.options.drain_timeout
         until = time.monotonic() + timeout
         self.engine.flush(timeout)
-        rest = (*self.in_flight.settle_all(), *self._dead_letterer.unfinished())
-        self._release([*rest, *self.copier.unfinished()], copied=False)
+        # What was cut off is tried again, uncharged: neither the task nor its process failed.
+        self._release(self.in_flight.settle_all(), cut=True)
         self.engine.flush(max(1.0, until - time.monotonic()))
+        rest = (*self._dead_letterer.unfinished(), *self.copier.unfinished())
+        self._release([*rest], copied=False)
+        self.engine.flush(1.0)
         self._leases.stop()
         self.engine.counter_log.write()
 
@@ -270,13 +273,18 @@ class Settler:
         self._release(self.groups.returned(delivery), from_group=True)
 
     def _release(
-        self, deliveries: list[Delivery], *, from_group: bool = False, copied: bool = True
+        self,
+        deliveries: list[Delivery],
+        *,
+        from_group: bool = False,
+        copied: bool = True,
+        cut: bool = False,
     ) -> None:
         for delivery in deliveries:
             if from_group and self.in_flight.settle(delivery.token) is None:
                 continue
             self.engine.counters.add("released")
-            waited = copied and not delivery.started_at
+            waited = copied and (cut or not delivery.started_at)
             if not (waited and self.copier.wait(delivery, 0)):
                 self._change(delivery, 0)
             if not from_group:

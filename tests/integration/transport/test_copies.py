@@ -123,3 +123,17 @@ def test_three_deploys_before_the_first_attempt_charge_nothing(lab: Lab) -> None
         (0, 4), (1, 5), (2, 6), (3, 7),
     ]  # fmt: skip
     assert lab.dead_count() == 0
+
+
+@pytest.mark.long
+def test_an_attempt_that_a_signal_cuts_off_is_charged_nothing(lab: Lab) -> None:
+    lab.send("sleep", 300)
+    for cut in range(1, 3):
+        worker = lab.start_worker(concurrency=1)
+        wait_for(lambda cut=cut: lab.has_notes("start", cut), seconds=60)
+        worker.send_signal(signal.SIGQUIT)
+        worker.wait(60)
+    lab.start_worker(concurrency=1)
+    wait_for(lambda: lab.has_notes("start", 3), seconds=60)
+    assert [note["retries"] for note in lab.notes("start")] == [0, 0, 0]
+    assert lab.dead_count() == 0

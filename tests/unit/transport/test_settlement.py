@@ -150,6 +150,12 @@ def deploy(story: Story) -> None:
     story.worker = story.world.worker()
 
 
+def cut_off(story: Story) -> None:
+    story.worker.start(story.taken())
+    story.worker.settler.close()  # SIGQUIT, or the end of a SIGTERM's grace
+    story.worker = story.world.worker()
+
+
 def pause(story: Story) -> None:
     story.taken()
     story.worker.settler.cancel(story.world.queue)
@@ -169,7 +175,8 @@ def redrive(story: Story) -> None:
 
 WAYS = [
     postpone, other_arguments, beyond_visibility, beyond_retention, park_a_retry, park_a_crash,
-    park_a_wait, refuse_to_park, wait_for_a_newer_worker, hold_back, crash, deploy, pause, redrive,
+    park_a_wait, refuse_to_park, wait_for_a_newer_worker, hold_back, crash, deploy, cut_off,
+    pause, redrive,
 ]  # fmt: skip
 
 
@@ -197,7 +204,7 @@ def begin(
 
 #: On a FIFO queue nothing is parked, and a process remembers.
 FIFO_WAYS = [
-    way for way in WAYS if way not in {deploy, park_a_retry, park_a_crash, park_a_wait}
+    way for way in WAYS if way not in {deploy, cut_off, park_a_retry, park_a_crash, park_a_wait}
 ]  # fmt: skip
 
 
