@@ -129,7 +129,8 @@ def test_three_deploys_before_the_first_attempt_charge_nothing(lab: Lab) -> None
 def test_an_attempt_that_a_signal_cuts_off_is_charged_nothing(lab: Lab) -> None:
     lab.send("sleep", 300)
     for cut in range(1, 3):
-        worker = lab.start_worker(concurrency=1)
+        # No long poll, which would get the message once more and die with it.
+        worker = lab.start_worker(concurrency=1, wait_time=0)
         wait_for(lambda cut=cut: lab.has_notes("start", cut), seconds=60)
         worker.send_signal(signal.SIGQUIT)
         worker.wait(60)
