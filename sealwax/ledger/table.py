@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sealwax.aws.dynamodb import ConditionFailed, Table, value_of
@@ -69,9 +70,7 @@ class LedgerTable(Table):
         new
             Whether the new entry is wanted.
         """
-        text = f"{update} {condition}"
-        names = {f"#{name}": name for name in _RESERVED if f"#{name}" in text}
-        used = set(_NAME.findall(text))
+        names, used = _names_in(f"{update} {condition}")
         more: dict[str, Any] = {"ExpressionAttributeNames": names} if names else {}
         if new:
             more["ReturnValues"] = "ALL_NEW"
@@ -89,6 +88,13 @@ class LedgerTable(Table):
             return Conflict(LedgerEntry.from_item(failed.item) if failed.item else None)
         attributes = answer.get("Attributes")
         return Written(LedgerEntry.from_item(attributes) if attributes else None)
+
+
+@lru_cache(maxsize=256)  # the ledger says a few dozen things, over and over
+def _names_in(text: str) -> tuple[dict[str, str], frozenset[str]]:
+    """Return the reserved names that expressions write `#name`, and their `:names`."""
+    names = {f"#{name}": name for name in _RESERVED if f"#{name}" in text}
+    return names, frozenset(_NAME.findall(text))
 
 
 class Writer:
