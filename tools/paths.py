@@ -99,7 +99,7 @@ DETAILS = {
         "transport/sqs_http:SqsHttpClient.send_message_batch",
     ),
     "a look at something held": (
-        "aws/direct_calls:_traced",
+        "aws/direct_calls:_traced", "transport/batcher:_interruptible",
         "web/auth:principal", "web/tokens:Principal.allows", "web/jobs:_enricher",
         "producer/submit:Submitter._job_id", "transport/engine:Engine.patient_url",
         "transport/engine:Engine.url", "transport/engine:Engine.calls",

@@ -13,6 +13,8 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -30,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 #: The batch together is too big although each entry fits: they go alone then.
 TOO_LONG = frozenset({"BatchRequestTooLong", "AWS.SimpleQueueService.BatchRequestTooLong"})
+
+#: Seconds since the last answer for which the next call is taken to have a connection.
+WARM = 10.0
 
 
 class Batcher:
@@ -81,12 +86,41 @@ class Batcher:
         self._threads = 0
         self._hurry = 0
         self._closed = False
+        self._answered = float("-inf")
 
-    def submit(self, entry: BatchEntry) -> None:
-        """Queue one entry; its `done` is called later, from another thread."""
+    def submit(self, entry: BatchEntry, *, here: bool = False) -> None:
+        """Queue one entry; its `done` is called later, from another thread.
+
+        Parameters
+        ----------
+        here
+            Whether the call may be made by this thread, before this returns: it is where
+            nothing else waits or is under way, so that a lone entry costs no switch of
+            threads. Only while calls are answered: a first connection may take longer than
+            its time-outs say (names are looked up without one).
+        """
         with self._condition:
             entry.since = self._clock()
             self._unfinished += 1
+            lone = (
+                here
+                and self._immediate
+                and not (self._ready or self._later or self._in_flight)
+                and entry.since - self._answered < WARM
+                and not _interruptible()
+            )
+            if lone:
+                self._in_flight += 1
+                if entry.group is not None:
+                    self._busy_groups.add(entry.group)
+        if lone:
+            outcomes = [EntryResult(ok=False, code="Internal")]
+            try:
+                outcomes = self._attempt([entry])
+            finally:
+                self._finish([entry], outcomes)
+            return
+        with self._condition:
             self._ready.append(entry)
             if self._waiting == 0:
                 self._add_thread()
@@ -241,6 +275,7 @@ class Batcher:
                         live
                     )
             else:
+                self._answered = self._clock()
                 for outcome in made:
                     if not outcome.ok:
                         self._counters.add(f"failures.{self._kind}.{outcome.code}")
@@ -260,6 +295,8 @@ class Batcher:
                 if again and now + pause < entry.deadline:
                     entry.not_before = now + pause
                     heapq.heappush(self._later, (entry.not_before, next(self._sequence), entry))
+                    if self._waiting == 0:
+                        self._add_thread()  # a caller's own thread will not try again
                 else:
                     self._busy_groups.discard(entry.group or "")
                     finished.append((entry, outcome))
@@ -271,3 +308,13 @@ class Batcher:
         with self._condition:
             self._unfinished -= len(finished)
             self._condition.notify_all()
+
+
+def _interruptible() -> bool:
+    """Whether a soft time limit may be raised in this thread: a call would take it for its own."""
+    pool = sys.modules.get("billiard.pool")
+    return (
+        pool is not None
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGUSR1) is getattr(pool, "soft_timeout_sighandler", None)
+    )

@@ -250,7 +250,8 @@ class Channel(Declarations):
                 group=fields.get("MessageGroupId") if fifo else None,
             )
             batcher = self.engine.calls(url).send
-            batcher.submit(entry)
+            # By this thread only what one call's own time-outs end before the caller's.
+            batcher.submit(entry, here=len(messages) == 1 and self.options.lone_here)
             waiting.append((len(results) - 1, batcher, entry, future))
         for number, batcher, entry, future in waiting:
             try:

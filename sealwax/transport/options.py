@@ -258,6 +258,11 @@ class TransportOptions:
         return found or QueueOptions()
 
     @property
+    def lone_here(self) -> bool:
+        """Whether one call's own time-outs end it before a sender's patience is over."""
+        return self.connect_timeout + self.read_timeout <= self.send_timeout
+
+    @property
     def keys(self) -> tuple[str, str] | None:
         """Access key id and secret access key; None: boto3 finds them."""
         if self.access_key_id and self.secret_access_key:
