@@ -176,7 +176,7 @@ class Engine:
         )
 
     def _submitter(self, kind: str, act: Callable[[dict[str, Any]], None]) -> Any:
-        def submit(entry: BatchEntry, *, here: bool = False) -> None:  # noqa: ARG001 - never here
+        def submit(entry: BatchEntry, *, here: bool = False) -> None:
             if kind in self.world.refused:
                 entry.done(EntryResult(ok=False, code="AccessDenied"))
                 return
