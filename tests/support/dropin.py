@@ -42,6 +42,8 @@ PUBLISHES = {"before_task_publish", "after_task_publish"}
 OTHER_ARGUMENTS = (
     "-E", "-O", "fair", "--max-tasks-per-child", "7", "--max-memory-per-child", "500000",
     "--prefetch-multiplier", "1", "--autoscale", "2,1", "--without-heartbeat",
+    "-n", "other@%h", "-I", "dropin_app", "--heartbeat-interval", "3", "-X", "nothing",
+    "--pool-start-method", "fork",
 )  # fmt: skip
 OTHER_CONF = {
     "task_track_started": True, "task_send_sent_event": True, "result_extended": True,
@@ -94,6 +96,7 @@ def run_on(
         "DROPIN_BROKER": broker,
         "DROPIN_OPTIONS": json.dumps(options or {}),
         "DROPIN_QUEUE": queue,
+        "DROPIN_POOL": "" if broker.startswith("memory") else pool,
         "DROPIN_NOTES": str(notes),
         "DROPIN_RESULTS": str(folder / "results"),
         "DROPIN_CONF": json.dumps(conf or {}),
@@ -117,7 +120,7 @@ def run_on(
         try:
             wait_for(lambda: " ready." in log.read_text(errors="replace"), seconds=90)
             done = _finish([*send, *(["--threads"] if pool == "threads" else [])], environment)
-            wait_for(empty, seconds=120)
+            wait_for(empty, seconds=600)
             assert worker.poll() is None, log.read_text(errors="replace")[-3_000:]
         finally:
             worker.terminate()
@@ -137,7 +140,7 @@ def run_on(
 
 def _finish(command: list[str], environment: dict[str, str]) -> str:
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=400
+        command, env=environment, capture_output=True, text=True, check=False, timeout=900
     )
     assert done.returncode == 0, done.stderr[-3_000:]
     return done.stdout.splitlines()[-1]

@@ -137,6 +137,29 @@ listen("task_retry", of_request, "reason")
 listen("task_revoked", of_request, "terminated", "signum", "expired")
 
 
+def listen_once(name: str) -> None:
+    """Note the first of a worker's own signals; how often they come is a matter of its children."""
+
+    def receive(sender: Any = None, signal: Any = None, **facts: Any) -> None:
+        marker = Path(f"{os.environ['DROPIN_NOTES']}.{name}")
+        if not marker.exists():
+            marker.touch()
+            note(f"worker {name}", name, names=sorted(facts))
+
+    getattr(signals, name).connect(receive, weak=False)
+
+
+OF_WORKERS = (
+    "celeryd_init", "celeryd_after_setup", "worker_init", "worker_before_create_process",
+    "worker_process_init", "worker_ready", "worker_shutdown", "worker_shutting_down",
+    "after_setup_logger", "after_setup_task_logger",
+)  # fmt: skip
+# The worker on memory is a thread of the sender, and no program of its own.
+if os.environ.get("DROPIN_POOL") == "prefork":
+    for _name in OF_WORKERS:
+        listen_once(_name)
+
+
 # -- tasks
 
 
@@ -339,11 +362,49 @@ def attributes(self: Any, *args: Any, program: str) -> str:
         "name", "max_retries", "default_retry_delay", "rate_limit", "ignore_result", "trail",
         "send_events", "store_errors_even_if_ignored", "serializer", "time_limit", "typing",
         "soft_time_limit", "track_started", "acks_late", "throws", "expires", "priority",
-        "resultrepr_maxsize", "abstract", "__name__", "__module__", "__doc__", "autoregister",
+        "resultrepr_maxsize", "abstract", "backend", "Request",
+        "request_stack", "app", "__name__", "__module__", "__doc__", "autoregister",
     )  # fmt: skip
     told = {name: plain(getattr(self, name, "lacks it")) for name in names}
     note(program, "ran", told=told, **facts(self.request))
     return "x" * 50
+
+
+class Naming(celery.Task):
+    """Gives its jobs a name in monitors, and notes that it was replaced."""
+
+    abstract = True
+
+    def shadow_name(self, args: Any, kwargs: Any, options: Any) -> str:
+        return f"tell the {len(args)}"
+
+    def on_replace(self, sig: Any) -> Any:
+        note(program_of(sig.kwargs), "on_replace", task=sig.task)
+        return super().on_replace(sig)
+
+
+@app.task(name="naming", bind=True, base=Naming)
+def naming(self: Any, *args: Any, program: str) -> Any:
+    note(program, "ran", **facts(self.request))
+    raise self.replace(tell.si(1, program=program))
+
+
+@app.task(name="methods", bind=True)
+def methods(self: Any, *, program: str, inner: bool = False) -> str:
+    """Call what a task offers while it runs."""
+    if inner:
+        return "inner"
+    again = self.signature_from_request(self.request, countdown=1)
+    self.send_event("task-mine", program=program)
+    self.add_trail(self.AsyncResult("other"))
+    eager = self.apply((), {"program": program, "inner": True})
+    note(
+        program, "ran", again=again.task, options=sorted(again.options),
+        eager=[eager.state, eager.result], other=self.AsyncResult("other").state,
+        same=self.subtask is not None and self.signature((1,)).task == self.name,
+        trail=len(self.request.children), called=self.run(program=program, inner=True),
+    )  # fmt: skip
+    return "outer"
 
 
 class Classy(celery.Task):

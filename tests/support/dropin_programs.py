@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import chain, chord, group, signature
+from celery.result import AsyncResult
 
 __all__ = ["PROGRAMS", "QUICK_POOLS_LACK"]
 
@@ -83,7 +84,15 @@ OPTIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "retries": lambda: {"retries": 2},
     "reply_to": lambda: {"reply_to": "somewhere"},
     "delivery_mode": lambda: {"delivery_mode": 1},
-    "mandatory": lambda: {"mandatory": True},
+    "mandatory": lambda: {"mandatory": True, "immediate": False},
+    "declare": lambda: {"declare": []},
+    "expiration": lambda: {"expiration": 600},
+    "timeout": lambda: {"timeout": 30, "confirm_timeout": 30},
+    "replaced_task_nesting": lambda: {"replaced_task_nesting": 2},
+    "task_type": lambda: {"task_type": None, "route_name": "elsewhere"},
+    "result_cls": lambda: {"result_cls": AsyncResult},
+    "bzip2": lambda: {"compression": "bzip2"},
+    "lzma": lambda: {"compression": "lzma"},
     "add_to_parent": lambda: {"add_to_parent": False},
     "stamps": lambda: {"stamped_headers": ["s"], "s": "one", "stamps": {"s": ["one"]}},
     "stamps-mapping": lambda: {"stamped_headers": ["s"], "s": {"a": 1}, "stamps": {"s": {"a": 1}}},
@@ -290,6 +299,8 @@ program("task hooks", lambda app, name: app.hooked.delay(1, program=name))
 program("task call", lambda app, name: app.calling.delay(program=name))
 program("task request", lambda app, name: app.asking.delay(program=name))
 program("task attributes", lambda app, name: app.attributes.delay(1, program=name))
+program("task names", lambda app, name: app.naming.delay(1, program=name))
+program("task methods", lambda app, name: app.methods.delay(program=name))
 program("task class", lambda app, name: app.app.tasks["classy"].delay(1, program=name))
 
 # -- headers that libraries were seen to send

@@ -17,7 +17,7 @@ from dropin_programs import PROGRAMS, QUICK_POOLS_LACK  # type: ignore[import-no
 
 #: Seconds without a note after which nothing is expected any more; waits are of one second.
 QUIET = 7.0
-LONGEST = 240.0
+LONGEST = 600.0
 
 
 def size() -> int:
