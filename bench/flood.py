@@ -1,7 +1,7 @@
 """The loud tenant of `bench/neighbours.py`, in a process of its own: its callers' work is not ours.
 
 `flood.py PORT CALLERS PAUSE`, the token in the environment (LOUD_TOKEN). Each caller
-keeps a connection, sends a job, waits PAUSE seconds after the answer whatever it was,
+keeps a connection, sends a job, waits about PAUSE seconds after the answer whatever it was,
 and sends the next one: every other one needs an internal system that hangs, the
 rest a downstream that hangs. Ends when its input is closed, and prints what was answered.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import sys
 import threading
 from collections import Counter
@@ -45,7 +46,7 @@ def main() -> None:
             except (OSError, http.client.HTTPException):
                 answers["no answer"] += 1
                 peer.close()
-            ended.wait(pause)
+            ended.wait(pause * random.uniform(0.5, 1.5))  # they know nothing of each other
 
     threads = [threading.Thread(target=caller, args=(n,), daemon=True) for n in range(callers)]
     for thread in threads:

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from waitress import wasyncore
@@ -47,12 +48,15 @@ class _ProblemTask(ErrorTask):
     """Answers as the application does, never with the input."""
 
     def execute(self) -> None:
-        """Write the problem document, and close."""
-        self.channel.refused = True
-        status, headers, body = Refusal(self.request.error.code).document()
+        """Write the problem document; close, unless the whole request has been read."""
+        error = self.request.error
+        refusal = error if isinstance(error, Refusal) else Refusal(error.code)
+        status, headers, body = refusal.document()
         self.status = status
         self.response_headers.extend(headers)
-        self.set_close_on_finish()
+        if refusal.code != 429 or self.channel.server.draining:
+            self.channel.refused = True
+            self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
 
@@ -116,6 +120,12 @@ class _Channel(HTTPChannel):
         return bool(super().readable())
 
     def service(self) -> None:
+        request = self.requests[0]
+        if request.error is None and request.path.startswith("/v1/"):
+            wait = self.server.early(request.headers.get("AUTHORIZATION", ""))
+            if wait is not None:
+                self.server.refused += 1
+                request.error = Refusal(429, wait)
         super().service()
         self.served = True
         self.quiet_since = time.monotonic()
@@ -186,6 +196,9 @@ class EdgeServer(TcpWSGIServer):
 
     def __init__(self, *args: Any, **kw: Any) -> None:
         self.closed: Counter[str] = Counter()
+        #: Asked for the seconds that a caller must wait, by Authorization; None: it need not.
+        self.early: Callable[[str], int | None] = lambda _: None
+        self.refused = 0
         self.turned = time.monotonic()
         self._arrived = 0
         self._next_look = 0.0

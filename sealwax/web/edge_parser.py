@@ -56,6 +56,7 @@ _NAMES = {
     408: "request-timeout",
     413: "too-large",
     415: "unsupported-media-type",
+    429: "rate-limited",
     431: "headers-too-large",
     500: "internal-error",
     503: "edge-busy",
@@ -64,9 +65,10 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer given without the application."""
+    """An answer given without the application; `retry_after` in seconds, 0: by its status."""
 
     code: int
+    retry_after: int = 0
 
     def document(self) -> tuple[str, list[tuple[str, str]], bytes]:
         """Return status line, headers and body."""
@@ -81,8 +83,8 @@ class Refusal:
         headers = [("Content-Type", "application/problem+json"), ("Cache-Control", "no-store")]
         if kind.status == 401:
             headers.append(("WWW-Authenticate", 'Bearer realm="sealwax"'))
-        if kind.status == 503:
-            headers.append(("Retry-After", "1"))
+        if kind.status in (429, 503):
+            headers.append(("Retry-After", str(self.retry_after or 1)))
         return f"{kind.status} {kind.title}", headers, json.dumps(body).encode()
 
     def message(self) -> bytes:

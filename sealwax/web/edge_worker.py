@@ -93,6 +93,8 @@ class Probes:
             f'sealwax_aws_clients{{pid="{process}",service="{service}",way="{way}"}} {count}'
             for (service, way), count in sorted(ways_taken().items())
         ]
+        lines.append("# TYPE sealwax_edge_refused_total counter")
+        lines.append(f'sealwax_edge_refused_total{{pid="{process}"}} {edge.refused}')
         lines.append("# TYPE sealwax_edge_closed_total counter")
         lines += [
             f'sealwax_edge_closed_total{{pid="{process}",reason="{reason}"}} {count}'
@@ -116,6 +118,7 @@ class EdgeWorker(Worker):
             body_bytes=services.body_limit,
             threads=self.cfg.threads,
         )
+        edge.early = services.waits
         for listener in others:
             probes = Probes(edge, lambda: services.runtime.ledger.get(UNUSED_ID))
             side = make_edge(

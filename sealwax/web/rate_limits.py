@@ -101,6 +101,12 @@ class RequestsUnderWay:
             self._counts[tenant] += 1
             return True
 
+    def full(self, tenant: str) -> bool:
+        """Whether `enter` would be refused, as far as requests before this one tell."""
+        with self._lock:
+            shared = self._latest not in (None, tenant) or self._clock() - self._others_at < ALONE
+            return bool(self._most) and shared and self._counts[tenant] >= self._most
+
     def leave(self, tenant: str) -> None:
         """Say that one has ended."""
         with self._lock:

@@ -57,6 +57,19 @@ class Services:
         largest = [definition.max_payload or 0 for definition in self.definitions.values()]
         return max(self.settings.limits.request_bytes, *largest, 0)
 
+    def waits(self, authorization: str) -> int | None:
+        """Return the seconds that a caller over a limit must wait; None for all others.
+
+        Before anything is read of a request but its head: what the known token of a
+        tenant over its limit costs is a hash. Everybody else is judged by the views.
+        """
+        kind, _, token = authorization.partition(" ")
+        who = self.tokens.known(token.strip()) if kind.lower() == "bearer" else None
+        if who is None:
+            return None
+        wait = self.limiter.wait(who.tenant)
+        return 1 if wait is None and self.under_way.full(who.tenant) else wait
+
 
 def make_services(
     settings: Settings, *, runtime: Runtime | None = None, publisher: Publisher | None = None

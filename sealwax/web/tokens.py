@@ -246,6 +246,14 @@ class TokenStore:
         """
         return self.look_up_digest(self.digest(token), lambda: self._admit(token, address))
 
+    def known(self, token: str) -> Principal | None:
+        """Return whom a token speaks for where a look-up of it is still believed; asks nobody."""
+        if not _TOKEN.fullmatch(token):
+            return None
+        with self._lock:
+            cached = self._cache.get(self._digest.digest(token))
+        return cached[1] if cached is not None and cached[0] > self._monotonic() else None
+
     def _admit(self, token: str, address: Callable[[], str]) -> str | None:
         """Let a token that is not in the cache be looked up; return whom an unknown one counts for.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import time
@@ -47,6 +48,7 @@ from sealwax.web.console import guard
 from sealwax.web.problems import Problem
 from sealwax.web.serve import load_factory
 from sealwax.web.services import Services, make_services
+from sealwax.web.tokens import Principal
 from sealwax.worker.app import make_app, worker_arguments
 from sealwax.worker.attempt import Attempt, ReceivedJob
 from sealwax.worker.heartbeat import WorkerHeartbeat
@@ -214,6 +216,27 @@ def test_requests_per_second_and_request_burst_limit_a_tenant() -> None:
     assert [limiter.take("t") is None for _ in range(3)] == [True, True, False]
     free = services_of(limits={"requests_per_second": 0, "request_burst": 1}).limiter
     assert [free.take("t") for _ in range(3)] == [None] * 3
+
+
+def test_who_is_over_a_limit_waits_before_anything_is_read() -> None:
+    services = services_of(limits={"requests_per_second": 0.1, "request_burst": 1})
+    token = "swx_" + "a" * 43
+    who = Principal(id="i", tenant="t", scopes=("jobs:submit",))
+    assert services.waits(f"Bearer {token}") is None
+    services.limiter.take("t")
+    assert services.waits(f"Bearer {token}") is None  # whose it is is not known yet
+    services.tokens._remember(services.tokens.digest(token), math.inf, who)
+    assert services.waits(f"bearer  {token}") == 10
+    assert services.waits(f"Basic {token}") is None
+    assert services.waits("") is None
+
+    services = services_of(limits={"requests_per_second": 0, "tenant_requests": 1})
+    services.tokens._remember(services.tokens.digest(token), math.inf, who)
+    assert services.under_way.enter("other")
+    assert services.under_way.enter("t")
+    assert services.waits(f"Bearer {token}") == 1
+    services.under_way.leave("t")
+    assert services.waits(f"Bearer {token}") is None
 
 
 def test_unknown_tokens_per_second_are_how_often_strangers_are_looked_up() -> None:

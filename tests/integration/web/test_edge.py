@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import time
 from functools import partial
@@ -210,3 +211,30 @@ def test_a_stop_lets_requests_end_and_takes_no_more(run) -> None:
     assert "connection: close" in top.lower()
     idle.close()
     peer.close()
+
+
+def test_a_caller_over_its_limit_is_refused_without_the_application(run) -> None:
+    running = run()
+    waits = {"Bearer loud": 7}
+    running.edge.early = waits.get
+    post = ("POST /v1/jobs HTTP/1.1", "Host: a", "Content-Type: application/json")
+    body = b"[" * 20
+    loud = head(*post, "Authorization: Bearer loud", f"Content-Length: {len(body)}") + body
+    with running.connect() as peer:
+        # The connection stays: reconnecting would cost more than the refusal.
+        for _ in range(2):
+            peer.sendall(loud)
+            status, text, document = answer(peer)
+            assert (status, json.loads(document)["type"].rpartition(":")[2]) == (
+                429,
+                "rate-limited",
+            )
+            assert "Retry-After: 7" in text
+        assert not running.paths
+        assert running.edge.refused == 2
+        peer.sendall(head("GET /v1/jobs HTTP/1.1", "Host: a", "Authorization: Bearer calm"))
+        assert answer(peer)[0] == 200
+        # What is outside of the API's routes has limits of its own.
+        peer.sendall(head("GET /ops HTTP/1.1", "Host: a", "Authorization: Bearer loud"))
+        assert answer(peer)[0] == 200
+    assert running.edge.refused == 2

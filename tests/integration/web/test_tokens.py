@@ -156,6 +156,20 @@ def test_a_look_up_is_believed_for_its_seconds(
     assert client.reads == 2
 
 
+def test_a_token_is_known_while_its_look_up_is_believed_and_nobody_is_asked(
+    store: TokenStore, client: Failing, clock: Clock
+) -> None:
+    token = store.issue(tenant="t", scopes=["jobs:read"]).token
+    assert store.known(token) is None
+    assert store.known("swx_no token") is None
+    store.look_up(token)
+    asked = client.reads
+    assert store.known(token) == store.look_up(token)
+    clock.now += 31
+    assert store.known(token) is None
+    assert client.reads == asked
+
+
 def test_a_revoked_token_works_no_longer_than_the_cache(
     store: TokenStore, clock: Clock, aws: Aws, table: str
 ) -> None:

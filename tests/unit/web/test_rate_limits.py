@@ -74,6 +74,23 @@ def test_a_lone_tenant_has_them_all_until_another_comes() -> None:
     assert under_way.enter("a")
 
 
+def test_full_tells_what_enter_would_say_and_counts_nothing() -> None:
+    clock = Clock()
+    under_way = RequestsUnderWay(2, clock)
+    assert under_way.enter("a")
+    assert under_way.enter("a")
+    assert not under_way.full("a")  # alone
+    assert under_way.full("a") is not under_way.enter("a")
+    under_way.leave("a")
+    assert under_way.enter("b")
+    assert [under_way.full("a"), under_way.full("b")] == [True, False]
+    assert not under_way.enter("a")
+    under_way.leave("a")
+    assert not under_way.full("a")
+    assert under_way.enter("a")
+    assert not RequestsUnderWay(0).full("a")
+
+
 def _has_grown(ended: list[bool], so_far: int) -> bool:
     return len(ended) > so_far
 
