@@ -333,9 +333,17 @@ class Audit:
             day = _after(day)
 
     def _rows(self, day: str, before: str | None, limit: int) -> list[AuditRecord]:
+        """Return a day's newest lines, `limit` of them where there are so many."""
         after = typed({"day": day, "id": before}) if before else None
-        answer = self._query(day, forward=False, after=after, limit=limit)
-        return [_record(plain(item)) for item in answer.get("Items", [])]
+        found: list[AuditRecord] = []
+        # A page ends at 1 MB too: what comes after it is not the day before's.
+        while len(found) < limit:
+            answer = self._query(day, forward=False, after=after, limit=limit - len(found))
+            found += [_record(plain(item)) for item in answer.get("Items", [])]
+            after = answer.get("LastEvaluatedKey")
+            if after is None:
+                break
+        return found
 
     def _query(
         self,

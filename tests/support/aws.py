@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pickle
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.loaders import JSONFileLoader
@@ -17,6 +19,8 @@ from sealwax.local.emulator import Emulator
 from sealwax.local.environment import default_folder
 from sealwax.settings import Settings, load_settings
 from support.expiries import watched_for_expired_writes
+from support.lab_aws import hard_proxy
+from support.lab_setting import HARD, SEED
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -29,6 +33,11 @@ CLIENT_VARIABLES = {
     "AWS_REGION": "eu-central-1",
     "AWS_DEFAULT_REGION": "eu-central-1",
 }
+
+
+def pytest_report_header() -> str | None:
+    """Name the laboratory's seed: with it the same dice are thrown."""
+    return f"SEALWAX_LAB=hard SEALWAX_LAB_SEED={SEED}" if HARD else None
 
 
 def emulator_environment() -> Path:
@@ -56,12 +65,13 @@ def _models_are_read_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """One emulated AWS for each test process, keeping nothing."""
+    """One emulated AWS for each test process, keeping nothing; what tests use of it is its URL."""
     log = tmp_path_factory.mktemp("ministack") / "ministack.log"
-    with (
-        Emulator(environment=emulator_environment(), log=log) as emulator,
-        watched_for_expired_writes(emulator.url) as noted,
-    ):
+    with contextlib.ExitStack() as stack:
+        emulator: Any = stack.enter_context(Emulator(environment=emulator_environment(), log=log))
+        if HARD:
+            emulator = stack.enter_context(hard_proxy(emulator.url, SEED))
+        noted = stack.enter_context(watched_for_expired_writes(emulator.url))
         _EXPIRED_WRITES.append(noted)
         yield emulator
         _EXPIRED_WRITES.remove(noted)

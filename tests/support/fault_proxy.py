@@ -16,12 +16,12 @@ import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["AFTER", "BEFORE", "Call", "DeadlyProxy", "Fault", "FaultProxy", "Proxy", "Trap",
-           "answer_of", "kill_all"]  # fmt: skip
+__all__ = ["AFTER", "BEFORE", "Ask", "Call", "DeadlyProxy", "Fault", "FaultProxy", "Proxy",
+           "Served", "Trap", "answer_of", "kill_all", "parts_of"]  # fmt: skip
 
 NO_BODY = {204, 304}
 #: Most bytes of a request's or an answer's head.
@@ -41,6 +41,10 @@ class Call:
     fault: str | None = None
 
 
+#: Passes a call on with this body, and returns the whole answer.
+Ask = Callable[[bytes], Awaitable[bytes]]
+
+
 class Proxy:
     """Passes each request to the port that `upstream` returns."""
 
@@ -53,6 +57,10 @@ class Proxy:
     async def meet(self, call: Call) -> bytes | None:
         """Return an answer in the upstream's place, or None; ConnectionResetError cuts."""
         return None
+
+    async def exchange(self, call: Call, ask: Ask) -> bytes:
+        """Return the answer; `ask` passes the call on, with its own body or another one."""
+        return await ask(call.body)
 
     async def answered(self, call: Call) -> None:
         """Called before the caller hears the upstream's answer; ConnectionResetError loses it."""
@@ -100,7 +108,11 @@ class Proxy:
         call = Call(_operation(method, path, headers, body), method, path, headers, body)
         answer = await self.meet(call)
         if answer is None:
-            answer = await link.ask(head, body, method)
+
+            async def ask(sent: bytes) -> bytes:
+                return await link.ask(head if sent is body else _resized(head, sent), sent, method)
+
+            answer = await self.exchange(call, ask)
             await self.answered(call)
         writer.write(answer)
         await writer.drain()
@@ -142,6 +154,14 @@ class _Link:
                 writer.close()
 
 
+def _resized(head: bytes, body: bytes) -> bytes:
+    """Return the head of a request for another body than it came with."""
+    lines = head.rstrip(b"\r\n").split(b"\r\n")
+    framing = (b"content-length:", b"transfer-encoding:")
+    lines = [line for line in lines if not line.lower().startswith(framing)]
+    return b"\r\n".join([*lines, b"Content-Length: %d" % len(body), b"", b""])
+
+
 def _parse(head: bytes) -> tuple[str, dict[str, str]]:
     first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     headers = {}
@@ -181,6 +201,23 @@ def _operation(method: str, path: str, headers: dict[str, str], body: bytes) -> 
     return f"s3 {method}"
 
 
+def parts_of(answer: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Return an answer's status, its headers and its body, without the chunks' marks."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    start, headers = _parse(head)
+    status = int(start.split(" ")[1])
+    if "chunked" not in headers.get("transfer-encoding", "").lower():
+        return status, headers, body
+    whole = b""
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size.split(b";")[0], 16)
+        if not length:
+            break
+        whole, body = whole + rest[:length], rest[length + 2 :]
+    return status, headers, whole
+
+
 def answer_of(status: int, kind: str, body: bytes) -> bytes:
     """Return an answer with a body of a content type."""
     return (
@@ -198,7 +235,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
         writer.transport.abort()
 
 
-class _Served:
+class Served:
     """A proxy on a port of its own, in a thread; it can stop listening and keep the port."""
 
     def __init__(self, proxy: Proxy) -> None:
@@ -287,7 +324,7 @@ class FaultProxy(Proxy):
         self.waits: list[int] = []
         self.accepts: Callable[[str], bool] | None = None
         self._healed, self._never = asyncio.Event(), asyncio.Event()
-        self._thread = _Served(self)
+        self._thread = Served(self)
         self.url = f"http://127.0.0.1:{self._thread.port}"
 
     def close(self) -> None:
@@ -439,7 +476,7 @@ class DeadlyProxy(Proxy):
     def __init__(self, upstream: Callable[[], int], trap: Trap, *, name: str | None = None) -> None:
         super().__init__(upstream)
         self._trap, self._name = trap, name
-        self._thread = _Served(self)
+        self._thread = Served(self)
         self.port = self._thread.port
 
     async def meet(self, call: Call) -> bytes | None:

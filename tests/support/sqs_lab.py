@@ -19,6 +19,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from support.lab_setting import SEED, SQS_MODES
 from support.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent.parent
@@ -40,13 +41,13 @@ def sqs_server(latency: float = 0.0, modes: str | None = None) -> Iterator[str]:
     latency
         Milliseconds that each call takes.
     modes
-        What it does as AWS does it, see `bench/sqs_modes.py`; None: what the environment's
-        SEALWAX_SQS_MODES says, so that whole suites meet it.
+        What it does as AWS does it, see `bench/sqs_modes.py`; None: what SEALWAX_SQS_MODES or
+        SEALWAX_LAB say, so that whole suites meet it.
     """
-    modes = os.environ.get("SEALWAX_SQS_MODES", "") if modes is None else modes
+    modes = SQS_MODES if modes is None else modes
     server = [sys.executable, str(ROOT / "bench/sqs_server.py")]
     process = subprocess.Popen(
-        [*server, "--latency", str(latency), "--modes", modes],
+        [*server, "--latency", str(latency), "--modes", modes, "--seed", str(SEED)],
         stdout=subprocess.PIPE,
         text=True,
     )
