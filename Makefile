@@ -54,7 +54,7 @@ test-long: $(DEV_STAMP) emulator ## Run the tests that take their time: rotation
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m "long and not slow" $(ARGS) tests
 
 # AWS answers short, twice, late and out of order, conflicts, pushes back and leaves out.
-HARD_ROOMS := $(addprefix tests/integration/,transport ledger outbox steward deadletters worker)
+HARD_ROOMS := $(addprefix tests/integration/,transport ledger outbox worker)
 
 .PHONY: test-hard
 test-hard: $(DEV_STAMP) emulator ## Run what meets AWS against a harder one (about 6 minutes; SEALWAX_LAB_SEED=7 for other dice)

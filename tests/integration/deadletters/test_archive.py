@@ -140,6 +140,7 @@ def test_pages_by_group_task_and_time_reach_every_letter_once(letters, message, 
     assert all_of(Filter(reason="crashed"), 50) == []
 
 
+@pytest.mark.exact_lab  # counts calls where pages are whole
 def test_a_page_costs_a_bounded_number_of_calls_whatever_is_open(letters, aws, message, put):
     put(*[message(task=f"a.t{n}") for n in range(25)])
     # The groups are listed; of ten at most each shard is asked.
