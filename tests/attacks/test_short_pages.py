@@ -50,7 +50,8 @@ def test_an_archives_page_goes_on_in_the_group_whose_page_ended(
             table.put(
                 {
                     "id": f"{group[0]}{number}", "sort": "letter.0",
-                    "list": table.list_of(open_list(group), f"{group[0]}{number}"), "at": NOW + number,
+                    "list": table.list_of(open_list(group), f"{group[0]}{number}"),
+                    "at": NOW + number,
                 }
             )  # fmt: skip
     archive = Archive(table, None, LetterGroups(table))

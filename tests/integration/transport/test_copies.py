@@ -131,7 +131,7 @@ def test_an_attempt_that_a_signal_cuts_off_is_charged_nothing(lab: Lab) -> None:
     for cut in range(1, 3):
         # No long poll, which would get the message once more and die with it.
         worker = lab.start_worker(concurrency=1, wait_time=0)
-        wait_for(lambda cut=cut: lab.has_notes("start", cut), seconds=60)
+        wait_for(partial(lab.has_notes, "start", cut), seconds=60)
         worker.send_signal(signal.SIGQUIT)
         worker.wait(60)
     lab.start_worker(concurrency=1)

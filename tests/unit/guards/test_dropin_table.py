@@ -113,7 +113,7 @@ def called(*functions: str) -> set[str]:
                     found |= {word.arg for word in node.keywords if word.arg}
                     found |= {"args", "kwargs"} if node.args else set()
             elif isinstance(node, ast.Dict):
-                found |= {key.value for key in node.keys if isinstance(key, ast.Constant)}
+                found |= {str(key.value) for key in node.keys if isinstance(key, ast.Constant)}
     return found
 
 
