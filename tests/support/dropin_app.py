@@ -362,8 +362,7 @@ def attributes(self: Any, *args: Any, program: str) -> str:
         "name", "max_retries", "default_retry_delay", "rate_limit", "ignore_result", "trail",
         "send_events", "store_errors_even_if_ignored", "serializer", "time_limit", "typing",
         "soft_time_limit", "track_started", "acks_late", "throws", "expires", "priority",
-        "resultrepr_maxsize", "abstract", "backend", "Request",
-        "request_stack", "app", "__name__", "__module__", "__doc__", "autoregister",
+        "resultrepr_maxsize", "abstract", "backend", "request_stack", "app", "__name__", "__module__", "__doc__", "autoregister",
     )  # fmt: skip
     told = {name: plain(getattr(self, name, "lacks it")) for name in names}
     note(program, "ran", told=told, **facts(self.request))
@@ -397,9 +396,11 @@ def methods(self: Any, *, program: str, inner: bool = False) -> str:
     again = self.signature_from_request(self.request, countdown=1)
     self.send_event("task-mine", program=program)
     self.add_trail(self.AsyncResult("other"))
+    # What a copy carries on besides is ours, and stands in docs/transport.md.
+    options = sorted(name for name in again.options if not name.startswith("sealwax-"))
     eager = self.apply((), {"program": program, "inner": True})
     note(
-        program, "ran", again=again.task, options=sorted(again.options),
+        program, "ran", again=again.task, options=options,
         eager=[eager.state, eager.result], other=self.AsyncResult("other").state,
         same=self.subtask is not None and self.signature((1,)).task == self.name,
         trail=len(self.request.children), called=self.run(program=program, inner=True),
