@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ from sealwax.ledger import JobState
 from sealwax.settings import Settings
 
 LEASE = 10
+
+#: Seconds of the longest pause before a retry of `lost.fails`.
+PAUSE = 0.5
+
+#: Seconds until delayed jobs are due.
+DELAY = 5
 
 
 @pytest.fixture
@@ -75,8 +82,37 @@ def run(lab: WorkerLab, offsets: Sequence[float], *, jobs: int, **environment: s
     started = {job_id: len(lab.notes("start", job_id)) for job_id in long}
     lost = "".join(worker.text() for worker in workers).count("lease lost")
     assert sum(started.values()) - jobs <= lost, started
+    assert latest(lab) <= LEASE
     for offset, worker in zip(offsets, workers, strict=True):
         assert ("clock is" in worker.text()) == (abs(offset) > 5)
+
+
+def latest(lab: WorkerLab) -> float:
+    """Return by how many seconds a delayed job or a retry started late, by this machine's clock.
+
+    How long a job takes to start that waits for nothing, at the time when they are due, is the
+    machine's and not theirs.
+    """
+    delayed: dict[str, float] = {}
+    for _ in range(6):
+        due = time.time() + DELAY
+        entry = lab.submitter.submit(
+            lab.definitions["lost.fails"], {}, tenant="acme", delay=DELAY
+        ).entry
+        delayed[entry.id] = due
+    time.sleep(DELAY)
+    asked = time.time()
+    control = lab.submit("lost.well")
+    lab.wait(control)
+    usual = lab.notes("well", control)[0]["real"] - asked
+    lates = []
+    for job_id, due in delayed.items():
+        lab.wait(job_id)
+        started = {note["attempt"]: note["real"] for note in lab.notes("fails", job_id)}
+        first, second = started[1], started[2]
+        assert first >= due - 1  # SQS counts whole seconds
+        lates += [first - due - usual, second - first - PAUSE - usual]
+    return max(lates)
 
 
 @pytest.mark.long

@@ -37,7 +37,9 @@ class Length(BaseModel):
 def note(event: str, job: Job) -> None:
     """Append one line to the notes, whole."""
     fields = {"event": event, "job": job.id, "pid": os.getpid(), "parent": os.getppid()}
-    line = json.dumps(fields | {"attempt": job.attempt, "at": time.time()}) + "\n"
+    # `time.time` is what a test may have shifted; the other clock is not.
+    times = {"at": time.time(), "real": time.clock_gettime(time.CLOCK_REALTIME)}
+    line = json.dumps(fields | {"attempt": job.attempt} | times) + "\n"
     descriptor = os.open(os.environ["LOST_TEST_NOTES"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(descriptor, line.encode())
     os.close(descriptor)
@@ -82,6 +84,12 @@ def hangs(payload: Nothing, job: Job) -> None:
     note("hangs", job)
     while True:
         time.sleep(60)
+
+
+@task(name="lost.fails", contract=Nothing, retry=RetryPolicy(attempts=2, base=0.1, cap=0.5))
+def fails(payload: Nothing, job: Job) -> None:
+    note("fails", job)
+    raise RuntimeError
 
 
 @task(name="lost.long", contract=Length, retry=QUICK)
