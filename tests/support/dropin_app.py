@@ -362,7 +362,8 @@ def attributes(self: Any, *args: Any, program: str) -> str:
         "name", "max_retries", "default_retry_delay", "rate_limit", "ignore_result", "trail",
         "send_events", "store_errors_even_if_ignored", "serializer", "time_limit", "typing",
         "soft_time_limit", "track_started", "acks_late", "throws", "expires", "priority",
-        "resultrepr_maxsize", "abstract", "backend", "request_stack", "app", "__name__", "__module__", "__doc__", "autoregister",
+        "resultrepr_maxsize", "abstract", "backend", "request_stack", "app",
+        "__name__", "__module__", "__doc__", "autoregister",
     )  # fmt: skip
     told = {name: plain(getattr(self, name, "lacks it")) for name in names}
     note(program, "ran", told=told, **facts(self.request))
