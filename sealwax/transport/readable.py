@@ -81,7 +81,8 @@ def _advice(kind: str, message: dict[str, Any], options: TransportOptions) -> st
             'send it with serializer="json", or name its type in the transport option "accept" of '
             "senders and workers."
         )
-    if kind == "compression" and headers.get("compression") not in COMPRESSIONS:
+    # A tuple: a header may be a list, which no set can be asked for.
+    if kind == "compression" and headers.get("compression") not in tuple(COMPRESSIONS):
         return (
             f"Workers cannot undo the compression {headers.get('compression')!r}; use gzip, bzip2 "
             "or lzma."

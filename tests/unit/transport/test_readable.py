@@ -308,6 +308,8 @@ def test_a_call_without_options_is_known_without_a_look_at_its_body() -> None:
         ({"stamped_headers": ["a"], "stamps": [1]}, "stamps"),
         ({"shadow": ["x"]}, "shadow"),
         ({"compression": "zstd"}, "zstd"),
+        ({"compression": [None]}, r"\[None\]"),
+        ({"compression": {"a": 1}}, "'a'"),
     ],
 )
 def test_a_sender_is_told_what_to_change_in_a_header(headers: dict[str, Any], advice: str) -> None:
