@@ -6,8 +6,9 @@ Each server runs the same WSGI application (10 ms of waiting, 16 threads) in a
 process of its own: ours (`sealwax.web.edge`), and with `--python`, a Python that
 has them, granian and gunicorn's gthread. Fifty requests a second, each on a
 connection of its own, are measured first alone, then beside 200 connections of
-which half drip headers and half bodies, a byte a second. Prints a table and a
-line of JSON.
+which half drip headers and half bodies, a byte a second; meanwhile the health is
+asked for on its own port (the others have none). Prints a table and a line of
+JSON.
 """
 
 from __future__ import annotations
@@ -36,13 +37,23 @@ def app(environ, start):
 """
 
 OURS = """
-import socket, sys
+import socket, sys, threading
 from edge_app import app
 from sealwax.settings import WebSettings
 from sealwax.web.edge import make_edge
-listening = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=1024)
+from sealwax.web.edge_worker import PROBE_BYTES, PROBE_THREADS, Probes
+def listening(port):
+    return socket.create_server(("127.0.0.1", int(port)), backlog=1024)
 web = WebSettings.model_validate({"connections_per_address": 0})
-edge = make_edge(app, listening, web, body_bytes=1_048_576, threads=16)
+edge = make_edge(app, listening(sys.argv[1]), web, body_bytes=1_048_576, threads=16)
+probes = Probes(edge, lambda: None)
+side = make_edge(
+    probes, listening(sys.argv[2]), web, body_bytes=PROBE_BYTES, threads=PROBE_THREADS
+)
+def answer():
+    while True:
+        side.turn()
+threading.Thread(target=answer, daemon=True).start()
 while True:
     edge.turn()
 """
@@ -53,11 +64,11 @@ OPENINGS = (
 )
 
 
-def commands(folder: Path, python: str | None, port: int) -> dict[str, list[str]]:
+def commands(folder: Path, python: str | None, port: int, health: int) -> dict[str, list[str]]:
     """Return how each server is started."""
     (folder / "edge_app.py").write_text(APP)
     (folder / "ours.py").write_text(OURS)
-    found = {"ours (waitress)": [sys.executable, str(folder / "ours.py"), str(port)]}
+    found = {"ours (waitress)": [sys.executable, str(folder / "ours.py"), str(port), str(health)]}
     if python:
         found["granian"] = [
             python, "-m", "granian", "--interface", "wsgi", "--port", str(port),
@@ -70,18 +81,44 @@ def commands(folder: Path, python: str | None, port: int) -> dict[str, list[str]
     return found
 
 
-def once(port: int) -> float | None:
+def once(port: int, path: str = "/", end: bytes = b"ok") -> float | None:
     """Return the seconds of one good request; None where it fails, or takes 5 s."""
     began = time.perf_counter()
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as peer:
-            peer.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            asked = f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            peer.sendall(asked.encode())
             while data := peer.recv(4_096):
-                if data.endswith(b"ok"):
+                if data.endswith(end):
                     return time.perf_counter() - began
     except OSError:
         return None
     return None
+
+
+class Health(threading.Thread):
+    """Asks for the health four times a second, as the balancer does more seldom."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self._port = port
+        self._stopping = threading.Event()
+        self._times: list[float | None] = []
+
+    def run(self) -> None:
+        while not self._stopping.wait(0.25):
+            self._times.append(once(self._port, "/healthz", b'"ok"}'))
+
+    def stop(self) -> dict[str, Any]:
+        """Return how many were asked for and failed, and the longest in milliseconds."""
+        self._stopping.set()
+        self.join(10)
+        done = [x * 1_000 for x in self._times if x is not None]
+        return {
+            "asked": len(self._times),
+            "failed": len(self._times) - len(done),
+            "longest": round(max(done), 1) if done else None,
+        }
 
 
 def good(port: int, seconds: float) -> dict[str, Any]:
@@ -144,9 +181,12 @@ def main() -> None:
     rows = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with socket.create_server(("127.0.0.1", 0)) as any_port:
-            port = any_port.getsockname()[1]
-        for server, command in commands(folder, given.python, port).items():
+        with (
+            socket.create_server(("127.0.0.1", 0)) as any_port,
+            socket.create_server(("127.0.0.1", 0)) as another,
+        ):
+            port, health = any_port.getsockname()[1], another.getsockname()[1]
+        for server, command in commands(folder, given.python, port, health).items():
             with (folder / "log").open("w") as log:
                 process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
             try:
@@ -159,7 +199,11 @@ def main() -> None:
                 thread = threading.Thread(target=drip, args=(port, stop), daemon=True)
                 thread.start()
                 time.sleep(2)
+                asking = Health(health) if server.startswith("ours") else None
+                if asking is not None:
+                    asking.start()
                 row["beside"] = good(port, given.seconds)
+                row["health"] = None if asking is None else asking.stop()
                 row["mib"].append(round(resident(process.pid), 1))
                 stop.set()
                 thread.join(30)
@@ -171,11 +215,15 @@ def main() -> None:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-    print(f"{'server':<20} {'alone p99':>10} {'beside p99':>11} {'failed':>7}  MiB before, after")
+    print(
+        f"{'server':<20} {'alone p99':>10} {'beside p99':>11} {'failed':>7} "
+        f"{'health, longest':>16}  MiB before, after"
+    )
     for server, row in rows.items():
         print(
             f"{server:<20} {row['alone']['p99']!s:>10} {row['beside']['p99']!s:>11} "
-            f"{row['beside']['failed']:>7}  {row['mib'][0]}, {row['mib'][1]}"
+            f"{row['beside']['failed']:>7} {(row['health'] or {}).get('longest', '-')!s:>16}  "
+            f"{row['mib'][0]}, {row['mib'][1]}"
         )
     print(json.dumps(rows))
 

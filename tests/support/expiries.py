@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -62,6 +63,7 @@ def watched_for_expired_writes(endpoint: str) -> Iterator[list[str]]:
     noted: list[str] = []
     original = URLLib3Session.send
 
+    @wraps(original)
     def send(self: Any, request: Any) -> Any:
         target = request.headers.get("X-Amz-Target") or b""
         called = target.decode() if isinstance(target, bytes) else target

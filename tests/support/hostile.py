@@ -73,13 +73,12 @@ def _forms(genuine: Message, job: str) -> dict[str, str]:
             '"headers": {', f'"headers": {{"group_id": 1, "shadow\\ud800": "{CANARY}", ', 1
         ),
         "half-surrogate-in-the-id": text.replace(f'"id": "{job}"', f'"id": "{job[:-1]}\\udfff"', 1),
-        "nan": text.replace('"headers": {', '"headers": {"priority": NaN, ', 1),
         "huge-integer": text.replace(
             '"headers": {', '"headers": {"retries": ' + "9" * 5_000 + ", ", 1
         ),
         "infinite-generation": text.replace('"headers": {', '"headers": {"generation": 1e999, ', 1),
         "deep-outside": text.replace(
-            '"headers": {', '"headers": {"mark": ' + "[" * 120 + "]" * 120 + ", ", 1
+            '"headers": {', '"headers": {"mark": ' + "[" * 600 + "]" * 600 + ", ", 1
         ),
         "very-deep-outside": "[" * 90_000 + "]" * 90_000,
         # The last one counts, for everybody who reads it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 import threading
 from collections.abc import Iterator
@@ -53,11 +54,12 @@ class Server:
             while (request := _request(taken)) is not None:
                 self.requests.append(request)
                 pieces = self.answers.pop(0) if self.answers else [PLAIN]
+                closing = self.close_after
                 if not pieces:
                     self.hold.wait(30)
                 for piece in pieces:
                     taken.sendall(piece)
-                if self.close_after:
+                if closing:
                     return
 
     def close(self) -> None:
@@ -84,7 +86,9 @@ def _request(taken: socket.socket) -> bytes | None:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    # Other tests of this process may watch what botocore sends.
+    monkeypatch.setattr(URLLib3Session, "send", inspect.unwrap(URLLib3Session.send))
     made = Server()
     yield made
     made.close()

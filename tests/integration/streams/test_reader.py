@@ -28,7 +28,7 @@ def test_changes_and_deletions_are_not_delivered(scene):
 
 def test_children_are_read_after_their_parents_end(scene):
     scene.start()
-    for number in range(400):
+    for number in range(200):
         scene.put(f"key-{number % 9}")
         if number % 60 == 30:
             scene.streams.split()
@@ -86,6 +86,7 @@ def test_a_record_that_nobody_can_read_is_set_aside(scene):
     assert scene.sandbox.arrived["a"] == [0, 1]
 
 
+@pytest.mark.long
 def test_one_key_with_thousands_waiting_leaves_the_others_alone(scene):
     open_again: list[bool] = []
     scene.sandbox.behaviour = lambda key, number: (
