@@ -28,7 +28,8 @@ __all__ = [
     "take_carried",
 ]
 
-#: Property of a copy: a mapping of `receives`, `retries`, `crashes`; `first`, `unknown` (epoch s).
+#: Property of a copy: a mapping of `receives`, `retries`, `crashes`, `requeues`; `first` and
+#: `unknown` (epoch s).
 CARRIED = "sealwax-carried"
 
 #: Bytes that a copy may be longer than its message.
@@ -53,6 +54,7 @@ def take_carried(payload: dict[str, Any]) -> Carried | None:
         receives=_count(said.get("receives")),
         retries=_count(said.get("retries")),
         crashes=_count(said.get("crashes")),
+        requeues=_count(said.get("requeues")),
         first=_moment(said.get("first")),
         unknown=_moment(said.get("unknown")),
     )
@@ -145,6 +147,7 @@ def copy_fields(
     due: float | None = None,
     retried: bool = False,
     crashed: bool = False,
+    requeued: bool = False,
 ) -> dict[str, Any]:
     """Return the SendMessageBatch entry of a message's copy.
 
@@ -154,7 +157,7 @@ def copy_fields(
         Seconds that SQS keeps it; cut to 900, and to none on FIFO queues.
     due
         Its new eta, in epoch seconds; None: that of the message.
-    retried, crashed
+    retried, crashed, requeued
         How this receive ended; neither: it only waited.
 
     Raises
@@ -181,8 +184,11 @@ def copy_fields(
         headers["eta"] = datetime.fromtimestamp(due, UTC).isoformat()
     crashes = carried.crashes + delivery.crashes_here + crashed
     said = {"receives": receives, "retries": retries + retried, "crashes": crashes}
+    requeues = carried.requeues + delivery.requeues_here + requeued
+    if requeues:
+        said["requeues"] = requeues
     properties[CARRIED] = said | {"first": carried.first or delivery.first_received_at}
-    if delivery.unknown_since and not (retried or crashed):
+    if delivery.unknown_since and not (retried or crashed or requeued):
         properties[CARRIED]["unknown"] = delivery.unknown_since
     fields: dict[str, Any] = {}
     if delivery.group:

@@ -432,7 +432,7 @@ class Channel(Declarations):
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Dead-letter the message as `rejected`, or make it visible again after a second."""
         outcome = Retry(1) if requeue else DeadLetter(reason=Reason.REJECTED)
-        self.settler.settle(delivery_tag, outcome, recorded=False)
+        self.settler.settle(delivery_tag, outcome, recorded=False, requeued=requeue)
 
     # -- kombu's blocking side
 

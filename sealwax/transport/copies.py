@@ -44,6 +44,7 @@ class _Ends:
     retries: int = 0
     crashes: int = 0
     unknown: float = 0.0
+    requeues: int = 0
 
 
 class Copier:
@@ -97,6 +98,7 @@ class Copier:
             delivery.retries_here = ends.retries
             delivery.crashes_here = ends.crashes
             delivery.unknown_since = ends.unknown
+            delivery.requeues_here = ends.requeues
 
     def wait(self, delivery: Delivery, seconds: int) -> bool:
         """Copy a message that waited and was not started; False: nothing was copied."""
@@ -135,6 +137,15 @@ class Copier:
             self._remember(delivery, crashes=1)
             return False
         return self._send(delivery, seconds, crashes=1, delay=seconds, crashed=True)
+
+    def requeue(self, delivery: Delivery, seconds: int) -> bool:
+        """Copy a message that its attempt gave back; that is counted apart from retries."""
+        if self._engine.options.headers is not None:
+            return False
+        if not self._copyable(delivery):
+            self._remember(delivery, requeues=1)
+            return False
+        return self._send(delivery, seconds, requeues=1, delay=seconds, requeued=True)
 
     def early(self, delivery: Delivery, seconds: float) -> int:
         """Copy a message that is not due, unless it can wait as it is; return for how long that is.
@@ -182,6 +193,7 @@ class Copier:
         waits: int = 0,
         retries: int = 0,
         crashes: int = 0,
+        requeues: int = 0,
         **how: Any,
     ) -> bool:
         try:
@@ -190,7 +202,9 @@ class Copier:
             return False  # whoever opens it will say so
         size = message_size(fields)
         if size > self._engine.options.message_bytes:
-            self._remember(delivery, waits=waits, retries=retries, crashes=crashes)
+            self._remember(
+                delivery, waits=waits, retries=retries, crashes=crashes, requeues=requeues
+            )
             return False
 
         def sent(outcome: EntryResult) -> None:
@@ -209,7 +223,9 @@ class Copier:
                 delivery.queue,
                 outcome.code,
             )
-            self._remember(delivery, waits=waits, retries=retries, crashes=crashes)
+            self._remember(
+                delivery, waits=waits, retries=retries, crashes=crashes, requeues=requeues
+            )
             self._refused(delivery, seconds)
 
         with self._lock:
@@ -226,7 +242,13 @@ class Copier:
         return True
 
     def _remember(
-        self, delivery: Delivery, *, waits: int = 0, retries: int = 0, crashes: int = 0
+        self,
+        delivery: Delivery,
+        *,
+        waits: int = 0,
+        retries: int = 0,
+        crashes: int = 0,
+        requeues: int = 0,
     ) -> None:
         with self._lock:
             ends = self._ends.setdefault(delivery.message_id, _Ends())
@@ -235,6 +257,7 @@ class Copier:
             ends.retries += retries
             ends.crashes += crashes
             ends.unknown = delivery.unknown_since if waits else 0.0
+            ends.requeues += requeues
             if len(self._ends) > REMEMBERED:
                 self._ends.popitem(last=False)
 

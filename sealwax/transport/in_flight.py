@@ -46,6 +46,8 @@ class Carried:
         Attempts that asked for another.
     crashes
         Attempts whose process died, or that ran into their time limit.
+    requeues
+        Attempts that gave it back, which are no retries.
     first
         When the first message of them was first received, in epoch seconds; 0: this one.
     unknown
@@ -55,6 +57,7 @@ class Carried:
     receives: int = 0
     retries: int = 0
     crashes: int = 0
+    requeues: int = 0
     first: float = 0.0
     unknown: float = 0.0
 
@@ -69,7 +72,7 @@ class Delivery:
         How often it was received, those that it is a copy of included.
     carried
         What its message says of those that it is a copy of.
-    waits, retries_here, crashes_here
+    waits, retries_here, crashes_here, requeues_here
         Receives before this one of which this process knows how they ended.
     proven_only
         Whether receives that this process knows nothing of are no attempts: others may have
@@ -102,6 +105,7 @@ class Delivery:
     crashes_here: int = 0
     proven_only: bool = False
     unknown_since: float = 0.0
+    requeues_here: int = 0
 
     @property
     def receives(self) -> int:
@@ -126,8 +130,14 @@ class Delivery:
         lease
             Seconds.
         """
-        unknown = self.receives - 1 - self.waits - self.retries_here - self.crashes_here
+        known = self.waits + self.retries_here + self.crashes_here + self.requeues_here
+        unknown = self.receives - 1 - known
         return max(0, min(unknown, int((now - self.first_received_at) / lease)))
+
+    @property
+    def requeues(self) -> int:
+        """How many attempts before gave it back, as far as is known."""
+        return self.requeues_here + (self.carried.requeues if self.carried else 0)
 
     def metadata(self) -> dict[str, Any]:
         """Return `task.request.delivery_info["sqs"]`: plain values, times in epoch s."""
@@ -139,7 +149,8 @@ class Delivery:
             "queue": self.queue,
             "token": self.token,
             "group": self.group,
-            "waits": self.waits,
+            # Neither is charged.
+            "waits": self.waits + self.requeues_here,
             "receives_carried": self.carried.receives if self.carried else 0,
             "retries_carried": self.carried.retries if self.carried else 0,
             "crashes": self.crashes,

@@ -106,6 +106,8 @@ class TransportOptions:
         is dead as `crashed` before it starts once more. Not where `headers` is set.
     crashes
         Receives after which a message that lost its worker is dead (generic tasks).
+    requeues
+        Times that a message may be given back (`Reject(requeue=True)`); then it is a dead letter.
     drain_timeout
         How long closing waits for deletes that are still to be confirmed.
     accept
@@ -167,6 +169,7 @@ class TransportOptions:
     unknown_task_grace: float = 300
     unproven_receives: int = 100
     crashes: int = 3
+    requeues: int = 1_000
     drain_timeout: float = 10
     accept: tuple[str, ...] = ("application/json",)
     on_dead_letter: Callable[[Any], DeadLetter | None] | None = None
@@ -313,6 +316,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("unknown_task_grace", 0, 86_400),
     ("unproven_receives", 1, 1_000),
     ("crashes", 1, 100),
+    ("requeues", 0, 1_000_000),
     ("drain_timeout", 0, 300),
     ("counters_every", 0, 86_400),
     ("per_tenant", 0, 10_000),

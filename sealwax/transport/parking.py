@@ -88,6 +88,7 @@ class Parking:
         refused: Callable[[], None],
         retried: bool = False,
         crashed: bool = False,
+        requeued: bool = False,
     ) -> bool:
         """Take over a settled delivery that is to wait; False: it is to wait in the queue.
 
@@ -95,8 +96,8 @@ class Parking:
         ----------
         refused
             Has it wait in the queue after all; called in the background.
-        retried, crashed
-            How this receive ended; neither: it only waited.
+        retried, crashed, requeued
+            How this receive ended; none of them: it only waited.
         """
         if self._engine.options.park is None:
             return False
@@ -104,18 +105,19 @@ class Parking:
         crowd = self._counts.get(delivery.queue, 0)
         if not should_park(seconds, crowd, fifo=delivery.queue.endswith(".fifo")):
             return False
-        body = self._body(delivery, retried=retried, crashed=crashed)
+        ended = {"retried": retried, "crashed": crashed, "requeued": requeued}
+        body = self._body(delivery, ended)
         if body is None:
             return False
         self._engine.background.run(self._park, delivery, body, seconds, refused)
         return True
 
-    def _body(self, delivery: Delivery, *, retried: bool, crashed: bool) -> str | None:
+    def _body(self, delivery: Delivery, ended: dict[str, bool]) -> str | None:
         """Return what to send again; None: with its counts it would be too large."""
         if self._engine.options.headers is not None:
             return delivery.body  # the ledger counts
         try:
-            fields = copy_fields(delivery, delay=0, retried=retried, crashed=crashed)
+            fields = copy_fields(delivery, delay=0, **ended)
         except Malformed:
             return delivery.body  # whoever opens it will say so
         if message_size(fields) > self._engine.options.message_bytes:

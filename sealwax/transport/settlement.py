@@ -147,7 +147,13 @@ class Settler:
         return self.in_flight.start(token)
 
     def settle(
-        self, token: str, outcome: Outcome, *, recorded: bool = True, crashed: bool = False
+        self,
+        token: str,
+        outcome: Outcome,
+        *,
+        recorded: bool = True,
+        crashed: bool = False,
+        requeued: bool = False,
     ) -> bool:
         """Carry out a message's outcome, once.
 
@@ -160,6 +166,9 @@ class Settler:
             option `on_dead_letter` is called first.
         crashed
             Of a `Retry`: whether the attempt was lost, and did not ask for another.
+        requeued
+            Of a `Retry`: whether it was given back, which is no retry; beyond the option
+            `requeues` it is a dead letter.
 
         Returns
         -------
@@ -169,10 +178,18 @@ class Settler:
         delivery = self.in_flight.settle(token)
         if delivery is None:
             return False
+        if requeued and delivery.requeues >= self.engine.options.requeues:
+            outcome, recorded = (
+                DeadLetter(
+                    reason=Reason.EXHAUSTED, cause="requeued", error="Reject", job=delivery.job
+                ),
+                False,
+            )
         if isinstance(outcome, Ack):
             self._acknowledge(delivery)
         elif isinstance(outcome, Retry):
-            self._postpone(delivery, math.ceil(max(0.0, outcome.after)), crashed=crashed)
+            seconds = math.ceil(max(0.0, outcome.after))
+            self._postpone(delivery, seconds, crashed=crashed, requeued=requeued)
         else:
             self.engine.counters.add(f"dead_lettered.{outcome.reason.value}")
             self._dead_letterer.send(delivery, outcome, recorded=recorded)
@@ -237,13 +254,14 @@ class Settler:
             counters.add("run.milliseconds", _milliseconds(time.monotonic() - delivery.started_at))
         self._delete(delivery)
 
-    def _postpone(self, delivery: Delivery, seconds: int, *, crashed: bool) -> None:
+    def _postpone(self, delivery: Delivery, seconds: int, *, crashed: bool, requeued: bool) -> None:
         self.engine.counters.add("postponed")
         started = bool(delivery.started_at)
-        if not started:
-            copy = self.copier.wait
-        else:
-            copy = self.copier.crash if crashed else self.copier.retry
+        copy = self.copier.retry if started else self.copier.wait
+        if requeued:
+            copy = self.copier.requeue
+        elif started and crashed:
+            copy = self.copier.crash
 
         def wait() -> None:
             if not copy(delivery, seconds):
@@ -253,8 +271,9 @@ class Settler:
             delivery,
             seconds,
             refused=wait,
-            retried=started and not crashed,
-            crashed=started and crashed,
+            retried=copy == self.copier.retry,
+            crashed=copy == self.copier.crash,
+            requeued=requeued,
         ):
             wait()
 

@@ -174,15 +174,11 @@ def _without_arguments(notes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _without_receives(notes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _without_redelivered(notes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     requeued = any("Reject: ('again', True)" in str(said.get("retval")) for said in notes)
     return [
         # Redis' copy has a header that says so.
-        {
-            name: value
-            for name, value in said.items()
-            if not (requeued and name in {"retries", "headers"})
-        }
+        {name: value for name, value in said.items() if not (requeued and name == "headers")}
         for said in notes
     ]
 
@@ -203,7 +199,7 @@ _USED_UP = re.compile(r"Can't retry .*", re.DOTALL)
 RULES: dict[str, Rule] = {
     "a retry postpones the same message: nothing is published": _without_copies,
     "the error of used up retries shows no arguments": _without_arguments,
-    "a message that comes again counts as a retry": _without_receives,
+    "a requeued message has no header that says so": _without_redelivered,
     "an attempt that was lost is tried again": _once,
 }
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import celery
 from celery import Celery
+from celery.exceptions import Reject
 
 OURS = os.environ["LAB_BROKER"].startswith("sealwax")
 
@@ -95,6 +96,13 @@ def again(self: Any, times: int) -> None:
     note("again", **facts(self))
     if self.request.retries < times:
         raise self.retry(countdown=1)
+
+
+@app.task(name="gives back", bind=True, max_retries=1)
+def gives_back(self: Any, times: int) -> None:
+    note("gives back", **facts(self))
+    if len(self.request.args) and failures(f"back-{self.request.id}") < times:
+        raise Reject("not mine", requeue=True)
 
 
 @app.task(name="changed", bind=True)

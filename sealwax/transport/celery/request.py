@@ -197,7 +197,7 @@ class Request(CeleryRequest):
 
     def _rejected(self, error: Reject) -> None:
         if error.requeue:
-            self._end(Retry(1))
+            self._end(Retry(1), requeued=True)
         elif isinstance(error.reason, DeadLetter):
             self._end(error.reason)
         else:
@@ -279,14 +279,23 @@ class Request(CeleryRequest):
 
     # -- settling
 
-    def _end(self, outcome: Outcome, *, recorded: bool = True, crashed: bool = False) -> None:
+    def _end(
+        self,
+        outcome: Outcome,
+        *,
+        recorded: bool = True,
+        crashed: bool = False,
+        requeued: bool = False,
+    ) -> None:
         """Carry out the outcome, once."""
         with self._lock:
             if self._settled:
                 return
             self._settled = True
         self.acknowledged = True
-        self._settler.settle(self._token, outcome, recorded=recorded, crashed=crashed)
+        self._settler.settle(
+            self._token, outcome, recorded=recorded, crashed=crashed, requeued=requeued
+        )
 
     def acknowledge(self) -> None:
         """Delete the message (Celery's name)."""
@@ -295,7 +304,7 @@ class Request(CeleryRequest):
     def reject(self, requeue: bool = False) -> None:
         """Dead-letter or requeue the message (Celery's name)."""
         if requeue:
-            self._end(Retry(1))
+            self._end(Retry(1), requeued=True)
         else:
             self._end(DeadLetter(reason=Reason.REJECTED, job=self.id), recorded=False)
 

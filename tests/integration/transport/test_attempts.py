@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 from support.sqs_lab import Lab, message, server_state
@@ -121,3 +122,16 @@ def test_a_child_that_dies_while_its_worker_starts_is_replaced(lab: Lab) -> None
         lab.send("ok", number)
     wait_for(lambda: len(lab.notes("ok")) == 10 and lab.empty())
     assert worker.poll() is None
+
+
+def test_what_is_given_back_is_no_retry_and_ends_by_a_bound_of_its_own(lab: Lab) -> None:
+    lab.send("gives back", 2)
+    lab.send("gives back", 1_000)
+    lab.start_worker(requeues=3)
+    wait_for(lambda: lab.dead_count() == 1 and lab.empty(), seconds=90)
+    runs = lab.notes("gives back")
+    assert sorted(Counter(run["id"] for run in runs).values()) == [3, 4]
+    assert {run["retries"] for run in runs} == {0}
+    (letter,) = lab.letters()
+    assert (letter["reason"], letter["cause"]) == ("exhausted", "requeued")
+    assert json.loads(json.loads(letter["body"])["body"])[0] == [1_000]

@@ -79,6 +79,7 @@ def test_what_a_stranger_says_of_earlier_receives_is_bounded(
         ({}, {"receives": 7, "retries": 3, "crashes": 1}),
         ({"crashed": True}, {"receives": 7, "retries": 3, "crashes": 2}),
         ({"retried": True}, {"receives": 7, "retries": 4, "crashes": 1}),
+        ({"requeued": True}, {"receives": 7, "retries": 3, "crashes": 1, "requeues": 1}),
     ],
 )
 @pytest.mark.parametrize("opened", [True, False])
