@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ledger import environment, tables
 from transport import print_table, server
 
 from sealwax.aws.clients import Aws
@@ -54,6 +54,39 @@ ALL_CORES = os.sched_getaffinity(0)
 #: What turns the protection off.
 OFF = {"tenant_requests": 0, "requests_per_second": 0, "system_requests": 10_000,
        "route_failures": 0}  # fmt: skip
+
+
+@contextmanager
+def tables(table: str, upstream: str, latency: float) -> Iterator[str]:
+    """Run the server of the ledger's table."""
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "dynamodb_server.py"), "--table", table,
+         "--upstream", upstream, "--latency", str(latency)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        yield process.stdout.readline().strip()  # type: ignore[union-attr]
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def environment(folder: Path, emulator: str, sqs: str, lane: dict[str, Any]) -> Settings:
+    """Point this process and its children to the servers."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "SEALWAX_")) and name != "SEALWAX_EMULATOR_ENV":
+            del os.environ[name]
+    (folder / "sealwax.toml").write_text('task_modules = ["tasks"]\n')
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": emulator,
+        "AWS_ENDPOINT_URL_SQS": sqs, "SEALWAX_ENVIRONMENT": f"b{uuid.uuid4().hex[:8]}",
+        "SEALWAX_CONFIG": str(folder / "sealwax.toml"),
+        "SEALWAX_TASK_MODULES": json.dumps(["tasks"]),
+        "SEALWAX_LANES": json.dumps({"default": {"poll": 1, **lane}}),
+        "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}",
+    }  # fmt: skip
+    return load_settings()
 
 
 class Sink(ThreadingHTTPServer):
