@@ -116,9 +116,7 @@ class Copier:
         now = AWS_CLOCK()
         if seconds > int(visibility_left(delivery, time.monotonic())):
             self._warn_of_order(delivery)
-            sent = self._send(
-                delivery, seconds, retries=1, delay=seconds, due=now + seconds, retried=True
-            )
+            sent = self._send(delivery, seconds, retries=1, delay=seconds, due=now + seconds)
             if not sent:
                 logger.error(
                     "Message %s on %s is too large for a copy with its time: it comes back early",
@@ -131,21 +129,20 @@ class Copier:
 
     def crash(self, delivery: Delivery, seconds: int) -> bool:
         """Copy a message whose attempt crashed."""
-        if self._engine.options.headers is not None:
-            return False
-        if not self._copyable(delivery):
-            self._remember(delivery, crashes=1)
-            return False
-        return self._send(delivery, seconds, crashes=1, delay=seconds, crashed=True)
+        return self._count(delivery, seconds, crashes=1)
 
     def requeue(self, delivery: Delivery, seconds: int) -> bool:
         """Copy a message that its attempt gave back; that is counted apart from retries."""
+        return self._count(delivery, seconds, requeues=1)
+
+    def _count(self, delivery: Delivery, seconds: int, **counts: int) -> bool:
+        """Have the count of how an attempt ended carried by a copy, or else remembered here."""
         if self._engine.options.headers is not None:
             return False
         if not self._copyable(delivery):
-            self._remember(delivery, requeues=1)
+            self._remember(delivery, **counts)
             return False
-        return self._send(delivery, seconds, requeues=1, delay=seconds, requeued=True)
+        return self._send(delivery, seconds, delay=seconds, **counts)
 
     def early(self, delivery: Delivery, seconds: float) -> int:
         """Copy a message that is not due, unless it can wait as it is; return for how long that is.
@@ -197,7 +194,13 @@ class Copier:
         **how: Any,
     ) -> bool:
         try:
-            fields = copy_fields(delivery, **how)
+            fields = copy_fields(
+                delivery,
+                retried=bool(retries),
+                crashed=bool(crashes),
+                requeued=bool(requeues),
+                **how,
+            )
         except Malformed:
             return False  # whoever opens it will say so
         size = message_size(fields)
